@@ -1,0 +1,33 @@
+//! copresence: a Yjs collaboration relay and presence server.
+//!
+//! Browsers edit shared documents through it with the Yjs clients they already use, and everybody
+//! sees at once who else is there. This crate is the relay as a library; the binary beside it is
+//! the same relay behind a command line.
+//!
+//! The folders are rings, and a ring uses lower rings only:
+//!
+//! * ring 0, [`model`]: the words of the contract as types;
+//! * ring 1, [`presence`] (who is in one room) and [`wire`] (bytes and text to values and back):
+//!   pure state machines and codecs;
+//! * ring 2, [`room`]: one document, its awareness and its roster; pure but for yrs;
+//! * ring 3, [`auth`] and [`store`]: tokens, and what outlives a room;
+//! * ring 4, [`relay`]: the worker threads that drive the pure parts;
+//! * ring 5, [`doors`] and [`http`]: the ways in.
+//!
+//! Start reading with `room`, then `relay::worker`. A program that wants to mount the relay into
+//! its own warp routes starts with [`relay::Relay`] and [`routes`].
+
+pub mod auth;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod doors;
+pub mod http;
+pub mod limits;
+pub mod metrics;
+pub mod model;
+pub mod presence;
+pub mod relay;
+pub mod room;
+pub mod store;
+pub mod wire;

@@ -1,0 +1,95 @@
+//! Every cap and interval that is not a kind's own, with its reason.
+
+use std::time::Duration;
+
+/// The caps that the operator may set. Contract, sections 3 and 7.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// The largest WebSocket message, in bytes.
+    pub message_bytes_max: usize,
+    /// The largest document, in bytes of its encoding.
+    pub document_bytes_max: usize,
+    /// How many sockets the process holds.
+    pub connections_max: usize,
+    /// How much may wait for a store that cannot write, in bytes over all rooms.
+    pub unsaved_bytes_max: usize,
+    /// Messages per second and connection, sustained.
+    pub rate: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 64 << 20,
+            document_bytes_max: 256 << 20,
+            connections_max: 20_000,
+            unsaved_bytes_max: 256 << 20,
+            rate: 1_000,
+        }
+    }
+}
+
+/// A burst is this many seconds' worth of messages at once.
+pub const RATE_BURST_SECONDS: u32 = 2;
+
+/// An awareness state's JSON, in bytes. A cursor, a name and a colour are 200.
+pub const AWARENESS_STATE_BYTES_MAX: usize = 64 << 10;
+/// How deep an awareness state's JSON may nest: clients parse it recursively.
+pub const AWARENESS_STATE_DEPTH_MAX: usize = 64;
+/// Entries in one awareness message. Echoes of a large room are legal.
+pub const AWARENESS_ENTRIES_MAX: usize = 20_000;
+/// Awareness states one session may hold: its own, and tabs it relays for over BroadcastChannel.
+pub const AWARENESS_IDS_PER_SESSION_MAX: usize = 64;
+/// Clocks of yrs clients are 32 bits wide and wrap; refuse long before.
+pub const AWARENESS_CLOCK_MAX: u64 = (1 << 32) - (1 << 16);
+/// How long a departed client id's clock is remembered (wire facts, 2.4).
+pub const AWARENESS_MEMORY: Duration = Duration::from_secs(60);
+/// How long a newcomer's announcement is waited for before the others are pushed to it.
+pub const AWARENESS_PUSH_AFTER: Duration = Duration::from_millis(300);
+/// Without an own id known: how recent another session's end counts as this client's (2.4 rule 6).
+pub const AWARENESS_RETURN_WITHIN: Duration = Duration::from_secs(20);
+/// A raised id also goes to all others if it was last cast longer ago than this (2.4 rule 7).
+pub const AWARENESS_CAST_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// How deep JSON-like values in an update may nest; yrs and browsers walk them recursively.
+pub const UPDATE_NESTING_MAX: usize = 100;
+/// The largest client id that JavaScript can hold exactly.
+pub const CLIENT_ID_MAX: u64 = (1 << 53) - 1;
+/// One past the largest clock: yrs computes with 32 bits, and clients with signed ones.
+pub const CLOCK_END: u64 = 1 << 31;
+
+/// Received before authentication, per socket.
+pub const UNAUTHENTICATED_BYTES_MAX: usize = 5 << 20;
+/// Frames received before authentication, per socket.
+pub const UNAUTHENTICATED_FRAMES_MAX: usize = 1_000;
+/// How long a socket may stay without having authenticated anywhere.
+pub const UNAUTHENTICATED_FOR_MAX: Duration = Duration::from_secs(60);
+/// Documents on one Hocuspocus socket.
+pub const DOCUMENTS_PER_SOCKET_MAX: usize = 1_000;
+
+/// A client that hears nothing for 30 s drops its link: say something well before.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+/// How long before a token's end its bearer is asked for a new one.
+pub const REFRESH_BEFORE: Duration = Duration::from_secs(60);
+/// How long a closed socket may take to answer before it is cut.
+pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
+
+/// Offline participants that a room presence lists at most.
+pub const OFFLINE_PARTICIPANTS_MAX: usize = 1_000;
+/// Bodies of `POST` requests that are not documents.
+pub const BODY_BYTES_MAX: u64 = 64 << 10;
+/// A comment on a quiet stream of server-sent events.
+pub const STREAM_COMMENT_EVERY: Duration = Duration::from_secs(15);
+/// Events that a slow stream may be behind before it is sent a new snapshot instead.
+pub const STREAM_EVENTS_MAX: usize = 256;
+
+/// Rooms are owned by threads with a stack of this size: yrs walks nested types recursively.
+pub const WORKER_STACK_BYTES: usize = 256 << 20;
+/// What waits for a worker from outside (HTTP, store, other workers); when full, callers wait or
+/// are told to come back.
+pub const WORKER_INBOX_MAX: usize = 4_096;
+
+const _: () = assert!(
+    KEEPALIVE_EVERY.as_secs() * 2 <= 30,
+    "clients that hear nothing for 30 s drop the link; one late keep-alive must not matter"
+);

@@ -1,0 +1,202 @@
+//! What a token lets its bearer do: patterns to access, and the grant for one room.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::model::{Identity, Role, RoomName, UserId};
+
+/// What may be done with a document. Whoever may write may read.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Access {
+    /// Sees everything and is seen; changes nothing.
+    Read,
+    /// Edits too.
+    Write,
+}
+
+/// A room name, or a prefix of room names when it ends in `*` (any text, `/` too).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pattern(Arc<str>);
+
+impl Pattern {
+    /// Every text is a pattern; one that is no room name and no prefix matches nothing.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// How well the pattern fits: `None` not at all, else greater is better; the exact name wins,
+    /// then the longest prefix.
+    fn fit(&self, room: &RoomName) -> Option<usize> {
+        match self.0.strip_suffix('*') {
+            Some(prefix) => room.as_str().starts_with(prefix).then_some(prefix.len()),
+            None => (*self.0 == *room.as_str()).then_some(usize::MAX),
+        }
+    }
+}
+
+/// One entry of the `rooms` claim.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RoomRule {
+    /// For which rooms.
+    pub pattern: Pattern,
+    /// As what.
+    pub role: Option<Role>,
+    /// To do what.
+    pub access: Access,
+}
+
+/// A verified token: who somebody is and where they may go. Made by `auth` only.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// Who.
+    pub identity: Identity,
+    /// The `rooms` claim.
+    pub rooms: Vec<RoomRule>,
+    /// The `allowedDocumentNames` claim: write access.
+    pub allowed: Vec<Pattern>,
+    /// The `readonlyDocumentNames` claim: read access.
+    pub readonly: Vec<Pattern>,
+    /// The `follows` claim.
+    pub follows: Vec<UserId>,
+    /// `scope: service`: a back end.
+    pub is_service: bool,
+    /// A guest of `--dev`: may enter every room, is not stamped.
+    pub is_guest: bool,
+    /// When it was issued (`iat`), if it says.
+    pub issued_at: Option<Timestamp>,
+    /// When it ends; never, for a guest.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Token {
+    /// What the bearer may do in a room; `None` is no access. `rooms` wins over
+    /// `allowedDocumentNames`, that over `readonlyDocumentNames`; within one, the exact name wins,
+    /// then the longest prefix, alone.
+    pub fn grant(&self, room: &RoomName) -> Option<Grant> {
+        let (role, access) = self.role_and_access(room)?;
+        Some(Grant {
+            identity: self.identity.clone(),
+            role,
+            access,
+            is_stamped: !self.is_guest,
+            is_participant: !self.is_service,
+        })
+    }
+
+    /// Whether the bearer may see who is in the room and what its document says.
+    pub fn may_read(&self, room: &RoomName) -> bool {
+        self.role_and_access(room).is_some()
+    }
+
+    /// Whether the bearer may change the document.
+    pub fn may_write(&self, room: &RoomName) -> bool {
+        self.role_and_access(room)
+            .is_some_and(|(_, access)| access == Access::Write)
+    }
+
+    fn role_and_access(&self, room: &RoomName) -> Option<(Option<Role>, Access)> {
+        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.fit(room).is_some());
+        let rule = self
+            .rooms
+            .iter()
+            .filter_map(|rule| rule.pattern.fit(room).map(|fit| (fit, rule)))
+            .max_by_key(|&(fit, _)| fit);
+        if let Some((_, rule)) = rule {
+            Some((rule.role.clone(), rule.access))
+        } else if any(&self.allowed) || self.is_guest || self.is_service {
+            Some((None, Access::Write))
+        } else if any(&self.readonly) {
+            Some((None, Access::Read))
+        } else {
+            None
+        }
+    }
+}
+
+/// An identity and what it may do in one room. Whoever holds one has been let in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Grant {
+    /// Who.
+    pub identity: Identity,
+    /// As what, in this room.
+    pub role: Option<Role>,
+    /// To do what.
+    pub access: Access,
+    /// Whether awareness states are stamped with the identity; guests and `--trust-awareness`
+    /// speak for themselves.
+    pub is_stamped: bool,
+    /// Whether being connected makes somebody present; a back end is never a participant.
+    pub is_participant: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(rooms: &[(&str, &str, Access)], allowed: &[&str], readonly: &[&str]) -> Token {
+        Token {
+            identity: Identity {
+                user: UserId::parse("ann").unwrap(),
+                name: "Ann".into(),
+                avatar: None,
+                color: None,
+            },
+            rooms: rooms
+                .iter()
+                .map(|&(pattern, role, access)| RoomRule {
+                    pattern: Pattern::new(pattern),
+                    role: Some(role.into()),
+                    access,
+                })
+                .collect(),
+            allowed: allowed.iter().copied().map(Pattern::new).collect(),
+            readonly: readonly.iter().copied().map(Pattern::new).collect(),
+            follows: Vec::new(),
+            is_service: false,
+            is_guest: false,
+            issued_at: None,
+            expires_at: None,
+        }
+    }
+
+    fn access(token: &Token, room: &str) -> Option<(Option<Role>, Access)> {
+        token
+            .grant(&RoomName::parse(room).unwrap())
+            .map(|grant| (grant.role, grant.access))
+    }
+
+    #[test]
+    fn the_exact_name_wins_then_the_longest_prefix_alone() {
+        let token = token(
+            &[
+                ("session/*", "guest", Access::Read),
+                ("session/4*", "coach", Access::Write),
+                ("session/42", "observer", Access::Read),
+            ],
+            &[],
+            &[],
+        );
+        assert_eq!(
+            access(&token, "session/42"),
+            Some((Some("observer".into()), Access::Read))
+        );
+        assert_eq!(
+            access(&token, "session/43"),
+            Some((Some("coach".into()), Access::Write))
+        );
+        assert_eq!(
+            access(&token, "session/9/x"),
+            Some((Some("guest".into()), Access::Read))
+        );
+        assert_eq!(access(&token, "sessions"), None);
+    }
+
+    #[test]
+    fn rooms_win_over_tiptaps_lists_and_writing_over_reading() {
+        let token = token(&[("a", "r", Access::Read)], &["a", "b*"], &["b", "c"]);
+        assert_eq!(access(&token, "a"), Some((Some("r".into()), Access::Read)));
+        assert_eq!(access(&token, "b"), Some((None, Access::Write)));
+        assert_eq!(access(&token, "c"), Some((None, Access::Read)));
+        assert_eq!(access(&token, "d"), None);
+    }
+}

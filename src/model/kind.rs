@@ -1,0 +1,53 @@
+//! Kinds of room, and the row of numbers that makes a kind.
+
+use std::time::Duration;
+
+/// What a room is for.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Kind {
+    /// A document that people edit together; the coaching session, and the default.
+    Session,
+    /// A whiteboard with a capacity and a queue.
+    Board,
+    /// An event room, entered by socket or by heartbeat.
+    Event,
+    /// A workspace: who is where.
+    Workspace,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Session, Self::Board, Self::Event, Self::Workspace];
+
+    /// Its name in room names and in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Board => "board",
+            Self::Event => "event",
+            Self::Workspace => "workspace",
+        }
+    }
+}
+
+/// The numbers that make a kind. Contract, section 5; zero means "never" or "none" where noted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Policy {
+    /// How long a room without connections stays loaded.
+    pub unload_after: Duration,
+    /// How often a peer is asked whether it is there.
+    pub ping_every: Duration,
+    /// How long after an unanswered ping a connection is given up.
+    pub dead_after: Duration,
+}
+
+impl Policy {
+    /// The contract's numbers for a kind.
+    pub fn of(_kind: Kind) -> Self {
+        Self {
+            unload_after: Duration::from_secs(60),
+            ping_every: Duration::from_secs(10),
+            dead_after: Duration::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! One room: document, awareness and roster. Pure but for yrs.
+
+pub mod awareness;

@@ -1,0 +1,68 @@
+//! What outlives a room: the trait, and the stores behind it.
+//!
+//! A store keeps, per document, a log of updates with ascending sequence numbers, and snapshots
+//! that replace the log up to a number. It knows nothing of Yjs: to it an update is bytes.
+
+mod memory;
+
+use bytes::Bytes;
+
+use crate::model::RoomName;
+
+pub use memory::MemoryStore;
+
+/// The place of an update in its document's log; the first is 1.
+pub type Sequence = u64;
+
+/// One write. Writes of a room are carried out in the order they were handed in.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Appends to the document's log.
+    Append {
+        /// Its place.
+        sequence: Sequence,
+        /// A Yjs update, v1.
+        update: Bytes,
+    },
+    /// Replaces everything up to and with `through`.
+    Snapshot {
+        /// The last update it contains.
+        through: Sequence,
+        /// A Yjs update, v1, that contains them all.
+        update: Bytes,
+    },
+    /// Sets an update aside: it made the document fail, and is not loaded again.
+    Quarantine {
+        /// Its place.
+        sequence: Sequence,
+    },
+}
+
+/// A document as stored.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    /// The snapshot, if any, then the log, in order.
+    pub updates: Vec<(Sequence, Bytes)>,
+    /// The last sequence number given out.
+    pub last: Sequence,
+}
+
+/// Why a store did not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot read or write now; it may later.
+    #[error("the store is down: {0}")]
+    Down(String),
+}
+
+/// What keeps documents. Methods block and are called on threads made for it.
+pub trait Store: Send + Sync + 'static {
+    /// Everything kept of a document; empty for one never seen.
+    fn load(&self, room: &RoomName) -> Result<Stored, StoreError>;
+    /// Carries out writes of any rooms, all or none; when it returns they are durable.
+    fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError>;
+    /// Whether writing costs nothing worth a thread: carried out where it is called.
+    fn is_immediate(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,1 @@
+//! lib0's encoding: a bounds-checked reader, and writers.
