@@ -93,3 +93,39 @@ const _: () = assert!(
     KEEPALIVE_EVERY.as_secs() * 2 <= 30,
     "clients that hear nothing for 30 s drop the link; one late keep-alive must not matter"
 );
+
+/// Updates of one document that may wait for others they depend on. Providers send in order, so
+/// these come from broken or hostile clients; each makes the next one slower to apply.
+pub const PENDING_UPDATES_MAX: usize = 1_000;
+/// The same in bytes.
+pub const PENDING_BYTES_MAX: usize = 8 << 20;
+/// How long updates may go unapplied when nobody reads the document: they are applied together.
+pub const APPLY_WITHIN: Duration = Duration::from_millis(50);
+/// As many bytes of them end the wait.
+pub const UNAPPLIED_BYTES_MAX: usize = 256 << 10;
+/// A log shorter than this is not worth a snapshot.
+pub const SNAPSHOT_LOG_BYTES_MIN: usize = 1 << 20;
+/// How long after a failed rebuild a room's document is loaded again.
+pub const RELOAD_AFTER: Duration = Duration::from_secs(1);
+
+/// What members who are behind have missed is kept per room, up to so many bytes; who is behind
+/// further is sent the whole document again.
+pub const BACKLOG_BYTES_MAX: usize = 4 << 20;
+/// Messages for one member alone (statuses, nudges, stateless texts) that wait for its socket.
+pub const DIRECT_BYTES_MAX: usize = 1 << 20;
+/// A socket is not read while more than this waits to be written to it.
+pub const READ_PAUSE_BYTES: usize = 256 << 10;
+/// How long a socket may take nothing of what waits for it.
+pub const STUCK_FOR_MAX: Duration = Duration::from_secs(30);
+/// One read of one socket, shared by all sockets of a worker: what one socket does per turn.
+pub const READ_BUFFER_BYTES: usize = 128 << 10;
+/// A task cheaper than this many microseconds runs where it is asked for.
+pub const INLINE_TASK_MICROS: usize = 300;
+/// Heavy jobs that wait for a thread; beyond this they wait with their workers.
+pub const HEAVY_QUEUE_MAX: usize = 256;
+/// What may wait for another worker before sockets that speak to it are read no further.
+pub const FAR_QUEUE_MAX: usize = 1_024;
+/// How long a socket that sent too much rests before it is read again.
+pub const THROTTLE_PAUSE: Duration = Duration::from_millis(20);
+/// How long after a failed write the store is tried again.
+pub const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);
