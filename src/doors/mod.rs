@@ -8,6 +8,7 @@
 //! Checks go: origin, token, room name, access. Only a wrong origin refuses the upgrade; everything
 //! else is upgraded and then closed with a code, because browsers cannot read a refused upgrade.
 
+mod checked;
 mod collab;
 mod sync;
 mod upgrade;

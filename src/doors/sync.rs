@@ -2,35 +2,32 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::clock::Timestamp;
-use crate::doors::DoorOptions;
-use crate::doors::upgrade::{Welcome, knock, room_of_path};
+use crate::doors::upgrade::{Knock, Welcome, knock, room_of_path};
+use crate::doors::{DoorOptions, checked};
 use crate::metrics::DoorLabel;
 use crate::model::{Grant, RoomName, SessionId, Token, UserId};
 use crate::relay::{Dialect, Door, Handling, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
-use crate::wire::validator;
 use crate::wire::y_websocket::{self, ClientMessage, KEEPALIVE};
-use crate::wire::yjs::SyncMessage;
 
 const PREFIX: &str = "/sync/";
 
 /// The door as a filter.
 pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
     knock()
-        .and_then(async |knock: crate::doors::upgrade::Knock| {
+        .and_then(async |knock: Knock| {
             match knock.path.as_str().starts_with(PREFIX) {
                 true => Ok(knock),
                 false => Err(warp::reject::not_found()),
             }
         })
-        .then(move |knock: crate::doors::upgrade::Knock| {
+        .then(move |knock: Knock| {
             let (relay, options) = (relay.clone(), options.clone());
             async move {
                 knock
@@ -77,7 +74,7 @@ impl Door for SyncDoor {
             turn.say(seat, FromSession::Other);
             return Handling::Done;
         }
-        match checked(payload) {
+        match read(payload) {
             Ok(message) => turn.say(seat, message),
             Err(refusal) => {
                 turn.count_refused(refusal);
@@ -116,30 +113,11 @@ impl Door for SyncDoor {
 }
 
 /// Reads a message and checks what it holds.
-fn checked(payload: &[u8]) -> Result<FromSession, Refusal> {
-    let message = y_websocket::decode(payload).map_err(|_| Refusal::BadMessage)?;
-    Ok(match message {
-        ClientMessage::Sync(sync) => sync_checked(sync)?,
-        ClientMessage::Awareness(payload) => {
-            let update = validator::awareness(Bytes::copy_from_slice(payload));
-            FromSession::Awareness(update.map_err(|invalid| invalid.refusal())?)
-        }
-        ClientMessage::QueryAwareness => FromSession::QueryAwareness,
-        ClientMessage::Auth => FromSession::Other,
-    })
-}
-
-fn sync_checked(sync: SyncMessage<'_>) -> Result<FromSession, Refusal> {
-    let copy = Bytes::copy_from_slice;
-    Ok(match sync {
-        SyncMessage::Step1(state_vector) => FromSession::Step1(
-            validator::state_vector(copy(state_vector)).map_err(|_| Refusal::BadMessage)?,
-        ),
-        SyncMessage::Step2(update) => FromSession::Step2(
-            validator::update(copy(update)).map_err(|invalid| invalid.refusal())?,
-        ),
-        SyncMessage::Update(update) => FromSession::Update(
-            validator::update(copy(update)).map_err(|invalid| invalid.refusal())?,
-        ),
-    })
+fn read(payload: &[u8]) -> Result<FromSession, Refusal> {
+    match y_websocket::decode(payload).map_err(|_| Refusal::BadMessage)? {
+        ClientMessage::Sync(message) => checked::sync(message),
+        ClientMessage::Awareness(payload) => checked::awareness(payload),
+        ClientMessage::QueryAwareness => Ok(FromSession::QueryAwareness),
+        ClientMessage::Auth => Ok(FromSession::Other),
+    }
 }

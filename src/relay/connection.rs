@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
+use crate::auth::TokenError;
 use crate::clock::Timestamp;
 use crate::limits::{CLOSE_LINGER, RATE_BURST_SECONDS};
-use crate::model::{ConnectionId, RoomName, SessionId, UserId};
+use crate::metrics::DoorLabel;
+use crate::model::{ConnectionId, RoomName, SessionId, Token, UserId};
 use crate::relay::rooms::RoomKey;
 use crate::relay::socket::{RawSocket, Socket};
 use crate::relay::worker::Turn;
@@ -19,6 +21,9 @@ use crate::wire::websocket::Decoder;
 
 /// What a way in does with what its clients say. One for each connection; it moves with it.
 pub trait Door: Send {
+    /// Under which name its connections are counted.
+    fn label(&self) -> DoorLabel;
+
     /// A whole message. `MoveTo` hands the connection, with this message, to another worker.
     fn message(&mut self, turn: &mut Turn<'_>, is_text: bool, payload: &[u8]) -> Handling;
 
@@ -27,6 +32,16 @@ pub trait Door: Send {
 
     /// The user's tokens are revoked, in one room or everywhere: end what they opened.
     fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>);
+
+    /// A token that could not be checked at once has been; `key` is what `verify_later` was given.
+    fn verified(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: &str,
+        outcome: Result<Token, TokenError>,
+    ) {
+        let _ = (turn, key, outcome);
+    }
 
     /// Called once when the connection has moved in, and whenever `next_deadline` has passed.
     fn tick(&mut self, turn: &mut Turn<'_>);
@@ -107,7 +122,7 @@ pub enum SeatPlace {
 
 /// One socket.
 pub struct Connection {
-    pub(super) id: ConnectionId,
+    pub(super) label: DoorLabel,
     pub(super) socket: Socket,
     /// Taken out while a message is being handled.
     pub(super) ears: Option<Box<Ears>>,

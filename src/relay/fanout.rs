@@ -13,7 +13,7 @@ use crate::model::SessionId;
 use crate::room::awareness::{Awareness, Entry};
 use crate::room::{Message, Sequence};
 use crate::wire::lib0::{varuint_len, write_varbytes, write_varuint};
-use crate::wire::websocket;
+use crate::wire::websocket::{self, Opcode};
 
 /// How a member is spoken to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,7 +40,7 @@ impl Dialect {
     fn write_sync(&self, out: &mut Vec<u8>, kind: u8, body: &[u8]) {
         let prefix = self.prefix();
         let length = prefix.len() + 2 + varuint_len(body.len() as u64) + body.len();
-        websocket::write_binary_header(out, length);
+        websocket::write_header(out, Opcode::Binary, length);
         out.extend_from_slice(prefix);
         out.extend_from_slice(&[SYNC, kind]);
         write_varbytes(out, body);
@@ -51,7 +51,7 @@ impl Dialect {
         let prefix = self.prefix();
         let mut out = Vec::with_capacity(prefix.len() + 24);
         let length = prefix.len() + 2 + varuint_len(body_len as u64) + body_len;
-        websocket::write_binary_header(&mut out, length);
+        websocket::write_header(&mut out, Opcode::Binary, length);
         out.extend_from_slice(prefix);
         out.extend_from_slice(&[SYNC, kind]);
         write_varuint(&mut out, body_len as u64);
@@ -79,7 +79,7 @@ impl Dialect {
         let prefix = self.prefix();
         let payload_len = varuint_len(count) + body_len;
         let length = prefix.len() + 1 + varuint_len(payload_len as u64) + payload_len;
-        websocket::write_binary_header(out, length);
+        websocket::write_header(out, Opcode::Binary, length);
         out.extend_from_slice(prefix);
         out.push(AWARENESS);
         write_varuint(out, payload_len as u64);
@@ -270,7 +270,7 @@ impl Direct {
             Message::Status(is_applied) => {
                 if let Dialect::Hocuspocus { address } = dialect {
                     self.write(|out| {
-                        websocket::write_binary_header(out, address.len() + 2);
+                        websocket::write_header(out, Opcode::Binary, address.len() + 2);
                         out.extend_from_slice(address);
                         out.extend_from_slice(&[SYNC_STATUS, u8::from(*is_applied)]);
                     });
@@ -287,7 +287,7 @@ impl Direct {
         if let Dialect::Hocuspocus { address } = dialect {
             self.write(|out| {
                 let length = address.len() + 1 + varuint_len(text.len() as u64) + text.len();
-                websocket::write_binary_header(out, length);
+                websocket::write_header(out, Opcode::Binary, length);
                 out.extend_from_slice(address);
                 out.push(STATELESS);
                 write_varbytes(out, text);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
@@ -38,7 +39,7 @@ use crate::relay::{PresenceEvent, Shared};
 use crate::room::{FromSession, Input, Keep, Message, Output, Reply, Room, Task};
 use crate::store::{Store, Write};
 use crate::wire::close::Refusal;
-use crate::wire::websocket::{self, Decoder, Event};
+use crate::wire::websocket::{self, Decoder, Event, Opcode};
 
 /// What all workers share.
 #[derive(Clone)]
@@ -59,6 +60,8 @@ pub struct Surroundings {
     pub clock: SystemClock,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// How long this worker's turns took.
+    pub turns: Histogram,
     /// Caps.
     pub limits: Limits,
     /// The kinds' numbers.
@@ -248,6 +251,7 @@ impl Worker {
     fn adopt(&mut self, newcomer: Newcomer) {
         let Newcomer { id, socket, door, place, ping_every, dead_after, message } = newcomer;
         let now = self.now();
+        let message_bytes_max = self.around.limits.message_bytes_max;
         let socket_stream = match Socket::adopt(socket.stream) {
             Ok(stream) => stream,
             Err(error) => {
@@ -255,10 +259,11 @@ impl Worker {
                 return;
             }
         };
+        self.around.metrics.connections.of(door.label()).inc();
         let connection = Connection {
-            id,
+            label: door.label(),
             socket: socket_stream,
-            ears: Some(Box::new(Ears { decoder: Decoder::new(), door })),
+            ears: Some(Box::new(Ears { decoder: Decoder::new(message_bytes_max), door })),
             seats: Vec::new(),
             state: State::Open,
             tail: Tail::default(),
@@ -269,7 +274,7 @@ impl Worker {
             resume_at: None,
             owed_bytes: 0,
             owed_credits: Vec::new(),
-            message_bytes_max: self.around.limits.message_bytes_max,
+            message_bytes_max,
             scheduled: None,
             _place: place,
         };
@@ -370,7 +375,7 @@ impl Worker {
                     if connection.state != State::Open {
                         continue;
                     }
-                    self.around.metrics.received_bytes.inc_by(count as u64);
+                    self.around.metrics.bytes_in.of(connection.label).inc_by(count as u64);
                     let is_more = count == buffer.len();
                     self.received(id, &mut buffer[..count]);
                     let is_paused = self
@@ -422,50 +427,51 @@ impl Worker {
             if connection.state != State::Open {
                 break;
             }
-            ears.decoder.set_message_max(connection.message_bytes_max);
+            ears.decoder.set_message_bytes_max(connection.message_bytes_max);
             if !input.is_empty() && (is_congested || !connection.bucket.has_one(now)) {
                 connection.unread.extend_from_slice(input);
                 connection.resume_at = Some(now + THROTTLE_PAUSE);
                 break;
             }
             let Ears { decoder, door } = &mut *ears;
-            match decoder.decode(&mut input) {
+            let event = match decoder.decode(&mut input) {
+                Ok(Some(event)) => event,
                 Ok(None) => break,
-                Ok(Some(Event::Message { is_text, payload })) => {
-                    connection.pulse.heard();
-                    connection.bucket.take();
-                    self.around.metrics.received_messages.inc();
-                    let mut turn = Turn { worker: self, connection: id };
-                    match door.message(&mut turn, is_text, payload) {
-                        Handling::Done => {}
-                        Handling::MoveTo(worker) => {
-                            let message = payload.to_vec();
-                            self.hand_over(id, ears, message, input, worker);
-                            return;
-                        }
-                    }
+                Err(error) => {
+                    tracing::debug!(connection = %id, %error, "a socket broke the protocol");
+                    self.close(id, error.refusal());
+                    break;
                 }
-                Ok(Some(Event::Ping(payload))) => {
-                    connection.pulse.heard();
-                    connection.bucket.take();
+            };
+            connection.pulse.heard();
+            connection.bucket.take();
+            let (is_text, payload) = match event {
+                Event::Text(text) => (true, text.as_bytes()),
+                Event::Binary(payload) => (false, payload),
+                Event::Ping(payload) => {
                     let mut frame = Vec::with_capacity(2 + payload.len());
                     websocket::write_pong(&mut frame, payload);
-                    // A flood of pings that nobody reads the answers of must not pile up.
+                    // A flood of pings whose answers nobody reads must not pile up.
                     if !connection.is_full() {
                         connection.write_control(Bytes::from(frame));
                     }
+                    continue;
                 }
-                Ok(Some(Event::Pong)) => connection.pulse.heard(),
-                Ok(Some(Event::Close { code })) => {
+                Event::Pong(_) => continue,
+                Event::Close { code } => {
                     let mut frame = Vec::new();
-                    websocket::write_close(&mut frame, code, "");
+                    websocket::write_close_reply(&mut frame, code);
                     connection.close(now, frame);
                     self.depart(id, Ending::Clean);
+                    break;
                 }
-                Err(error) => {
-                    tracing::debug!(connection = %id, %error, "a socket broke the protocol");
-                    self.close_with(id, error.code(), error.reason());
-                }
+            };
+            self.around.metrics.messages_in.of(connection.label).inc();
+            let mut turn = Turn { worker: self, connection: id };
+            if let Handling::MoveTo(worker) = door.message(&mut turn, is_text, payload) {
+                let message = payload.to_vec();
+                self.hand_over(id, ears, message, input, worker);
+                return;
             }
         }
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -482,8 +488,7 @@ impl Worker {
         rest: &[u8],
         worker: usize,
     ) {
-        let Some(connection) = self.connections.remove(&id) else { return };
-        self.connection_deadlines.set(id, None);
+        let Some(connection) = self.remove(id) else { return };
         let (ping_every, dead_after) = connection.pulse.intervals();
         let stream = match connection.socket.release() {
             Ok(stream) => stream,
@@ -551,18 +556,24 @@ impl Worker {
     }
 
     fn close(&mut self, id: ConnectionId, refusal: Refusal) {
-        self.around.metrics.closed(refusal);
-        self.close_with(id, refusal.code(), refusal.reason());
-    }
-
-    fn close_with(&mut self, id: ConnectionId, code: u16, reason: &str) {
         let now = self.now();
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.state != State::Open {
+            return;
+        }
+        self.around.metrics.closed(refusal.reason());
         let mut frame = Vec::new();
-        websocket::write_close(&mut frame, Some(code), reason);
+        websocket::write_close(&mut frame, refusal.code(), refusal.reason());
         connection.close(now, frame);
         self.depart(id, Ending::Lost);
         self.schedule(id);
+    }
+
+    fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        let connection = self.connections.remove(&id)?;
+        self.connection_deadlines.set(id, None);
+        self.around.metrics.connections.of(connection.label).dec();
+        Some(connection)
     }
 
     fn with_door(&mut self, id: ConnectionId, act: impl FnOnce(&mut dyn Door, &mut Turn<'_>)) {
@@ -608,7 +619,9 @@ impl Worker {
         }
         let Some(open) = self.rooms.get_mut(key) else { return };
         let counts = open.room.take_counts();
-        self.around.metrics.room_counted(counts);
+        self.around.metrics.updates_accepted.inc_by(counts.updates);
+        self.around.metrics.updates_read_only.inc_by(counts.dropped);
+        self.around.metrics.updates_quarantined.inc_by(counts.quarantined);
         let deadline = open.room.next_deadline();
         if open.scheduled != deadline {
             open.scheduled = deadline;
@@ -767,7 +780,7 @@ impl Worker {
             Message::Resync { through, .. } => {
                 member.progress.is_resyncing = false;
                 member.progress.position = *through;
-                self.around.metrics.resyncs.inc();
+                self.around.metrics.slow_resyncs.inc();
             }
             Message::PushAwareness => member.progress.awareness = Some(0),
             Message::Status(_) | Message::Nudge { .. } => {}
@@ -834,9 +847,7 @@ impl Worker {
                 self.refuse(link, session, refusal);
             } else if let Some(id) = self.broken.pop() {
                 self.depart(id, Ending::Lost);
-                self.connections.remove(&id);
-                self.connection_deadlines.set(id, None);
-                self.around.metrics.connections.dec();
+                self.remove(id);
             } else if let Some(key) = self.unloads.pop() {
                 self.unload(key);
             } else {
@@ -877,7 +888,8 @@ impl Worker {
             self.flush_room(key);
             self.settle();
         }
-        self.around.metrics.turn_took(self.around.clock.elapsed().saturating_sub(started));
+        let took = self.around.clock.elapsed().saturating_sub(started);
+        self.around.turns.observe(took.as_secs_f64());
     }
 
     /// Sends every member what it lacks.
@@ -891,7 +903,7 @@ impl Worker {
         for (id, chunks) in here {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             for chunk in chunks {
-                self.around.metrics.sent_bytes.inc_by(chunk.len() as u64);
+                self.around.metrics.bytes_out.of(connection.label).inc_by(chunk.len() as u64);
                 connection.write(now, chunk);
             }
             if connection.state == State::Broken {
@@ -963,7 +975,7 @@ impl Worker {
             Delivery::Frames(chunks) => {
                 let place = seat.place.clone();
                 for chunk in chunks {
-                    self.around.metrics.sent_bytes.inc_by(chunk.len() as u64);
+                    self.around.metrics.bytes_out.of(connection.label).inc_by(chunk.len() as u64);
                     connection.write(now, chunk);
                 }
                 if connection.is_full() {
@@ -1088,7 +1100,7 @@ impl Worker {
                 {
                     let message = ears.door.keep_alive();
                     let mut frame = Vec::new();
-                    websocket::write_binary_header(&mut frame, message.len());
+                    websocket::write_header(&mut frame, Opcode::Binary, message.len());
                     frame.extend_from_slice(message);
                     connection.write(now, Bytes::from(frame));
                 }
@@ -1356,7 +1368,7 @@ impl Turn<'_> {
     pub fn send(&mut self, message: &[u8]) {
         let now = self.worker.now();
         let mut frame = Vec::with_capacity(message.len() + 10);
-        websocket::write_binary_header(&mut frame, message.len());
+        websocket::write_header(&mut frame, Opcode::Binary, message.len());
         frame.extend_from_slice(message);
         let Some(connection) = self.worker.connections.get_mut(&self.connection) else { return };
         if connection.state != State::Open {
@@ -1386,7 +1398,34 @@ impl Turn<'_> {
 
     /// Counts an update or a state that was refused.
     pub fn count_refused(&self, refusal: Refusal) {
-        self.worker.around.metrics.refused(refusal);
+        if refusal == Refusal::BadUpdate {
+            self.worker.around.metrics.updates_refused.inc();
+        }
+    }
+
+    /// Counts a document that was refused while its socket stays.
+    pub fn count_denied(&self, refusal: Refusal) {
+        self.worker.around.metrics.closed(refusal.reason());
+    }
+
+    /// Counts a token that was no good.
+    pub fn count_auth_failure(&self) {
+        self.worker.around.metrics.auth_failures.inc();
+    }
+
+    /// Has a token checked that needs the key set to be read again; the door hears of it by its
+    /// `verified`.
+    pub fn verify_later(&self, key: String, token: String) {
+        let (verifier, clock) = (self.verifier().clone(), self.worker.around.clock);
+        let (inbox, id) = (self.inbox(), self.connection);
+        tokio::task::spawn_local(async move {
+            let outcome = verifier.verify_fresh(clock.now(), &token).await;
+            let tell = move |worker: &mut Worker| {
+                worker.with_door(id, |door, turn| door.verified(turn, &key, outcome));
+            };
+            // A worker that is gone has no doors.
+            let _ = inbox.send(ToWorker::Call(Box::new(tell))).await;
+        });
     }
 }
 
