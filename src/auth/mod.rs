@@ -2,8 +2,12 @@
 
 #![allow(missing_docs, unused_variables, clippy::todo)]
 
+mod origin;
+
 use crate::clock::Timestamp;
 use crate::model::{RoomName, Token, UserId};
+
+pub use origin::origin_allowed;
 
 /// Verifies tokens against the one configured key. Cheap to clone; shared by all threads.
 #[derive(Clone)]

@@ -2,12 +2,13 @@
 //!
 //! `lib0` reads and writes the encoding all Yjs protocols share, `yjs` the sync and awareness
 //! messages, `validator` tells sane updates from forged ones, `y_websocket` and `hocuspocus` are
-//! the framings of the two doors, `websocket` the frames of RFC 6455 below them, and `close` the
+//! the framings of the two doors, `websocket` the frames of RFC 6455 below them, `url` the names and tokens in addresses, and `close` the
 //! one table of close codes. Nothing here allocates more than the bytes it was given.
 
 pub mod close;
 pub mod hocuspocus;
 pub mod lib0;
+pub mod url;
 pub mod validator;
 pub mod websocket;
 pub mod y_websocket;
