@@ -88,6 +88,8 @@ pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;
 pub const LISTENER_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How long a request's body may pause before it is given up.
 pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a whole body may take: the memory it holds is shared with others.
+pub const BODY_WITHIN: Duration = Duration::from_secs(120);
 /// Documents of the largest size that may be on their way in at once, over all requests.
 pub const DOCUMENT_BODIES_MAX: usize = 2;
 /// Work on more bytes than this (about a tenth of a millisecond) is handed to another thread.

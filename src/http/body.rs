@@ -8,7 +8,7 @@ use warp::http::header::CONTENT_LENGTH;
 
 use crate::http::Head;
 use crate::http::problem::Problem;
-use crate::limits::{BODY_BYTES_MAX, BODY_SILENCE_MAX, DOCUMENT_BODIES_MAX};
+use crate::limits::{BODY_BYTES_MAX, BODY_SILENCE_MAX, BODY_WITHIN, DOCUMENT_BODIES_MAX};
 
 /// The budget is counted in these, so that its numbers fit a semaphore of 32 bits.
 const BLOCK_BYTES: usize = 4 << 10;
@@ -54,10 +54,19 @@ where
     if announced.is_some_and(|length| (bytes_max as u64) < length) {
         return Err(Problem::too_large(bytes_max));
     }
+    tokio::time::timeout(BODY_WITHIN, collect(body, bytes_max, budget))
+        .await
+        .map_err(|_| Problem::bad_request("the body took too long"))?
+}
+
+async fn collect<S, B>(body: S, bytes_max: usize, budget: &BodyBudget) -> Result<Body<'_>, Problem>
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send,
+    B: Buf,
+{
     let mut body = std::pin::pin!(body);
     let mut bytes = BytesMut::new();
     let mut share = take(budget, 0)?;
-    let mut blocks = 0;
     loop {
         let chunk = tokio::time::timeout(BODY_SILENCE_MAX, body.next())
             .await
@@ -67,14 +76,13 @@ where
             Some(Ok(chunk)) => chunk,
             Some(Err(_)) => return Err(Problem::bad_request("the body ended early")),
         };
-        let length = bytes.len().saturating_add(chunk.remaining());
-        if bytes_max < length {
+        if bytes_max < bytes.len().saturating_add(chunk.remaining()) {
             return Err(Problem::too_large(bytes_max));
         }
-        let needed = length.div_ceil(BLOCK_BYTES);
-        share.merge(take(budget, needed - blocks)?);
-        blocks = needed;
         bytes.put(chunk);
+        // What counts is what is allocated: a growing buffer is up to twice its contents.
+        let blocks = bytes.capacity().div_ceil(BLOCK_BYTES);
+        share.merge(take(budget, blocks.saturating_sub(share.num_permits()))?);
     }
     Ok(Body {
         bytes: bytes.freeze(),

@@ -66,14 +66,14 @@ fn only_if_empty(query: &str) -> Result<bool, Problem> {
 
 /// A large update takes a while to walk: that happens where it holds nobody up.
 async fn validate(bytes: Bytes) -> Result<Update, Problem> {
-    let update = if bytes.len() <= INLINE_BYTES_MAX {
-        validator::update(&bytes)
+    let checked = if bytes.len() <= INLINE_BYTES_MAX {
+        validator::update(bytes)
     } else {
-        tokio::task::spawn_blocking(move || validator::update(&bytes))
+        tokio::task::spawn_blocking(move || validator::update(bytes))
             .await
             .map_err(|_| Problem::from(Refusal::BadUpdate))?
     };
-    update.map_err(|_| Refusal::BadUpdate.into())
+    checked.map_err(|invalid| invalid.refusal().into())
 }
 
 #[cfg(test)]
