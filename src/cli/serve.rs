@@ -14,7 +14,7 @@ use warp::Filter;
 use crate::auth::Verifier;
 use crate::cli::listener::{self, Listening};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, StoreChoice};
 use crate::http::{self, HttpOptions};
 use crate::metrics::Metrics;
 use crate::relay::{Relay, RelayOptions};
@@ -38,6 +38,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new());
+    let is_dev = config.is_dev();
+    let store = match config.store {
+        StoreChoice::Memory => MemoryStore::new(),
+    };
     let relay = Relay::start(
         RelayOptions {
             workers: 0,
@@ -45,7 +49,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             policies: config.policies,
             trust_awareness: config.trust_awareness,
         },
-        Arc::new(MemoryStore::new()),
+        Arc::new(store),
         Verifier::new(config.auth)?,
         Arc::clone(&metrics),
         SystemClock::new(),
@@ -55,7 +59,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         HttpOptions {
             allow_origins: config.allow_origins,
             document_bytes_max: config.limits.document_bytes_max,
-            is_dev: config.is_dev,
+            is_dev,
         },
     )
     .or(http::not_found(Arc::clone(&metrics)));

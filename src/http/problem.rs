@@ -165,7 +165,7 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::BadRoom => Self::new(StatusCode::BAD_REQUEST, "BAD_ROOM", "not a room's name"),
             Refusal::BadUpdate => Self::bad_request("not a Yjs update (v1) that can be applied"),
-            Refusal::BadMessage | Refusal::InvalidUtf8 => {
+            Refusal::BadMessage | Refusal::BadFrame | Refusal::InvalidUtf8 => {
                 Self::bad_request("the message cannot be understood")
             }
             Refusal::Unauthorized | Refusal::TokenExpired | Refusal::Revoked => {
