@@ -22,7 +22,6 @@ where
     let request: Request = body::read_json(head, body, &api.bodies).await?;
     let (user, room) = request.parse()?;
     api.relay.revoke(&user, room.as_ref()).await?;
-    tracing::info!(%user, room = room.as_ref().map(RoomName::as_str), "revoked");
     Ok(no_content())
 }
 
