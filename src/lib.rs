@@ -31,3 +31,12 @@ pub mod relay;
 pub mod room;
 pub mod store;
 pub mod wire;
+
+/// The whole relay as one warp filter: every door and the API, to be mounted into another
+/// program's routes. Rejects the paths that are not its own.
+pub fn routes(
+    relay: relay::Relay,
+    options: http::HttpOptions,
+) -> impl warp::Filter<Extract = (impl warp::Reply,), Error = warp::Rejection> + Clone {
+    http::routes(relay, options)
+}

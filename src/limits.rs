@@ -78,6 +78,24 @@ pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 pub const OFFLINE_PARTICIPANTS_MAX: usize = 1_000;
 /// Bodies of `POST` requests that are not documents.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
+/// How long a request's head may take, and how long a connection may be idle between requests.
+pub const HTTP_HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Headers of one request.
+pub const HTTP_HEADERS_MAX: usize = 64;
+/// A request's head in bytes; tokens are in it. Also what is read of a body at once.
+pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// The longest wait after failing to accept a connection.
+pub const LISTENER_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// How long a request's body may pause before it is given up.
+pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a whole body may take: the memory it holds is shared with others.
+pub const BODY_WITHIN: Duration = Duration::from_secs(120);
+/// Documents of the largest size that may be on their way in at once, over all requests.
+pub const DOCUMENT_BODIES_MAX: usize = 2;
+/// Work on more bytes than this (about a tenth of a millisecond) is handed to another thread.
+pub const INLINE_BYTES_MAX: usize = 64 << 10;
+/// How often a stream asks whether its caller may still read; a revocation holds within 1 s.
+pub const AUTHORITY_CHECK_EVERY: Duration = Duration::from_millis(500);
 /// A comment on a quiet stream of server-sent events.
 pub const STREAM_COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// Events that a slow stream may be behind before it is sent a new snapshot instead.

@@ -24,6 +24,8 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::Value;
 use tracing::{info, warn};
 
+mod origin;
+
 use crate::clock::Timestamp;
 use crate::model::{RoomName, Token, UserId};
 use crate::wire::close::Refusal;
@@ -64,6 +66,8 @@ pub enum KeySource {
     /// A key set at an `http://` or `https://` address.
     KeySetUrl(String),
 }
+
+pub use origin::origin_allowed;
 
 /// Verifies tokens against the one configured key. Cheap to clone; shared by all threads.
 #[derive(Clone)]

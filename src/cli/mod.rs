@@ -3,6 +3,7 @@
 //! `serve` is where everything is put together, `token` signs tokens for people who try things
 //! out. Only here may a command print. Start with [`run`].
 
+mod listener;
 pub mod serve;
 mod token;
 

@@ -3,13 +3,14 @@
 //! `lib0` reads and writes the encoding all Yjs protocols share, `yjs` the sync and awareness
 //! messages, `validator` (with `json`) tells sane updates from forged ones, `y_websocket` and
 //! `hocuspocus` are the framings of the two doors, `websocket` the frames of RFC 6455 below them,
-//! and `close` the one table of close codes. Nothing here allocates more than the bytes it was
-//! given.
+//! `url` decodes the names and tokens in addresses, and `close` is the one table of close codes.
+//! Nothing here allocates more than the bytes it was given.
 
 pub mod close;
 pub mod hocuspocus;
 mod json;
 pub mod lib0;
+pub mod url;
 pub mod validator;
 pub mod websocket;
 pub mod y_websocket;
