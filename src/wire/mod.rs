@@ -11,6 +11,8 @@ pub mod hocuspocus;
 mod json;
 pub mod lib0;
 pub mod validator;
+#[cfg(test)]
+mod validator_against_yrs;
 pub mod websocket;
 pub mod y_websocket;
 pub mod yjs;
