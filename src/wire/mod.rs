@@ -4,7 +4,7 @@
 //! messages, `validator` (with `json`) tells sane updates from forged ones, `y_websocket` and
 //! `hocuspocus` are the framings of the two doors, `websocket` the frames of RFC 6455 below them,
 //! and `close` the one table of close codes. Nothing here allocates more than the bytes it was
-//! given.
+//! given, and nothing knows of rooms, sockets or time. Start with `y_websocket`, the shorter door.
 
 pub mod close;
 pub mod hocuspocus;
