@@ -71,6 +71,8 @@ pub struct Metrics {
     pub updates_read_only: Counter,
     /// Document updates the validator or the document refused.
     pub updates_refused: Counter,
+    /// Document updates set aside because the document did not survive them.
+    pub updates_quarantined: Counter,
     /// Awareness entries taken in.
     pub awareness_accepted: Counter,
     /// Awareness entries dropped: echoes, old clocks, ids of others.
@@ -117,6 +119,11 @@ impl Metrics {
                 "Document updates dropped because their sender may only read",
             ),
             updates_refused: one(all, "updates_refused", "Document updates refused as bad"),
+            updates_quarantined: one(
+                all,
+                "updates_quarantined",
+                "Document updates set aside because the document did not survive them",
+            ),
             awareness_accepted: one(all, "awareness_accepted", "Awareness entries taken in"),
             awareness_dropped: one(
                 all,

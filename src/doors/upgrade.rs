@@ -5,7 +5,6 @@ use std::sync::Arc;
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use warp::http::header::{
@@ -22,7 +21,7 @@ use crate::limits::CLOSE_LINGER;
 use crate::model::{Kind, RoomName, Token};
 use crate::relay::{Door, Newcomer, RawSocket, RawStream, Relay};
 use crate::wire::close::Refusal;
-use crate::wire::websocket;
+use crate::wire::{url, websocket};
 
 /// A request to a door, before anything about it has been checked.
 pub struct Knock {
@@ -53,13 +52,9 @@ pub fn knock() -> impl Filter<Extract = (Knock,), Error = Rejection> + Clone {
 }
 
 impl Knock {
-    /// The first `token=` of the query, decoded.
+    /// The token of the query.
     pub fn token(&self) -> Option<String> {
-        self.query.split('&').find_map(|pair| {
-            let value = pair.strip_prefix("token=")?;
-            let value = value.replace('+', " ");
-            percent_decode_str(&value).decode_utf8().ok().map(|token| token.into_owned())
-        })
+        url::query_value(&self.query, "token")
     }
 
     /// Who asks: by the query's token, or as a guest where those are let in.
@@ -150,23 +145,13 @@ pub async fn verify(relay: &Relay, token: Option<&str>) -> Result<Token, Refusal
     };
     verified.map_err(|error| {
         relay.metrics().auth_failures.inc();
-        error.refusal()
+        Refusal::from(error)
     })
 }
 
-/// The room named by a raw path behind a door's prefix: decoded once, as a whole.
+/// The room named by a raw path behind a door's prefix.
 pub fn room_of_path(path: &str) -> Result<RoomName, Refusal> {
-    // Broken escapes are refused, not passed through.
-    let mut rest = path;
-    while let Some(percent) = rest.find('%') {
-        let digits = rest.get(percent + 1..percent + 3).ok_or(Refusal::BadRoom)?;
-        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(Refusal::BadRoom);
-        }
-        rest = &rest[percent + 3..];
-    }
-    let text = percent_decode_str(path).decode_utf8().map_err(|_| Refusal::BadRoom)?;
-    RoomName::parse(&text).map_err(|_| Refusal::BadRoom)
+    url::room_from_path(path).map_err(|_| Refusal::BadRoom)
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {

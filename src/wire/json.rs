@@ -138,11 +138,15 @@ impl Scan<'_> {
     fn string(&mut self) -> Result<(), BadJson> {
         self.at += 1;
         loop {
-            match self.next() {
-                Some(b'"') => return Ok(()),
-                Some(b'\\') => self.escape()?,
-                Some(0..=0x1f) | None => return Err(BadJson::Syntax),
-                Some(_) => {}
+            let plain = self.bytes[self.at..]
+                .iter()
+                .position(|&byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+                .ok_or(BadJson::Syntax)?;
+            self.at += plain + 1;
+            match self.bytes[self.at - 1] {
+                b'"' => return Ok(()),
+                b'\\' => self.escape()?,
+                _ => return Err(BadJson::Syntax),
             }
         }
     }

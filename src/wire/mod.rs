@@ -4,7 +4,8 @@
 //! messages, `validator` (with `json`) tells sane updates from forged ones, `y_websocket` and
 //! `hocuspocus` are the framings of the two doors, `websocket` the frames of RFC 6455 below them,
 //! `url` decodes the names and tokens in addresses, and `close` is the one table of close codes.
-//! Nothing here allocates more than the bytes it was given.
+//! Nothing here allocates more than the bytes it was given, and nothing knows of rooms, sockets or
+//! time. Start with `y_websocket`, the shorter door.
 
 pub mod close;
 pub mod hocuspocus;
@@ -12,6 +13,8 @@ mod json;
 pub mod lib0;
 pub mod url;
 pub mod validator;
+#[cfg(test)]
+mod validator_against_yrs;
 pub mod websocket;
 pub mod y_websocket;
 pub mod yjs;

@@ -500,3 +500,289 @@ impl From<BadJson> for InvalidAwareness {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use yrs::updates::decoder::Decode;
+
+    use super::*;
+
+    fn check(bytes: &[u8]) -> Result<(), Invalid> {
+        update(Bytes::copy_from_slice(bytes)).map(drop)
+    }
+
+    /// An update of client 7 at clock 10 with one struct, given by its bytes, and no deletion.
+    fn with_struct(bytes: &[u8]) -> Vec<u8> {
+        [&[1, 1, 7, 10][..], bytes, &[0]].concat()
+    }
+
+    /// The same with an item of that content, in the root type "t".
+    fn with_content(kind: u8, content: &[u8]) -> Vec<u8> {
+        with_struct(&[&[kind, 1, 1, b't'][..], content].concat())
+    }
+
+    fn text(text: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        crate::wire::lib0::write_varstring(&mut out, text);
+        out
+    }
+
+    #[test]
+    fn inputs_that_broke_yrs_are_refused() {
+        let deep = [
+            &[1, 1, 1, 0, 8, 1, 1, 97, 1][..],
+            &[117, 1].repeat(10_000),
+            &[126, 0],
+        ]
+        .concat();
+        for bytes in [
+            &[1, 1, 2, 5, 146, 69, 2, 0, 1, 51, 0][..],
+            &[
+                1, 1, 240, 162, 4, 255, 255, 255, 255, 255, 255, 255, 15, 4, 1, 1, 116, 1, 10, 0,
+            ],
+            &[1, 1, 7, 0, 0, 255, 255, 255, 255, 15, 0],
+            &deep,
+        ] {
+            assert!(check(bytes).is_err());
+        }
+        let huge_count = Bytes::from_static(&[0x80, 0x80, 0x80, 0x80, 1]);
+        assert_eq!(update(huge_count.clone()), Err(Invalid::Malformed));
+        assert_eq!(state_vector(huge_count.clone()), Err(Invalid::Malformed));
+        assert!(awareness(huge_count).is_err());
+    }
+
+    #[test]
+    fn every_kind_of_content_that_clients_write_passes() {
+        for (kind, content) in [
+            (1, vec![5]),
+            (3, vec![2, 0xff, 0xfe]),
+            (4, text("grüße 👋")),
+            (5, text(r#"{"image":[1,2.5,null]}"#)),
+            (6, [text("bold"), text("true")].concat()),
+            (7, vec![0]),
+            (7, vec![1]),
+            (7, vec![2]),
+            (7, [vec![3], text("p")].concat()),
+            (7, vec![4]),
+            (7, vec![6]),
+            (
+                8,
+                [&[5][..], &[127, 126, 120, 125, 0x6a, 119, 1, b'x']].concat(),
+            ),
+            (
+                8,
+                [&[1, 118, 2][..], b"\x01a\x75\x01\x7e\x01b\x74\x01\xff"].concat(),
+            ),
+            (9, [text("guid"), vec![118, 0]].concat()),
+        ] {
+            let bytes = with_content(kind, &content);
+            assert_eq!(check(&bytes), Ok(()), "{kind}: {content:?}");
+            assert!(
+                yrs::Update::decode_v1(&bytes).is_ok(),
+                "{kind}: {content:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn content_of_no_known_kind_is_refused() {
+        for kind in [2, 10 | 0x20, 11, 12, 15] {
+            assert_eq!(
+                check(&with_content(kind, &[1, 1, b'1'])),
+                Err(Invalid::Kind)
+            );
+        }
+        for kind in [4 | 0x10, 0x10, 10 | 0x10] {
+            assert_eq!(check(&with_content(kind, &[1, b'x'])), Err(Invalid::Kind));
+        }
+        for type_kind in [5, 7, 9, 15, 0x80] {
+            assert_eq!(check(&with_content(7, &[type_kind])), Err(Invalid::Kind));
+        }
+        assert_eq!(check(&with_content(8, &[1, 115])), Err(Invalid::Kind));
+    }
+
+    #[test]
+    fn what_yrs_reads_by_another_rule_than_yjs_is_refused() {
+        // One JSON string by the length that Yjs writes; yrs takes two.
+        let json_content = with_content(2, &[1, 1, b'1']);
+        assert!(yrs::Update::decode_v1(&json_content).is_err());
+        assert!(check(&json_content).is_err());
+        // A hook with a name of one byte, and client 3's clocks 4 to 8 deleted; yrs takes the name
+        // for a client, and deletes a clock of that one.
+        let hook = [
+            &[1, 1, 7, 10, 7, 1, 1, b't'][..],
+            &[5, 1, 8],
+            &[1, 3, 1, 4, 5],
+        ]
+        .concat();
+        let read_by_yrs = yrs::Update::decode_v1(&hook).unwrap();
+        assert!(
+            read_by_yrs
+                .delete_set()
+                .get(&yrs::ClientID::new(8))
+                .is_some()
+        );
+        assert_eq!(check(&hook), Err(Invalid::Kind));
+    }
+
+    #[test]
+    fn nothing_is_empty() {
+        for bytes in [
+            with_struct(&[0, 0]),
+            with_struct(&[10, 0]),
+            with_content(1, &[0]),
+            with_content(4, &[0]),
+            with_content(8, &[0, 127]),
+            vec![1, 0, 7, 0, 0, 0],
+            vec![0, 1, 7, 0, 0, 0],
+            vec![0, 1, 7, 1, 3, 0],
+        ] {
+            assert_eq!(check(&bytes), Err(Invalid::Empty), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn clocks_stay_below_two_to_the_31() {
+        let most = [0xfe, 0xff, 0xff, 0xff, 0x07]; // 2^31 - 2
+        let end = [0xff, 0xff, 0xff, 0xff, 0x07]; // 2^31 - 1
+        let gc_at = |clock: &[u8], length: &[u8]| {
+            check(&[&[1, 1, 7][..], clock, &[0], length, &[0]].concat())
+        };
+        assert_eq!(gc_at(&most, &[1]), Ok(()));
+        assert_eq!(gc_at(&end, &[1]), Err(Invalid::Clock));
+        assert_eq!(gc_at(&[2], &end), Err(Invalid::Clock));
+        assert_eq!(
+            gc_at(&[0xff, 0xff, 0xff, 0xff, 0x0f], &[1]),
+            Err(Invalid::Clock)
+        );
+        let delete =
+            |clock: &[u8], length: &[u8]| check(&[&[0, 1, 7, 1][..], clock, length].concat());
+        assert_eq!(delete(&[0], &[5]), Ok(()));
+        assert_eq!(delete(&end, &[1]), Err(Invalid::Clock));
+        assert_eq!(delete(&[1], &end), Err(Invalid::Clock));
+        let sv = |clock: &[u8]| state_vector([&[1, 7][..], clock].concat().into()).map(drop);
+        assert_eq!(sv(&end), Ok(()));
+        assert_eq!(sv(&[0x80, 0x80, 0x80, 0x80, 0x08]), Err(Invalid::Clock));
+    }
+
+    #[test]
+    fn an_item_refers_only_to_what_came_before_it() {
+        let item =
+            |info: u8, ids: &[u8]| check(&with_struct(&[&[info | 4][..], ids, b"\x01x"].concat()));
+        assert_eq!(item(0x80, &[7, 9]), Ok(()));
+        assert_eq!(item(0x80, &[7, 10]), Err(Invalid::Reference));
+        assert_eq!(item(0x40, &[7, 11]), Err(Invalid::Reference));
+        assert_eq!(item(0xc0, &[8, 99, 7, 9]), Ok(()));
+        assert_eq!(item(0xc0, &[8, 99, 7, 10]), Err(Invalid::Reference));
+        assert_eq!(item(0, &[0, 7, 9]), Ok(()));
+        assert_eq!(item(0, &[0, 7, 10]), Err(Invalid::Reference));
+        assert_eq!(item(0, &[2, 7, 9]), Err(Invalid::Malformed));
+    }
+
+    #[test]
+    fn a_client_has_one_section() {
+        let gc = |client: u8| [1, client, 0, 0, 1];
+        let update_of = |clients: &[u8]| {
+            let sections: Vec<u8> = clients.iter().flat_map(|&client| gc(client)).collect();
+            check(&[&[clients.len() as u8][..], &sections, &[0]].concat())
+        };
+        assert_eq!(update_of(&[9, 5, 2]), Ok(()));
+        assert_eq!(update_of(&[2, 9, 5]), Ok(()));
+        assert_eq!(update_of(&[5, 5]), Err(Invalid::RepeatedClient));
+        assert_eq!(update_of(&[5, 9, 5]), Err(Invalid::RepeatedClient));
+        assert_eq!(
+            check(&[0, 2, 5, 1, 0, 1, 5, 1, 3, 1]),
+            Err(Invalid::RepeatedClient)
+        );
+        assert_eq!(
+            state_vector(Bytes::from_static(&[2, 5, 1, 5, 2])),
+            Err(Invalid::RepeatedClient)
+        );
+    }
+
+    #[test]
+    fn deleted_ranges_ascend() {
+        assert_eq!(check(&[0, 1, 7, 2, 0, 2, 5, 1]), Ok(()));
+        assert_eq!(check(&[0, 1, 7, 2, 0, 2, 2, 1]), Ok(()));
+        assert_eq!(check(&[0, 1, 7, 2, 0, 3, 2, 1]), Err(Invalid::DeleteOrder));
+        assert_eq!(check(&[0, 1, 7, 2, 5, 1, 0, 2]), Err(Invalid::DeleteOrder));
+    }
+
+    #[test]
+    fn nothing_follows_the_end() {
+        assert_eq!(check(&[0, 0, 0]), Err(Invalid::TrailingBytes));
+        assert_eq!(
+            state_vector(Bytes::from_static(&[0, 0])),
+            Err(Invalid::TrailingBytes)
+        );
+        assert_eq!(
+            awareness(Bytes::from_static(&[0, 0])),
+            Err(InvalidAwareness::Malformed)
+        );
+    }
+
+    #[test]
+    fn values_nest_a_hundred_deep_and_no_deeper() {
+        let arrays =
+            |depth: usize| with_content(8, &[&[1][..], &[117, 1].repeat(depth), &[126]].concat());
+        let objects = |depth: usize| {
+            with_content(
+                8,
+                &[&[1][..], &[118, 1, 1, b'k'].repeat(depth), &[126]].concat(),
+            )
+        };
+        let json = |depth: usize| with_content(5, &text(&("[".repeat(depth) + &"]".repeat(depth))));
+        for bytes in [arrays(100), objects(100), json(100)] {
+            assert_eq!(check(&bytes), Ok(()));
+            assert!(yrs::Update::decode_v1(&bytes).is_ok());
+        }
+        for bytes in [arrays(101), objects(101), json(101), json(100_000)] {
+            assert_eq!(check(&bytes), Err(Invalid::Nesting));
+        }
+    }
+
+    #[test]
+    fn text_counts_as_browsers_count_it() {
+        for (text, units) in [("abc", 3), ("grüße", 5), ("👋", 2), ("a👋ü漢", 5)] {
+            assert_eq!(utf16_len(text), units);
+        }
+        assert_eq!(
+            check(&with_content(4, &[3, 0xed, 0xa0, 0x80])),
+            Err(Invalid::Malformed)
+        );
+    }
+
+    #[test]
+    fn awareness_states_are_json_within_limits() {
+        let entry = |clock: u64, state: &str| {
+            let mut out = vec![1];
+            crate::wire::yjs::write_awareness_entry(&mut out, ClientId(5), clock, Some(state));
+            awareness(out.into()).map(drop)
+        };
+        assert_eq!(entry(1, "{}"), Ok(()));
+        assert_eq!(entry(1, "null"), Ok(()));
+        assert_eq!(entry(1, r#""\ud83d""#), Ok(()));
+        assert_eq!(entry(1, "{"), Err(InvalidAwareness::Json));
+        assert_eq!(entry(1, ""), Err(InvalidAwareness::Json));
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(entry(1, &nested(64)), Ok(()));
+        assert_eq!(entry(1, &nested(65)), Err(InvalidAwareness::Nesting));
+        let large = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
+        assert_eq!(entry(1, &large(64 << 10)), Ok(()));
+        assert_eq!(
+            entry(1, &large((64 << 10) + 1)),
+            Err(InvalidAwareness::StateTooLarge)
+        );
+        assert_eq!(entry(AWARENESS_CLOCK_MAX, "{}"), Ok(()));
+        assert_eq!(
+            entry(AWARENESS_CLOCK_MAX + 1, "{}"),
+            Err(InvalidAwareness::Clock)
+        );
+        assert_eq!(
+            InvalidAwareness::StateTooLarge.refusal(),
+            Refusal::LimitAwareness
+        );
+        assert_eq!(InvalidAwareness::Json.refusal(), Refusal::BadMessage);
+        assert!(awareness(Bytes::from_static(&[0])).is_ok());
+    }
+}
