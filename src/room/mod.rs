@@ -1,3 +1,5 @@
 //! One room: document, awareness and roster. Pure but for yrs.
 
 pub mod awareness;
+mod object;
+pub mod stamp;
