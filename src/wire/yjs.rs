@@ -38,3 +38,39 @@ pub enum SyncMessage<'a> {
     /// A change.
     Update(&'a [u8]),
 }
+
+impl AwarenessUpdate {
+    /// The entries in their order.
+    pub fn entries(&self) -> impl Iterator<Item = AwarenessEntry<'_>> {
+        let mut rest = &*self.0;
+        let count = varuint(&mut rest).unwrap_or(0);
+        (0..count).map_while(move |_| entry(&mut rest))
+    }
+}
+
+fn entry<'a>(rest: &mut &'a [u8]) -> Option<AwarenessEntry<'a>> {
+    let client = ClientId(varuint(rest)?);
+    let clock = varuint(rest)?;
+    let length = usize::try_from(varuint(rest)?).ok()?;
+    let (text, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    let text = std::str::from_utf8(text).ok()?;
+    Some(AwarenessEntry {
+        client,
+        clock,
+        state: (text != "null").then_some(text),
+    })
+}
+
+fn varuint(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..56).step_by(7) {
+        let (&byte, after) = rest.split_first()?;
+        *rest = after;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
