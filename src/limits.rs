@@ -42,6 +42,13 @@ pub const AWARENESS_ENTRIES_MAX: usize = 20_000;
 pub const AWARENESS_IDS_PER_SESSION_MAX: usize = 64;
 /// Clocks of yrs clients are 32 bits wide and wrap; refuse long before.
 pub const AWARENESS_CLOCK_MAX: u64 = (1 << 32) - (1 << 16);
+/// Clocks that the relay raises itself stop here: the last one that yrs clients can hold.
+pub const AWARENESS_CLOCK_END: u64 = u32::MAX as u64;
+/// Departed client ids remembered in one room. Far more than leave in a minute, unless somebody
+/// makes them up.
+pub const AWARENESS_DEPARTED_MAX: usize = 65_536;
+/// A name or role that somebody who is not stamped gives themselves, as far as the roster keeps it.
+pub const SELF_GIVEN_NAME_BYTES_MAX: usize = 1 << 10;
 /// How long a departed client id's clock is remembered (wire facts, 2.4).
 pub const AWARENESS_MEMORY: Duration = Duration::from_secs(60);
 /// How long a newcomer's announcement is waited for before the others are pushed to it.

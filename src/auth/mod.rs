@@ -14,7 +14,6 @@ mod claims;
 mod guests;
 mod key_set;
 mod keys;
-mod origin;
 mod revocations;
 
 use std::path::PathBuf;
@@ -34,7 +33,6 @@ use key_set::{KeySet, KeySetSource, Lookup};
 use keys::PinnedKey;
 use revocations::Revocations;
 
-pub use origin::origin_allowed;
 pub use keys::{KeyError, Secret};
 pub use revocations::REVOCATIONS_MAX;
 

@@ -26,5 +26,7 @@ pub fn sync(message: SyncMessage<'_>) -> Result<FromSession, Refusal> {
 /// An awareness payload whose entries are whole and whose states are JSON.
 pub fn awareness(payload: &[u8]) -> Result<FromSession, Refusal> {
     let update = validator::awareness(Bytes::copy_from_slice(payload));
-    Ok(FromSession::Awareness(update.map_err(|invalid| invalid.refusal())?))
+    Ok(FromSession::Awareness(
+        update.map_err(|invalid| invalid.refusal())?,
+    ))
 }

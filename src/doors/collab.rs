@@ -16,8 +16,8 @@ use crate::clock::Timestamp;
 use crate::doors::upgrade::{Knock, Welcome, knock};
 use crate::doors::{DoorOptions, checked};
 use crate::limits::{
-    DOCUMENTS_PER_SOCKET_MAX, REFRESH_BEFORE, UNAUTHENTICATED_BYTES_MAX,
-    UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
+    DOCUMENTS_PER_SOCKET_MAX, REFRESH_BEFORE, UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX,
+    UNAUTHENTICATED_FRAMES_MAX,
 };
 use crate::metrics::DoorLabel;
 use crate::model::{Access, RoomName, SessionId, Token, UserId};
@@ -63,7 +63,10 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
         addresses: HashMap::new(),
         gone: HashSet::new(),
     };
-    Ok(Welcome { door: Box::new(door), room: None })
+    Ok(Welcome {
+        door: Box::new(door),
+        room: None,
+    })
 }
 
 /// One Hocuspocus socket.
@@ -93,7 +96,10 @@ struct Early {
 /// A document, from its first frame on.
 enum Document {
     /// Frames that came before the token, or while it is being checked, in order.
-    Waiting { frames: Vec<Bytes>, is_checking: bool },
+    Waiting {
+        frames: Vec<Bytes>,
+        is_checking: bool,
+    },
     /// Let in.
     Open(Box<OpenDocument>),
 }
@@ -137,7 +143,9 @@ impl Door for CollabDoor {
     }
 
     fn refused(&mut self, turn: &mut Turn<'_>, session: SessionId, refusal: Refusal) {
-        let Some(address) = self.addresses.get(&session).cloned() else { return };
+        let Some(address) = self.addresses.get(&session).cloned() else {
+            return;
+        };
         match refusal {
             // A provider that is denied does not come back by itself: those may come back.
             Refusal::Slow | Refusal::StoreDown | Refusal::Draining => turn.close(refusal),
@@ -157,12 +165,7 @@ impl Door for CollabDoor {
         }
     }
 
-    fn verified(
-        &mut self,
-        turn: &mut Turn<'_>,
-        address: &str,
-        outcome: Result<Token, TokenError>,
-    ) {
+    fn verified(&mut self, turn: &mut Turn<'_>, address: &str, outcome: Result<Token, TokenError>) {
         self.authenticated(turn, address, outcome);
     }
 
@@ -235,7 +238,9 @@ impl CollabDoor {
 
     /// Tells the room of an open document what its client says.
     fn say(&mut self, turn: &mut Turn<'_>, address: &str, message: ClientMessage<'_>) {
-        let Some(Document::Open(open)) = self.documents.get(address) else { return };
+        let Some(Document::Open(open)) = self.documents.get(address) else {
+            return;
+        };
         match read(message) {
             Ok(message) => turn.say(&open.seat, message),
             Err(refusal) => {
@@ -268,10 +273,17 @@ impl CollabDoor {
             turn.close(Refusal::LimitMessage);
             return;
         }
-        let Some(frames) = self.waiting(turn, address) else { return };
+        let Some(frames) = self.waiting(turn, address) else {
+            return;
+        };
         frames.push(Bytes::copy_from_slice(frame));
-        let is_checking =
-            matches!(self.documents.get(address), Some(Document::Waiting { is_checking: true, .. }));
+        let is_checking = matches!(
+            self.documents.get(address),
+            Some(Document::Waiting {
+                is_checking: true,
+                ..
+            })
+        );
         if is_step1 && !is_checking {
             // Providers of version 2 that have no token say nothing before this.
             self.authenticate(turn, address, "");
@@ -282,11 +294,18 @@ impl CollabDoor {
     fn waiting(&mut self, turn: &mut Turn<'_>, address: &str) -> Option<&mut Vec<Bytes>> {
         if !self.documents.contains_key(address) {
             if DOCUMENTS_PER_SOCKET_MAX <= self.documents.len() {
-                send(turn, address, ServerMessage::Denied(Refusal::LimitConnections.reason()));
+                send(
+                    turn,
+                    address,
+                    ServerMessage::Denied(Refusal::LimitConnections.reason()),
+                );
                 return None;
             }
             self.gone.remove(address);
-            let waiting = Document::Waiting { frames: Vec::new(), is_checking: false };
+            let waiting = Document::Waiting {
+                frames: Vec::new(),
+                is_checking: false,
+            };
             self.documents.insert(address.to_owned(), waiting);
         }
         match self.documents.get_mut(address) {
@@ -326,7 +345,10 @@ impl CollabDoor {
             // Closed while its token was being checked.
             return;
         }
-        match outcome.map_err(Refusal::from).and_then(|token| self.admit(turn, address, token)) {
+        match outcome
+            .map_err(Refusal::from)
+            .and_then(|token| self.admit(turn, address, token))
+        {
             Ok(()) => self.reschedule(),
             Err(refusal) => {
                 turn.count_auth_failure();
@@ -335,14 +357,8 @@ impl CollabDoor {
         }
     }
 
-    fn admit(
-        &mut self,
-        turn: &mut Turn<'_>,
-        address: &str,
-        token: Token,
-    ) -> Result<(), Refusal> {
-        let room =
-            RoomName::parse(split_address(address).0).map_err(|_| Refusal::BadRoom)?;
+    fn admit(&mut self, turn: &mut Turn<'_>, address: &str, token: Token) -> Result<(), Refusal> {
+        let room = RoomName::parse(split_address(address).0).map_err(|_| Refusal::BadRoom)?;
         let grant = token.grant(&room).ok_or(Refusal::Forbidden)?;
         if turn.verifier().is_revoked(&token, &room) {
             return Err(Refusal::Revoked);
@@ -355,7 +371,9 @@ impl CollabDoor {
             // Who brings a token that ends sooner is asked half-way, not at once and for ever.
             let now = turn.now();
             let remaining = expires_at.since(now);
-            now + remaining.checked_sub(REFRESH_BEFORE).unwrap_or(remaining / 2)
+            now + remaining
+                .checked_sub(REFRESH_BEFORE)
+                .unwrap_or(remaining / 2)
         });
         if let Some(Document::Open(open)) = self.documents.get_mut(address) {
             if open.token.identity.user != token.identity.user {
@@ -374,9 +392,20 @@ impl CollabDoor {
         send(turn, address, ServerMessage::Authenticated(scope));
         let mut prefix = Vec::new();
         hocuspocus::write_address(&mut prefix, address);
-        let seat = turn.enter(&room, grant, Dialect::Hocuspocus { address: prefix.into() });
+        let seat = turn.enter(
+            &room,
+            grant,
+            Dialect::Hocuspocus {
+                address: prefix.into(),
+            },
+        );
         self.addresses.insert(seat.session, address.to_owned());
-        let open = Document::Open(Box::new(OpenDocument { seat, token, room, refresh_at }));
+        let open = Document::Open(Box::new(OpenDocument {
+            seat,
+            token,
+            room,
+            refresh_at,
+        }));
         let waited = self.documents.insert(address.to_owned(), open);
         if let Some(Document::Waiting { frames, .. }) = waited {
             for frame in frames {
@@ -412,10 +441,12 @@ impl CollabDoor {
     }
 
     fn open(&self) -> impl Iterator<Item = (&str, &OpenDocument)> {
-        self.documents.iter().filter_map(|(address, document)| match document {
-            Document::Open(open) => Some((address.as_str(), &**open)),
-            Document::Waiting { .. } => None,
-        })
+        self.documents
+            .iter()
+            .filter_map(|(address, document)| match document {
+                Document::Open(open) => Some((address.as_str(), &**open)),
+                Document::Waiting { .. } => None,
+            })
     }
 
     fn reschedule(&mut self) {
@@ -437,9 +468,9 @@ fn read(message: ClientMessage<'_>) -> Result<FromSession, Refusal> {
         ClientMessage::Sync(message) => checked::sync(message),
         ClientMessage::Awareness(payload) => checked::awareness(payload),
         ClientMessage::QueryAwareness => Ok(FromSession::QueryAwareness),
-        ClientMessage::Stateless(text) => {
-            Ok(FromSession::Stateless(Bytes::copy_from_slice(text.as_bytes())))
-        }
+        ClientMessage::Stateless(text) => Ok(FromSession::Stateless(Bytes::copy_from_slice(
+            text.as_bytes(),
+        ))),
         ClientMessage::Auth { .. }
         | ClientMessage::Close
         | ClientMessage::Forbidden(_)

@@ -21,12 +21,12 @@ const PREFIX: &str = "/sync/";
 /// The door as a filter.
 pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
     knock()
-        .and_then(async |knock: Knock| {
-            match knock.path.as_str().starts_with(PREFIX) {
+        .and_then(
+            async |knock: Knock| match knock.path.as_str().starts_with(PREFIX) {
                 true => Ok(knock),
                 false => Err(warp::reject::not_found()),
-            }
-        })
+            },
+        )
         .then(move |knock: Knock| {
             let (relay, options) = (relay.clone(), options.clone());
             async move {
@@ -44,7 +44,10 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
                             arriving: Some(grant),
                             seat: None,
                         });
-                        Ok(Welcome { door, room: Some(room) })
+                        Ok(Welcome {
+                            door,
+                            room: Some(room),
+                        })
                     })
                     .await
             }
@@ -68,7 +71,9 @@ impl Door for SyncDoor {
     }
 
     fn message(&mut self, turn: &mut Turn<'_>, is_text: bool, payload: &[u8]) -> Handling {
-        let Some(seat) = &self.seat else { return Handling::Done };
+        let Some(seat) = &self.seat else {
+            return Handling::Done;
+        };
         if is_text {
             // No client of this protocol sends any.
             turn.say(seat, FromSession::Other);

@@ -7,10 +7,10 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use warp::http::StatusCode;
 use warp::http::header::{
     CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use warp::http::StatusCode;
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
@@ -48,7 +48,12 @@ pub fn knock() -> impl Filter<Extract = (Knock,), Error = Rejection> + Clone {
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())
-        .map(|path, query, headers, upgrade| Knock { path, query, headers, upgrade })
+        .map(|path, query, headers, upgrade| Knock {
+            path,
+            query,
+            headers,
+            upgrade,
+        })
 }
 
 impl Knock {
@@ -69,10 +74,16 @@ impl Knock {
     {
         if !is_upgrade(&self.headers) {
             let mut response = problem(StatusCode::UPGRADE_REQUIRED, "BAD_REQUEST");
-            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+            response
+                .headers_mut()
+                .insert(UPGRADE, HeaderValue::from_static("websocket"));
             return response;
         }
-        let text = |name| self.headers.get(name).map(|value: &HeaderValue| value.to_str());
+        let text = |name| {
+            self.headers
+                .get(name)
+                .map(|value: &HeaderValue| value.to_str())
+        };
         let origin = match text(ORIGIN) {
             Some(Err(_)) => return problem(StatusCode::FORBIDDEN, "FORBIDDEN"),
             Some(Ok(origin)) => Some(origin),
@@ -126,9 +137,10 @@ impl Knock {
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.typed_insert(SecWebsocketAccept::from(key));
         // A client that names subprotocols fails unless one of them is chosen.
-        let protocols = self.headers.get("sec-websocket-protocol").and_then(|value| {
-            value.to_str().ok().and_then(|list| list.split(',').next())
-        });
+        let protocols = self
+            .headers
+            .get("sec-websocket-protocol")
+            .and_then(|value| value.to_str().ok().and_then(|list| list.split(',').next()));
         if let Some(first) = protocols.and_then(|first| HeaderValue::from_str(first.trim()).ok()) {
             headers.insert("sec-websocket-protocol", first);
         }
@@ -156,13 +168,21 @@ pub fn room_of_path(path: &str) -> Result<RoomName, Refusal> {
 
 fn is_upgrade(headers: &HeaderMap) -> bool {
     let names = |name, wanted: &str| {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-            value.split(',').any(|token| token.trim().eq_ignore_ascii_case(wanted))
-        })
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| {
+                value
+                    .split(',')
+                    .any(|token| token.trim().eq_ignore_ascii_case(wanted))
+            })
     };
     names(CONNECTION, "upgrade")
         && names(UPGRADE, "websocket")
-        && headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13")
+        && headers
+            .get(SEC_WEBSOCKET_VERSION)
+            .is_some_and(|version| version == "13")
 }
 
 /// A TCP stream can leave this runtime for its worker's; anything else is driven from here.
@@ -175,11 +195,17 @@ fn raw_socket(upgraded: Upgraded) -> RawSocket {
             match stream.into_std() {
                 Ok(stream) => {
                     let stream = RawStream::Tcp(stream);
-                    RawSocket { stream, read_ahead: parts.read_buf }
+                    RawSocket {
+                        stream,
+                        read_ahead: parts.read_buf,
+                    }
                 }
                 Err(_) => {
                     let stream = RawStream::Other(Box::new(tokio::io::empty()));
-                    RawSocket { stream, read_ahead: parts.read_buf }
+                    RawSocket {
+                        stream,
+                        read_ahead: parts.read_buf,
+                    }
                 }
             }
         }
@@ -222,4 +248,3 @@ fn problem(status: StatusCode, code: &str) -> Response {
     let reply = warp::reply::with_status(body, status);
     warp::reply::with_header(reply, "content-type", "application/problem+json").into_response()
 }
-

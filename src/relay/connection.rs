@@ -34,12 +34,7 @@ pub trait Door: Send {
     fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>);
 
     /// A token that could not be checked at once has been; `key` is what `verify_later` was given.
-    fn verified(
-        &mut self,
-        turn: &mut Turn<'_>,
-        key: &str,
-        outcome: Result<Token, TokenError>,
-    ) {
+    fn verified(&mut self, turn: &mut Turn<'_>, key: &str, outcome: Result<Token, TokenError>) {
         let _ = (turn, key, outcome);
     }
 
@@ -228,7 +223,9 @@ impl Connection {
         if self.state != State::Open {
             return;
         }
-        self.state = State::Closing { until: now + CLOSE_LINGER };
+        self.state = State::Closing {
+            until: now + CLOSE_LINGER,
+        };
         self.write_control(Bytes::from(frame));
     }
 
@@ -236,8 +233,14 @@ impl Connection {
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         match self.state {
             State::Open => {
-                let door = self.ears.as_ref().and_then(|ears| ears.door.next_deadline());
-                [Some(self.pulse.next_deadline()), self.resume_at, door].into_iter().flatten().min()
+                let door = self
+                    .ears
+                    .as_ref()
+                    .and_then(|ears| ears.door.next_deadline());
+                [Some(self.pulse.next_deadline()), self.resume_at, door]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
             State::Closing { until } => Some(until),
             State::Broken => None,
@@ -318,7 +321,10 @@ impl Pulse {
         if self.asked.is_some_and(|asked| asked < self.last_progress) {
             self.asked = None;
         }
-        if self.asked.is_some_and(|asked| asked + self.dead_after <= now) {
+        if self
+            .asked
+            .is_some_and(|asked| asked + self.dead_after <= now)
+        {
             return Beat::Dead;
         }
         if now < self.next_ping {
@@ -326,7 +332,9 @@ impl Pulse {
         }
         self.next_ping = now + self.ping_every;
         self.asked.get_or_insert(now);
-        Beat::Ping { with_data: self.ping_every <= now.since(self.last_sent) + self.ping_every / 2 }
+        Beat::Ping {
+            with_data: self.ping_every <= now.since(self.last_sent) + self.ping_every / 2,
+        }
     }
 
     /// As given to `new`, to be given to another.
@@ -354,7 +362,11 @@ pub struct Bucket {
 impl Bucket {
     /// A full one, for `rate` messages a second.
     pub fn new(now: Timestamp, rate: u32) -> Self {
-        Self { rate, level: Self::top(rate), filled: now }
+        Self {
+            rate,
+            level: Self::top(rate),
+            filled: now,
+        }
     }
 
     /// Whether there is one left.

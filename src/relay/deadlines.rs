@@ -15,7 +15,10 @@ pub struct Deadlines<K> {
 impl<K: Copy + Eq + Hash + Ord> Deadlines<K> {
     /// None.
     pub fn new() -> Self {
-        Self { by_time: BTreeSet::new(), of: HashMap::new() }
+        Self {
+            by_time: BTreeSet::new(),
+            of: HashMap::new(),
+        }
     }
 
     /// Sets, moves or clears the deadline of `key`.

@@ -129,9 +129,14 @@ impl Backlog {
 
     /// What comes after `position`; `None` when part of it is no longer here.
     pub fn after(&self, position: Sequence) -> Option<impl Iterator<Item = &Recent> + Clone> {
-        let first = self.recent.front().map_or(u64::MAX, |recent| recent.sequence);
+        let first = self
+            .recent
+            .front()
+            .map_or(u64::MAX, |recent| recent.sequence);
         (first <= position.saturating_add(1) || self.recent.is_empty()).then(|| {
-            let start = self.recent.partition_point(|recent| recent.sequence <= position);
+            let start = self
+                .recent
+                .partition_point(|recent| recent.sequence <= position);
             self.recent.range(start..)
         })
     }
@@ -176,13 +181,22 @@ pub struct Turnful<'a> {
 impl<'a> Turnful<'a> {
     /// For a turn with these changes.
     pub fn new(updates: Vec<&'a Recent>, entries: Vec<&'a Entry>) -> Self {
-        Self { updates, entries, shared: Vec::new() }
+        Self {
+            updates,
+            entries,
+            shared: Vec::new(),
+        }
     }
 
     /// Whether part of it came from this session.
     pub fn involves(&self, session: SessionId) -> bool {
-        self.updates.iter().any(|recent| recent.from == Some(session))
-            || self.entries.iter().any(|entry| entry.session == Some(session))
+        self.updates
+            .iter()
+            .any(|recent| recent.from == Some(session))
+            || self
+                .entries
+                .iter()
+                .any(|entry| entry.session == Some(session))
     }
 
     /// The frames for everybody who is spoken to like this and sent no part.
@@ -219,8 +233,9 @@ pub fn compose<'a>(
     entries: impl Iterator<Item = &'a Entry> + Clone,
 ) {
     // Removals first of all: nobody is to see a ghost longer than it takes.
-    let others =
-        entries.filter(|entry| session.is_none() || entry.session != session).map(as_sent);
+    let others = entries
+        .filter(|entry| session.is_none() || entry.session != session)
+        .map(as_sent);
     dialect.write_awareness(out, others);
     for recent in updates {
         if session.is_none() || recent.from != session {
@@ -241,7 +256,10 @@ pub fn compose_awareness(
         0 => awareness.present().collect(),
         _ => awareness.since(version).collect(),
     };
-    let others = entries.into_iter().filter(|entry| entry.session != Some(session)).map(as_sent);
+    let others = entries
+        .into_iter()
+        .filter(|entry| entry.session != Some(session))
+        .map(as_sent);
     dialect.write_awareness(out, others.collect::<Vec<_>>().into_iter());
 }
 
@@ -262,7 +280,11 @@ impl Direct {
     pub fn push(&mut self, dialect: &Dialect, message: &Message) {
         match message {
             Message::Hold | Message::PushAwareness => {}
-            Message::Answer { state_vector, update, .. } => {
+            Message::Answer {
+                state_vector,
+                update,
+                ..
+            } => {
                 self.write(|out| dialect.write_sync(out, STEP_1, state_vector));
                 self.push_sync(dialect, STEP_2, update);
             }
@@ -344,7 +366,8 @@ impl Direct {
 
     fn close_chunk(&mut self) {
         if !self.open.is_empty() {
-            self.chunks.push(Bytes::from(std::mem::take(&mut self.open)));
+            self.chunks
+                .push(Bytes::from(std::mem::take(&mut self.open)));
         }
     }
 }

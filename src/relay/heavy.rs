@@ -65,10 +65,21 @@ impl HeavyPool {
 fn work(orders: &Mutex<Receiver<Order>>, store: &dyn Store) {
     loop {
         let next = orders.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Order { room, life, job, reply_to }) = next else { return };
+        let Ok(Order {
+            room,
+            life,
+            job,
+            reply_to,
+        }) = next
+        else {
+            return;
+        };
         let input = match job {
             Job::Load => match store.load(&room) {
-                Ok(stored) => Input::Loaded { updates: stored.updates, last: stored.last },
+                Ok(stored) => Input::Loaded {
+                    updates: stored.updates,
+                    last: stored.last,
+                },
                 Err(error) => {
                     tracing::error!(%room, %error, "a document could not be loaded");
                     Input::LoadFailed
@@ -77,6 +88,10 @@ fn work(orders: &Mutex<Receiver<Order>>, store: &dyn Store) {
             Job::Work(task) => Input::Reported(Box::new(task.run())),
         };
         // A worker that is gone needs no answer.
-        let _ = reply_to.blocking_send(ToWorker::Room { room, life, input: Box::new(input) });
+        let _ = reply_to.blocking_send(ToWorker::Room {
+            room,
+            life,
+            input: Box::new(input),
+        });
     }
 }

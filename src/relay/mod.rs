@@ -129,7 +129,11 @@ impl Relay {
         clock: SystemClock,
     ) -> anyhow::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let workers = if options.workers == 0 { cores } else { options.workers };
+        let workers = if options.workers == 0 {
+            cores
+        } else {
+            options.workers
+        };
         let shared = Arc::new(Shared {
             next_id: AtomicU64::new(1),
             next_worker: AtomicUsize::new(0),
@@ -140,8 +144,7 @@ impl Relay {
             store_error: Mutex::default(),
         });
         let heavy = HeavyPool::start(cores, store.clone())?;
-        let (inboxes, receivers): (Vec<_>, Vec<_>) =
-            (0..workers).map(|_| worker::inbox()).unzip();
+        let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::inbox()).unzip();
         let inboxes: Arc<[_]> = inboxes.into();
         for (number, receiver) in receivers.into_iter().enumerate() {
             let around = Surroundings {
@@ -157,14 +160,26 @@ impl Relay {
                 limits: options.limits.clone(),
                 policies: options.policies.clone(),
             };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .stack_size(WORKER_STACK_BYTES)
                 .spawn(move || runtime.block_on(worker::run(around, receiver)))?;
         }
-        let RelayOptions { limits, policies, .. } = options;
-        let inner = Inner { inboxes, shared, verifier, metrics, clock, limits, policies };
+        let RelayOptions {
+            limits, policies, ..
+        } = options;
+        let inner = Inner {
+            inboxes,
+            shared,
+            verifier,
+            metrics,
+            clock,
+            limits,
+            policies,
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -217,13 +232,18 @@ impl Relay {
             }
         };
         // A worker that is gone closes the socket by dropping it.
-        let _ = self.0.inboxes[worker].send(ToWorker::Adopt(Box::new(newcomer))).await;
+        let _ = self.0.inboxes[worker]
+            .send(ToWorker::Adopt(Box::new(newcomer)))
+            .await;
     }
 
     /// A room's participants; nobody when it is not loaded.
     pub async fn room_presence(&self, room: &RoomName) -> Result<Vec<Participant>, Unavailable> {
         let asked = room.clone();
-        self.ask(self.worker_of(room), move |worker| worker.participants(&asked)).await
+        self.ask(self.worker_of(room), move |worker| {
+            worker.participants(&asked)
+        })
+        .await
     }
 
     /// What happens to a room's roster. The first event is a snapshot; when the stream falls
@@ -234,7 +254,10 @@ impl Relay {
     ) -> Result<mpsc::Receiver<PresenceEvent>, Unavailable> {
         let (watcher, events) = mpsc::channel(STREAM_EVENTS_MAX);
         let watched = room.clone();
-        self.ask(self.worker_of(room), move |worker| worker.watch(watched, watcher)).await?;
+        self.ask(self.worker_of(room), move |worker| {
+            worker.watch(watched, watcher)
+        })
+        .await?;
         Ok(events)
     }
 
@@ -246,7 +269,10 @@ impl Relay {
         let mut found = Vec::new();
         for number in 0..self.0.inboxes.len() {
             let user = user.clone();
-            found.extend(self.ask(number, move |worker| worker.rooms_of(&user)).await?);
+            found.extend(
+                self.ask(number, move |worker| worker.rooms_of(&user))
+                    .await?,
+            );
         }
         Ok(found)
     }
@@ -269,7 +295,11 @@ impl Relay {
         only_if_empty: bool,
     ) -> Result<(), ApplyError> {
         let request = self.next_request();
-        let input = Input::Apply { request, update, only_if_empty };
+        let input = Input::Apply {
+            request,
+            update,
+            only_if_empty,
+        };
         let reply = self.request(room, request, input).await;
         match reply.map_err(|Unavailable(refusal)| ApplyError::Refused(refusal))? {
             Reply::Applied => Ok(()),
@@ -281,15 +311,17 @@ impl Relay {
 
     /// Refuses the user's tokens issued until now, and ends what they opened with them: in one room
     /// or everywhere.
-    pub async fn revoke(
-        &self,
-        user: &UserId,
-        room: Option<&RoomName>,
-    ) -> Result<(), Unavailable> {
+    pub async fn revoke(&self, user: &UserId, room: Option<&RoomName>) -> Result<(), Unavailable> {
         self.0.verifier.revoke(self.0.clock.now(), user, room);
         for inbox in self.0.inboxes.iter() {
-            let revoke = ToWorker::Revoke { user: user.clone(), room: room.cloned() };
-            inbox.send(revoke).await.map_err(|_| Unavailable(Refusal::Draining))?;
+            let revoke = ToWorker::Revoke {
+                user: user.clone(),
+                room: room.cloned(),
+            };
+            inbox
+                .send(revoke)
+                .await
+                .map_err(|_| Unavailable(Refusal::Draining))?;
         }
         Ok(())
     }
@@ -302,7 +334,10 @@ impl Relay {
             reasons.push(Refusal::Draining.reason().to_owned());
         }
         if shared.is_store_down.load(Ordering::Relaxed) {
-            let error = shared.store_error.lock().unwrap_or_else(PoisonError::into_inner);
+            let error = shared
+                .store_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             reasons.push(format!("{}: {error}", Refusal::StoreDown.reason()));
         }
         reasons
@@ -332,10 +367,12 @@ impl Relay {
         }
         let all = futures::future::join_all(workers);
         let drained = tokio::time::timeout(at_most, all).await;
-        let is_complete = drained.is_ok_and(|workers| workers.into_iter().all(|done| {
-            done.unwrap_or(false)
-        }));
-        if is_complete { Ok(()) } else { Err(Unavailable(Refusal::Draining)) }
+        let is_complete = drained.is_ok_and(|workers| workers.into_iter().all(|done| done.is_ok()));
+        if is_complete {
+            Ok(())
+        } else {
+            Err(Unavailable(Refusal::Draining))
+        }
     }
 
     fn worker_of(&self, room: &RoomName) -> usize {
@@ -399,7 +436,10 @@ impl Shared {
     }
 
     fn store_failed(&self, error: &StoreError) {
-        *self.store_error.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
+        *self
+            .store_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = error.to_string();
         self.is_store_down.store(true, Ordering::Relaxed);
     }
 

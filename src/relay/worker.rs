@@ -170,7 +170,9 @@ async fn post(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
                 let waiting = worker.posts.iter().position(|posts| !posts.is_empty());
                 waiting.map(|number| (inboxes, number, worker.posts[number].pop_front()))
             };
-            let Some((inboxes, number, Some(message))) = next else { break };
+            let Some((inboxes, number, Some(message))) = next else {
+                break;
+            };
             if let Some(inbox) = inboxes.get(number) {
                 // A worker that is gone needs no post.
                 let _ = inbox.send(message).await;
@@ -238,8 +240,16 @@ impl Worker {
                     self.let_happen(key, *input);
                 }
             }
-            ToWorker::FromFar { room, session, event } => self.from_far(room, session, event),
-            ToWorker::ToFar { connection, session, delivery } => {
+            ToWorker::FromFar {
+                room,
+                session,
+                event,
+            } => self.from_far(room, session, event),
+            ToWorker::ToFar {
+                connection,
+                session,
+                delivery,
+            } => {
                 self.to_far(connection, session, delivery);
             }
             ToWorker::Revoke { user, room } => self.revoke(&user, room.as_ref()),
@@ -249,7 +259,15 @@ impl Worker {
     }
 
     fn adopt(&mut self, newcomer: Newcomer) {
-        let Newcomer { id, socket, door, place, ping_every, dead_after, message } = newcomer;
+        let Newcomer {
+            id,
+            socket,
+            door,
+            place,
+            ping_every,
+            dead_after,
+            message,
+        } = newcomer;
         let now = self.now();
         let message_bytes_max = self.around.limits.message_bytes_max;
         let socket_stream = match Socket::adopt(socket.stream) {
@@ -263,7 +281,10 @@ impl Worker {
         let connection = Connection {
             label: door.label(),
             socket: socket_stream,
-            ears: Some(Box::new(Ears { decoder: Decoder::new(message_bytes_max), door })),
+            ears: Some(Box::new(Ears {
+                decoder: Decoder::new(message_bytes_max),
+                door,
+            })),
             seats: Vec::new(),
             state: State::Open,
             tail: Tail::default(),
@@ -313,7 +334,9 @@ impl Worker {
 
     /// Whether draining is over: answers who waits for it.
     fn check_drained(&mut self) {
-        let Some((deadline, done)) = &mut self.draining else { return };
+        let Some((deadline, done)) = &mut self.draining else {
+            return;
+        };
         let is_done = self.connections.is_empty() && self.writes.is_empty();
         if is_done || *deadline <= self.around.clock.now() {
             if let Some(done) = done.take() {
@@ -334,7 +357,9 @@ impl Worker {
 
     fn listen(&mut self, id: ConnectionId, context: &mut Context<'_>) -> Poll<()> {
         let now = self.now();
-        let Some(connection) = self.connections.get_mut(&id) else { return Poll::Ready(()) };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Poll::Ready(());
+        };
         if !connection.waker.will_wake(context.waker()) {
             connection.waker = context.waker().clone();
         }
@@ -353,14 +378,11 @@ impl Worker {
         outcome
     }
 
-    fn read(
-        &mut self,
-        id: ConnectionId,
-        context: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<()> {
+    fn read(&mut self, id: ConnectionId, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<()> {
         loop {
-            let Some(connection) = self.connections.get_mut(&id) else { return Poll::Ready(()) };
+            let Some(connection) = self.connections.get_mut(&id) else {
+                return Poll::Ready(());
+            };
             if connection.state == State::Broken {
                 self.broken.push(id);
                 return Poll::Ready(());
@@ -375,7 +397,11 @@ impl Worker {
                     if connection.state != State::Open {
                         continue;
                     }
-                    self.around.metrics.bytes_in.of(connection.label).inc_by(count as u64);
+                    self.around
+                        .metrics
+                        .bytes_in
+                        .of(connection.label)
+                        .inc_by(count as u64);
                     let is_more = count == buffer.len();
                     self.received(id, &mut buffer[..count]);
                     let is_paused = self
@@ -401,7 +427,9 @@ impl Worker {
     /// Goes on with what had to wait; whether the socket may be read.
     fn read_unread(&mut self, id: ConnectionId) -> bool {
         let now = self.now();
-        let Some(connection) = self.connections.get_mut(&id) else { return true };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return true;
+        };
         if connection.resume_at.is_some_and(|at| now < at) {
             return false;
         }
@@ -410,24 +438,31 @@ impl Worker {
         if !unread.is_empty() {
             self.received(id, &mut unread);
         }
-        self.connections.get(&id).is_none_or(|connection| connection.unread.is_empty())
+        self.connections
+            .get(&id)
+            .is_none_or(|connection| connection.unread.is_empty())
     }
 
     /// Takes in what a socket said.
     fn received(&mut self, id: ConnectionId, mut input: &mut [u8]) {
-        let Some(mut ears) =
-            self.connections.get_mut(&id).and_then(|connection| connection.ears.take())
+        let Some(mut ears) = self
+            .connections
+            .get_mut(&id)
+            .and_then(|connection| connection.ears.take())
         else {
             return;
         };
         loop {
             let now = self.now();
             let is_congested = self.posts.iter().any(|posts| FAR_QUEUE_MAX < posts.len());
-            let Some(connection) = self.connections.get_mut(&id) else { return };
+            let Some(connection) = self.connections.get_mut(&id) else {
+                return;
+            };
             if connection.state != State::Open {
                 break;
             }
-            ears.decoder.set_message_bytes_max(connection.message_bytes_max);
+            ears.decoder
+                .set_message_bytes_max(connection.message_bytes_max);
             if !input.is_empty() && (is_congested || !connection.bucket.has_one(now)) {
                 connection.unread.extend_from_slice(input);
                 connection.resume_at = Some(now + THROTTLE_PAUSE);
@@ -467,7 +502,10 @@ impl Worker {
                 }
             };
             self.around.metrics.messages_in.of(connection.label).inc();
-            let mut turn = Turn { worker: self, connection: id };
+            let mut turn = Turn {
+                worker: self,
+                connection: id,
+            };
             if let Handling::MoveTo(worker) = door.message(&mut turn, is_text, payload) {
                 let message = payload.to_vec();
                 self.hand_over(id, ears, message, input, worker);
@@ -488,7 +526,9 @@ impl Worker {
         rest: &[u8],
         worker: usize,
     ) {
-        let Some(connection) = self.remove(id) else { return };
+        let Some(connection) = self.remove(id) else {
+            return;
+        };
         let (ping_every, dead_after) = connection.pulse.intervals();
         let stream = match connection.socket.release() {
             Ok(stream) => stream,
@@ -499,7 +539,10 @@ impl Worker {
         };
         let newcomer = Newcomer {
             id,
-            socket: RawSocket { stream, read_ahead: Bytes::copy_from_slice(rest) },
+            socket: RawSocket {
+                stream,
+                read_ahead: Bytes::copy_from_slice(rest),
+            },
             door: ears.door,
             place: connection._place,
             ping_every,
@@ -511,7 +554,9 @@ impl Worker {
 
     /// The socket takes more again: whoever held something back for it may go on.
     fn drained(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         connection.owed_bytes = 0;
         let credits = std::mem::take(&mut connection.owed_credits);
         let seats = connection.seats.clone();
@@ -522,7 +567,14 @@ impl Worker {
                     if credits.contains(&seat.session) {
                         let session = seat.session;
                         let event = FarEvent::Credit;
-                        self.send_post(worker, ToWorker::FromFar { room, session, event });
+                        self.send_post(
+                            worker,
+                            ToWorker::FromFar {
+                                room,
+                                session,
+                                event,
+                            },
+                        );
                     }
                 }
             }
@@ -531,7 +583,9 @@ impl Worker {
 
     /// Ends the connection's sessions; the socket may still be saying goodbye.
     fn depart(&mut self, id: ConnectionId, ending: Ending) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         for seat in std::mem::take(&mut connection.seats) {
             self.leave(seat, ending);
         }
@@ -543,7 +597,14 @@ impl Worker {
             SeatPlace::Here(key) => self.left(key, session, ending),
             SeatPlace::Far { worker, room } => {
                 let event = FarEvent::Leave(ending);
-                self.send_post(worker, ToWorker::FromFar { room, session, event });
+                self.send_post(
+                    worker,
+                    ToWorker::FromFar {
+                        room,
+                        session,
+                        event,
+                    },
+                );
             }
         }
     }
@@ -557,7 +618,9 @@ impl Worker {
 
     fn close(&mut self, id: ConnectionId, refusal: Refusal) {
         let now = self.now();
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         if connection.state != State::Open {
             return;
         }
@@ -577,12 +640,20 @@ impl Worker {
     }
 
     fn with_door(&mut self, id: ConnectionId, act: impl FnOnce(&mut dyn Door, &mut Turn<'_>)) {
-        let Some(mut ears) =
-            self.connections.get_mut(&id).and_then(|connection| connection.ears.take())
+        let Some(mut ears) = self
+            .connections
+            .get_mut(&id)
+            .and_then(|connection| connection.ears.take())
         else {
             return;
         };
-        act(&mut *ears.door, &mut Turn { worker: self, connection: id });
+        act(
+            &mut *ears.door,
+            &mut Turn {
+                worker: self,
+                connection: id,
+            },
+        );
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.ears = Some(ears);
         }
@@ -610,18 +681,27 @@ impl Worker {
     /// Lets one thing happen to one room, then does what the room asks for.
     fn let_happen(&mut self, key: RoomKey, input: Input) {
         let now = self.now();
-        let Some(open) = self.rooms.get_mut(key) else { return };
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
         open.room.handle(now, input);
-        while let Some(output) =
-            self.rooms.get_mut(key).and_then(|open| open.room.poll_output())
+        while let Some(output) = self
+            .rooms
+            .get_mut(key)
+            .and_then(|open| open.room.poll_output())
         {
             self.perform(key, output);
         }
-        let Some(open) = self.rooms.get_mut(key) else { return };
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
         let counts = open.room.take_counts();
         self.around.metrics.updates_accepted.inc_by(counts.updates);
         self.around.metrics.updates_read_only.inc_by(counts.dropped);
-        self.around.metrics.updates_quarantined.inc_by(counts.quarantined);
+        self.around
+            .metrics
+            .updates_quarantined
+            .inc_by(counts.quarantined);
         let deadline = open.room.next_deadline();
         if open.scheduled != deadline {
             open.scheduled = deadline;
@@ -638,17 +718,28 @@ impl Worker {
             Output::Load => self.order(key, Job::Load),
             Output::Work(task) => self.work(key, task),
             Output::Keep(keep) => self.keep(key, keep),
-            Output::Update { sequence, update, from } => {
+            Output::Update {
+                sequence,
+                update,
+                from,
+            } => {
                 self.mark_dirty(key);
                 if let Some(open) = self.rooms.get_mut(key) {
-                    open.forward(Recent { sequence, update, from });
+                    open.forward(Recent {
+                        sequence,
+                        update,
+                        from,
+                    });
                 }
             }
             Output::Awareness => self.mark_dirty(key),
             Output::Tell { session, message } => self.tell(key, session, &message),
             Output::Stateless { from, text } => self.tell_stateless(key, from, &text),
             Output::Refuse { session, refusal } => {
-                let member = self.rooms.get(key).and_then(|open| open.members.get(&session));
+                let member = self
+                    .rooms
+                    .get(key)
+                    .and_then(|open| open.members.get(&session));
                 if let Some(member) = member {
                     self.refusals.push_back((member.link, session, refusal));
                 }
@@ -680,7 +771,8 @@ impl Worker {
 
     fn work(&mut self, key: RoomKey, task: Box<Task>) {
         if task.cost_micros() <= crate::limits::INLINE_TASK_MICROS {
-            self.agenda.push_back((key, Input::Reported(Box::new(task.run()))));
+            self.agenda
+                .push_back((key, Input::Reported(Box::new(task.run()))));
         } else {
             self.order(key, Job::Work(task));
         }
@@ -691,9 +783,16 @@ impl Worker {
             // The store is asked after everything it has been given.
             self.write_now();
         }
-        let Some(open) = self.rooms.get(key) else { return };
+        let Some(open) = self.rooms.get(key) else {
+            return;
+        };
         let reply_to = self.around.inboxes[self.around.number].clone();
-        let order = Order { room: open.name.clone(), life: open.life, job, reply_to };
+        let order = Order {
+            room: open.name.clone(),
+            life: open.life,
+            job,
+            reply_to,
+        };
         self.orders.push_back(order);
         self.order_again();
     }
@@ -708,7 +807,9 @@ impl Worker {
     }
 
     fn keep(&mut self, key: RoomKey, keep: Keep) {
-        let Some(open) = self.rooms.get(key) else { return };
+        let Some(open) = self.rooms.get(key) else {
+            return;
+        };
         let write = match keep {
             Keep::Append { sequence, update } => Write::Append { sequence, update },
             Keep::Snapshot { through, update } => Write::Snapshot { through, update },
@@ -739,7 +840,8 @@ impl Worker {
             if let Write::Append { sequence, .. } = write
                 && let Some(key) = self.rooms.find(&room)
             {
-                self.agenda.push_back((key, Input::Stored { through: sequence }));
+                self.agenda
+                    .push_back((key, Input::Stored { through: sequence }));
             }
         }
     }
@@ -763,9 +865,13 @@ impl Worker {
     }
 
     fn tell(&mut self, key: RoomKey, session: SessionId, message: &Message) {
-        let Some(open) = self.rooms.get_mut(key) else { return };
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
         let newest = open.newest;
-        let Some(member) = open.members.get_mut(&session) else { return };
+        let Some(member) = open.members.get_mut(&session) else {
+            return;
+        };
         match message {
             Message::Hold => {
                 // The answer holds at least what there is now.
@@ -794,7 +900,9 @@ impl Worker {
     }
 
     fn tell_stateless(&mut self, key: RoomKey, from: SessionId, text: &[u8]) {
-        let Some(open) = self.rooms.get_mut(key) else { return };
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
         let mut told = Vec::new();
         for (&session, member) in &mut open.members {
             if session != from && matches!(member.dialect, Dialect::Hocuspocus { .. }) {
@@ -811,7 +919,11 @@ impl Worker {
 
     /// Counts what waits for a socket that is full; too much ends it.
     fn owe(&mut self, key: RoomKey, session: SessionId, before: usize, added: usize) {
-        let Some(member) = self.rooms.get(key).and_then(|open| open.members.get(&session)) else {
+        let Some(member) = self
+            .rooms
+            .get(key)
+            .and_then(|open| open.members.get(&session))
+        else {
             return;
         };
         if let Link::Here(id) = member.link
@@ -822,15 +934,24 @@ impl Worker {
         }
         // One large answer may wait, but nothing behind it.
         if DIRECT_BYTES_MAX < before {
-            self.refusals.push_back((member.link, session, Refusal::Slow));
+            self.refusals
+                .push_back((member.link, session, Refusal::Slow));
         }
     }
 
     fn tell_watchers(&mut self, key: RoomKey, change: Change) {
-        let Some(open) = self.rooms.get(key) else { return };
-        let Some(watchers) = self.watchers.get_mut(&open.name) else { return };
+        let Some(open) = self.rooms.get(key) else {
+            return;
+        };
+        let Some(watchers) = self.watchers.get_mut(&open.name) else {
+            return;
+        };
         // Who is too far behind is let go: it comes back for a snapshot.
-        watchers.retain(|watcher| watcher.try_send(PresenceEvent::Change(change.clone())).is_ok());
+        watchers.retain(|watcher| {
+            watcher
+                .try_send(PresenceEvent::Change(change.clone()))
+                .is_ok()
+        });
         if watchers.is_empty() {
             self.watchers.remove(&open.name);
         }
@@ -862,15 +983,27 @@ impl Worker {
     fn refuse(&mut self, link: Link, session: SessionId, refusal: Refusal) {
         match link {
             Link::Here(id) => self.with_door(id, |door, turn| door.refused(turn, session, refusal)),
-            Link::Far { worker, connection, .. } => {
+            Link::Far {
+                worker, connection, ..
+            } => {
                 let delivery = Delivery::Refuse(refusal);
-                self.send_post(worker, ToWorker::ToFar { connection, session, delivery });
+                self.send_post(
+                    worker,
+                    ToWorker::ToFar {
+                        connection,
+                        session,
+                        delivery,
+                    },
+                );
             }
         }
     }
 
     fn unload(&mut self, key: RoomKey) {
-        if self.rooms.get(key).is_some_and(|open| open.members.is_empty())
+        if self
+            .rooms
+            .get(key)
+            .is_some_and(|open| open.members.is_empty())
             && self.rooms.close(key).is_some()
         {
             self.room_deadlines.set(key, None);
@@ -895,15 +1028,26 @@ impl Worker {
     /// Sends every member what it lacks.
     fn flush_room(&mut self, key: RoomKey) {
         let now = self.now();
-        let Some(open) = self.rooms.get_mut(key) else { return };
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
         open.is_dirty = false;
         let mut sends = Sends::default();
-        open.collect(|id| self.connections.get(&id).is_none_or(Connection::is_full), &mut sends);
+        open.collect(
+            |id| self.connections.get(&id).is_none_or(Connection::is_full),
+            &mut sends,
+        );
         let Sends { here, far, resyncs } = sends;
         for (id, chunks) in here {
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let Some(connection) = self.connections.get_mut(&id) else {
+                continue;
+            };
             for chunk in chunks {
-                self.around.metrics.bytes_out.of(connection.label).inc_by(chunk.len() as u64);
+                self.around
+                    .metrics
+                    .bytes_out
+                    .of(connection.label)
+                    .inc_by(chunk.len() as u64);
                 connection.write(now, chunk);
             }
             if connection.state == State::Broken {
@@ -913,7 +1057,14 @@ impl Worker {
         }
         for (worker, connection, session, chunks) in far {
             let delivery = Delivery::Frames(chunks);
-            self.send_post(worker, ToWorker::ToFar { connection, session, delivery });
+            self.send_post(
+                worker,
+                ToWorker::ToFar {
+                    connection,
+                    session,
+                    delivery,
+                },
+            );
         }
         for session in resyncs {
             self.agenda.push_back((key, Input::Resync { session }));
@@ -923,7 +1074,9 @@ impl Worker {
     // Other workers.
 
     fn send_post(&mut self, worker: usize, message: ToWorker) {
-        let Some(posts) = self.posts.get_mut(worker) else { return };
+        let Some(posts) = self.posts.get_mut(worker) else {
+            return;
+        };
         if posts.is_empty() {
             match self.around.inboxes[worker].try_send(message) {
                 Ok(()) => return,
@@ -939,12 +1092,24 @@ impl Worker {
     }
 
     fn from_far(&mut self, room: RoomName, session: SessionId, event: FarEvent) {
-        if let FarEvent::Join { connection, worker, grant, dialect } = event {
-            let link = Link::Far { worker, connection, is_full: false };
+        if let FarEvent::Join {
+            connection,
+            worker,
+            grant,
+            dialect,
+        } = event
+        {
+            let link = Link::Far {
+                worker,
+                connection,
+                is_full: false,
+            };
             self.seat(&room, session, link, grant, dialect);
             return;
         }
-        let Some(key) = self.rooms.find(&room) else { return };
+        let Some(key) = self.rooms.find(&room) else {
+            return;
+        };
         match event {
             FarEvent::Join { .. } => {}
             FarEvent::Message(message) => {
@@ -953,8 +1118,10 @@ impl Worker {
             FarEvent::Renew(grant) => self.let_happen(key, Input::Renew { session, grant }),
             FarEvent::Leave(ending) => self.left(key, session, ending),
             FarEvent::Credit => {
-                let member =
-                    self.rooms.get_mut(key).and_then(|open| open.members.get_mut(&session));
+                let member = self
+                    .rooms
+                    .get_mut(key)
+                    .and_then(|open| open.members.get_mut(&session));
                 if let Some(member) = member
                     && let Link::Far { is_full, .. } = &mut member.link
                 {
@@ -967,7 +1134,9 @@ impl Worker {
 
     fn to_far(&mut self, id: ConnectionId, session: SessionId, delivery: Delivery) {
         let now = self.now();
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let Some(seat) = connection.seats.iter().find(|seat| seat.session == session) else {
             return;
         };
@@ -975,14 +1144,25 @@ impl Worker {
             Delivery::Frames(chunks) => {
                 let place = seat.place.clone();
                 for chunk in chunks {
-                    self.around.metrics.bytes_out.of(connection.label).inc_by(chunk.len() as u64);
+                    self.around
+                        .metrics
+                        .bytes_out
+                        .of(connection.label)
+                        .inc_by(chunk.len() as u64);
                     connection.write(now, chunk);
                 }
                 if connection.is_full() {
                     connection.owed_credits.push(session);
                 } else if let SeatPlace::Far { worker, room } = place {
                     let event = FarEvent::Credit;
-                    self.send_post(worker, ToWorker::FromFar { room, session, event });
+                    self.send_post(
+                        worker,
+                        ToWorker::FromFar {
+                            room,
+                            session,
+                            event,
+                        },
+                    );
                 }
             }
             Delivery::Refuse(refusal) => {
@@ -1008,19 +1188,32 @@ impl Worker {
                 is_held: false,
                 is_resyncing: false,
             };
-            let member = Member { link, dialect, progress, direct: Direct::default() };
+            let member = Member {
+                link,
+                dialect,
+                progress,
+                direct: Direct::default(),
+            };
             open.members.insert(session, member);
         }
-        self.let_happen(key, Input::Join { session, grant, wants_status });
+        self.let_happen(
+            key,
+            Input::Join {
+                session,
+                grant,
+                wants_status,
+            },
+        );
         key
     }
 
     // Time.
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        let draining = self.draining.as_ref().and_then(|(deadline, done)| {
-            done.as_ref().map(|_| *deadline)
-        });
+        let draining = self
+            .draining
+            .as_ref()
+            .and_then(|(deadline, done)| done.as_ref().map(|_| *deadline));
         [
             self.room_deadlines.next(),
             self.connection_deadlines.next(),
@@ -1051,7 +1244,9 @@ impl Worker {
     }
 
     fn tick_connection(&mut self, id: ConnectionId, now: Timestamp) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         connection.scheduled = None;
         match connection.state {
             State::Closing { until } => {
@@ -1065,7 +1260,8 @@ impl Worker {
                 self.beat(id, now);
                 let is_due = |connection: &Connection| {
                     let ears = connection.ears.as_ref();
-                    ears.and_then(|ears| ears.door.next_deadline()).is_some_and(|at| at <= now)
+                    ears.and_then(|ears| ears.door.next_deadline())
+                        .is_some_and(|at| at <= now)
                 };
                 if self.connections.get(&id).is_some_and(is_due) {
                     self.with_door(id, |door, turn| door.tick(turn));
@@ -1082,7 +1278,9 @@ impl Worker {
     }
 
     fn beat(&mut self, id: ConnectionId, now: Timestamp) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         match connection.pulse.beat(now) {
             Beat::Fine => {}
             Beat::Dead => {
@@ -1095,7 +1293,8 @@ impl Worker {
                 let mut frame = Vec::new();
                 websocket::write_ping(&mut frame, &[]);
                 connection.write_control(Bytes::from(frame));
-                if with_data && !connection.is_full()
+                if with_data
+                    && !connection.is_full()
                     && let Some(ears) = &connection.ears
                 {
                     let message = ears.door.keep_alive();
@@ -1120,9 +1319,14 @@ impl Worker {
     pub(super) fn rooms_of(&self, user: &UserId) -> Vec<(RoomName, Participant)> {
         let connected = |open: &OpenRoom| {
             let participant = open.room.participant(user)?;
-            participant.is_connected.then(|| (open.name.clone(), participant))
+            participant
+                .is_connected
+                .then(|| (open.name.clone(), participant))
         };
-        self.rooms.iter().filter_map(|(_, open)| connected(open)).collect()
+        self.rooms
+            .iter()
+            .filter_map(|(_, open)| connected(open))
+            .collect()
     }
 
     /// Tells the watcher who is there, and from now on what changes.
@@ -1182,12 +1386,22 @@ impl OpenRoom {
 
     /// Composes what the members lack and can be sent, and notes that they have it.
     fn collect(&mut self, is_full: impl Fn(ConnectionId) -> bool, sends: &mut Sends) {
-        let Self { room, members, backlog, newest, flushed, flushed_awareness, .. } = self;
+        let Self {
+            room,
+            members,
+            backlog,
+            newest,
+            flushed,
+            flushed_awareness,
+            ..
+        } = self;
         let awareness = room.awareness();
         let version = awareness.version();
         let has_news = *flushed < *newest || *flushed_awareness < version;
         let entries = awareness.since(*flushed_awareness).collect();
-        let updates = backlog.after(*flushed).map_or_else(Vec::new, Iterator::collect);
+        let updates = backlog
+            .after(*flushed)
+            .map_or_else(Vec::new, Iterator::collect);
         let mut turnful = Turnful::new(updates, entries);
         let mut touched = std::mem::take(&mut self.touched);
         let mut one = |session: SessionId, member: &mut Member| {
@@ -1198,7 +1412,12 @@ impl OpenRoom {
             if full {
                 return;
             }
-            let Member { link, dialect, progress, direct } = member;
+            let Member {
+                link,
+                dialect,
+                progress,
+                direct,
+            } = member;
             let kept_up = !progress.is_held
                 && !progress.is_resyncing
                 && progress.position == *flushed
@@ -1213,7 +1432,10 @@ impl OpenRoom {
                 progress.position = *newest;
                 progress.awareness = Some(version);
             } else {
-                if let Some(told) = progress.awareness.filter(|&told| told == 0 || told < version) {
+                if let Some(told) = progress
+                    .awareness
+                    .filter(|&told| told == 0 || told < version)
+                {
                     direct.write(|out| {
                         fanout::compose_awareness(dialect, out, session, awareness, told);
                     });
@@ -1239,7 +1461,11 @@ impl OpenRoom {
             let chunks = direct.take();
             match link {
                 Link::Here(id) => sends.here.push((*id, chunks)),
-                Link::Far { worker, connection, is_full } => {
+                Link::Far {
+                    worker,
+                    connection,
+                    is_full,
+                } => {
                     *is_full = true;
                     sends.far.push((*worker, *connection, session, chunks));
                 }
@@ -1261,7 +1487,10 @@ impl OpenRoom {
         *flushed = *newest;
         *flushed_awareness = version;
         if has_news {
-            let everybody_has = members.values().map(|member| member.progress.position).min();
+            let everybody_has = members
+                .values()
+                .map(|member| member.progress.position)
+                .min();
             backlog.trim(everybody_has.unwrap_or(*newest), BACKLOG_BYTES_MAX);
         }
     }
@@ -1317,9 +1546,16 @@ impl Turn<'_> {
                     dialect,
                 };
                 let room = room.clone();
-                let message = ToWorker::FromFar { room: room.clone(), session, event };
+                let message = ToWorker::FromFar {
+                    room: room.clone(),
+                    session,
+                    event,
+                };
                 self.worker.send_post(owner, message);
-                SeatPlace::Far { worker: owner, room }
+                SeatPlace::Far {
+                    worker: owner,
+                    room,
+                }
             }
         };
         let seat = Seat { session, place };
@@ -1334,11 +1570,19 @@ impl Turn<'_> {
         let session = seat.session;
         match &seat.place {
             SeatPlace::Here(key) => {
-                self.worker.let_happen(*key, Input::Message { session, message });
+                self.worker
+                    .let_happen(*key, Input::Message { session, message });
             }
             SeatPlace::Far { worker, room } => {
                 let (room, event) = (room.clone(), FarEvent::Message(message));
-                self.worker.send_post(*worker, ToWorker::FromFar { room, session, event });
+                self.worker.send_post(
+                    *worker,
+                    ToWorker::FromFar {
+                        room,
+                        session,
+                        event,
+                    },
+                );
             }
         }
     }
@@ -1348,10 +1592,19 @@ impl Turn<'_> {
         grant.is_stamped &= !self.worker.around.shared.trusts_awareness();
         let session = seat.session;
         match &seat.place {
-            SeatPlace::Here(key) => self.worker.let_happen(*key, Input::Renew { session, grant }),
+            SeatPlace::Here(key) => self
+                .worker
+                .let_happen(*key, Input::Renew { session, grant }),
             SeatPlace::Far { worker, room } => {
                 let (room, event) = (room.clone(), FarEvent::Renew(grant));
-                self.worker.send_post(*worker, ToWorker::FromFar { room, session, event });
+                self.worker.send_post(
+                    *worker,
+                    ToWorker::FromFar {
+                        room,
+                        session,
+                        event,
+                    },
+                );
             }
         }
     }
@@ -1370,7 +1623,9 @@ impl Turn<'_> {
         let mut frame = Vec::with_capacity(message.len() + 10);
         websocket::write_header(&mut frame, Opcode::Binary, message.len());
         frame.extend_from_slice(message);
-        let Some(connection) = self.worker.connections.get_mut(&self.connection) else { return };
+        let Some(connection) = self.worker.connections.get_mut(&self.connection) else {
+            return;
+        };
         if connection.state != State::Open {
             return;
         }

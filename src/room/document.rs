@@ -85,12 +85,31 @@ pub enum Question {
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are those of the question")]
 pub enum Answer {
-    Diff { session: SessionId, update: Bytes, state_vector: Bytes },
-    Resync { session: SessionId, update: Bytes },
-    Novelty { session: SessionId, update: Update, has_news: bool },
-    Whole { request: RequestId, update: Bytes },
-    Emptiness { request: RequestId, is_empty: bool },
-    Snapshot { update: Bytes },
+    Diff {
+        session: SessionId,
+        update: Bytes,
+        state_vector: Bytes,
+    },
+    Resync {
+        session: SessionId,
+        update: Bytes,
+    },
+    Novelty {
+        session: SessionId,
+        update: Update,
+        has_news: bool,
+    },
+    Whole {
+        request: RequestId,
+        update: Bytes,
+    },
+    Emptiness {
+        request: RequestId,
+        is_empty: bool,
+    },
+    Snapshot {
+        update: Bytes,
+    },
 }
 
 /// Updates to apply and questions to answer, with the document to do it to.
@@ -128,15 +147,28 @@ impl Task {
     /// A rough guess of how long `run` takes, in microseconds: what decides where it runs.
     pub fn cost_micros(&self) -> usize {
         let document_bytes = self.document.as_ref().map_or(0, |document| document.bytes);
-        let loading: usize = self.load.iter().map(|(_, update)| 100 + update.len() / 20).sum();
-        let applying: usize = self.apply.iter().map(|(_, update)| 2 + update.bytes().len() / 20).sum();
+        let loading: usize = self
+            .load
+            .iter()
+            .map(|(_, update)| 100 + update.len() / 20)
+            .sum();
+        let applying: usize = self
+            .apply
+            .iter()
+            .map(|(_, update)| 2 + update.bytes().len() / 20)
+            .sum();
         let encodings = self.ask.len().min(1 + self.ask.len() / 8);
         loading + applying + self.ask.len() + encodings * (document_bytes + applying * 10) / 100
     }
 
     /// Applies and answers. Never panics; call it on a thread with a large stack.
     pub fn run(self) -> Report {
-        let Self { document, load, apply, ask } = self;
+        let Self {
+            document,
+            load,
+            apply,
+            ask,
+        } = self;
         let mut document = document.unwrap_or_else(Document::new);
         let mut report = Report {
             document: None,
@@ -234,12 +266,14 @@ impl Document {
             }
             for (client, _, end) in update.clock_ends() {
                 // Clocks are below 2^31: the validator saw to it.
-                ends.set_max(ClientID::new(client.0), u32::try_from(end).unwrap_or(u32::MAX));
+                ends.set_max(
+                    ClientID::new(client.0),
+                    u32::try_from(end).unwrap_or(u32::MAX),
+                );
             }
             self.applied = *sequence;
             self.bytes += update.bytes().len();
-            if PENDING_UPDATES_MAX < self.pending.updates
-                || PENDING_BYTES_MAX < self.pending.bytes
+            if PENDING_UPDATES_MAX < self.pending.updates || PENDING_BYTES_MAX < self.pending.bytes
             {
                 overdue.push(*sequence);
             }
@@ -248,7 +282,9 @@ impl Document {
         // who joins meanwhile is sent the block. When the gap closes, the state vector passes
         // everything these updates hold: then all are sent the difference.
         let (after, _) = self.state();
-        let gap_closed = after.iter().any(|(client, &clock)| ends.get(client) < clock);
+        let gap_closed = after
+            .iter()
+            .any(|(client, &clock)| ends.get(client) < clock);
         Ok(gap_closed.then(|| Bytes::from(self.encode(&before))))
     }
 
@@ -270,27 +306,52 @@ impl Document {
 
     fn state(&self) -> (YrsStateVector, bool) {
         let transaction = self.doc.transact();
-        (transaction.state_vector(), transaction.has_missing_updates())
+        (
+            transaction.state_vector(),
+            transaction.has_missing_updates(),
+        )
     }
 
     fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Diff { session, state_vector } => {
+            Question::Diff {
+                session,
+                state_vector,
+            } => {
                 let update = self.encode_shared(state_vector.bytes());
                 let state_vector = self.doc.transact().state_vector().encode_v1().into();
-                Answer::Diff { session, update, state_vector }
+                Answer::Diff {
+                    session,
+                    update,
+                    state_vector,
+                }
             }
-            Question::Resync { session } => Answer::Resync { session, update: self.whole() },
+            Question::Resync { session } => Answer::Resync {
+                session,
+                update: self.whole(),
+            },
             Question::Novelty { session, update } => {
                 let has_news = self.has_news(&update);
-                Answer::Novelty { session, update, has_news }
+                Answer::Novelty {
+                    session,
+                    update,
+                    has_news,
+                }
             }
-            Question::Whole { request } => Answer::Whole { request, update: self.whole() },
+            Question::Whole { request } => Answer::Whole {
+                request,
+                update: self.whole(),
+            },
             Question::Emptiness { request } => {
                 let (state, is_missing) = self.state();
-                Answer::Emptiness { request, is_empty: state.is_empty() && !is_missing }
+                Answer::Emptiness {
+                    request,
+                    is_empty: state.is_empty() && !is_missing,
+                }
             }
-            Question::Snapshot => Answer::Snapshot { update: self.whole() },
+            Question::Snapshot => Answer::Snapshot {
+                update: self.whole(),
+            },
         }
     }
 
@@ -310,8 +371,10 @@ impl Document {
         // A state vector that passed the validator decodes; if it should not, everything is right.
         let known = YrsStateVector::decode_v1(state_vector).unwrap_or_default();
         let update = Bytes::from(self.encode(&known));
-        self.encoded =
-            Some(Encoded { state_vector: state_vector.clone(), update: update.clone() });
+        self.encoded = Some(Encoded {
+            state_vector: state_vector.clone(),
+            update: update.clone(),
+        });
         update
     }
 
@@ -329,11 +392,16 @@ impl Document {
         if has_blocks {
             return true;
         }
-        let Ok(decoded) = yrs::Update::decode_v1(update.bytes()) else { return false };
+        let Ok(decoded) = yrs::Update::decode_v1(update.bytes()) else {
+            return false;
+        };
         if decoded.delete_set().is_empty() {
             return false;
         }
-        !decoded.delete_set().diff(&transaction.snapshot().delete_set).is_empty()
+        !decoded
+            .delete_set()
+            .diff(&transaction.snapshot().delete_set)
+            .is_empty()
     }
 
     /// Leaks the document: after a panic inside yrs nothing of it can be trusted, its destructor

@@ -29,7 +29,10 @@ pub struct Durability {
 impl Durability {
     /// Continues a log that the store has up to `last`.
     pub fn continue_from(&mut self, last: Sequence) {
-        debug_assert!(self.last == 0, "a log is continued once, before anything is appended");
+        debug_assert!(
+            self.last == 0,
+            "a log is continued once, before anything is appended"
+        );
         self.last = last;
         self.stored = last;
     }
@@ -75,7 +78,8 @@ impl Durability {
 
     /// The session is gone and waits for nothing.
     pub fn forget(&mut self, session: SessionId) {
-        self.waiters.retain(|&(_, waiter)| waiter != Waiter::Session(session));
+        self.waiters
+            .retain(|&(_, waiter)| waiter != Waiter::Session(session));
     }
 
     /// The last number given out.
@@ -110,9 +114,15 @@ mod tests {
         assert!(durability.wait(bob));
         assert_eq!(durability.unstored_bytes(), 5);
         durability.stored(8);
-        assert_eq!((durability.pop_answered(), durability.pop_answered()), (Some(ann), None));
+        assert_eq!(
+            (durability.pop_answered(), durability.pop_answered()),
+            (Some(ann), None)
+        );
         durability.stored(100);
-        assert_eq!((durability.pop_answered(), durability.pop_answered()), (Some(bob), None));
+        assert_eq!(
+            (durability.pop_answered(), durability.pop_answered()),
+            (Some(bob), None)
+        );
         assert!(durability.is_durable() && durability.unstored_bytes() == 0);
     }
 

@@ -15,6 +15,7 @@ pub mod awareness;
 mod document;
 mod durability;
 mod input;
+mod object;
 mod output;
 mod stamp;
 
@@ -132,7 +133,11 @@ impl Room {
         match input {
             Input::Loaded { updates, last } => self.loaded(now, updates, last),
             Input::LoadFailed => self.load_failed(now),
-            Input::Join { session, grant, wants_status } => {
+            Input::Join {
+                session,
+                grant,
+                wants_status,
+            } => {
                 self.join(now, session, grant, wants_status);
             }
             Input::Leave { session, ending } => self.leave(now, session, ending),
@@ -142,7 +147,11 @@ impl Room {
             Input::Reported(report) => self.reported(now, *report),
             Input::Stored { through } => self.stored(through),
             Input::Read { request } => self.questions.push(Question::Whole { request }),
-            Input::Apply { request, update, only_if_empty } => {
+            Input::Apply {
+                request,
+                update,
+                only_if_empty,
+            } => {
                 self.apply(now, request, update, only_if_empty);
             }
             Input::Tick => self.tick(now),
@@ -159,9 +168,21 @@ impl Room {
 
     /// When to call `handle` with `Tick` next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let apply = self.apply_at.filter(|_| matches!(self.document, Slot::Here(_)));
-        let unload = self.empty_since.map(|since| since + self.policy.unload_after);
-        [apply, unload, self.reload_at, self.awareness.next_deadline()].into_iter().flatten().min()
+        let apply = self
+            .apply_at
+            .filter(|_| matches!(self.document, Slot::Here(_)));
+        let unload = self
+            .empty_since
+            .map(|since| since + self.policy.unload_after);
+        [
+            apply,
+            unload,
+            self.reload_at,
+            self.awareness.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The awareness states, for composing what members lack.
@@ -194,7 +215,13 @@ impl Room {
     fn join(&mut self, now: Timestamp, session: SessionId, grant: Grant, wants_status: bool) {
         self.empty_since = None;
         self.awareness.open(now, session, &grant);
-        self.sessions.insert(session, Session { grant, wants_status });
+        self.sessions.insert(
+            session,
+            Session {
+                grant,
+                wants_status,
+            },
+        );
     }
 
     fn leave(&mut self, now: Timestamp, session: SessionId, ending: Ending) {
@@ -206,14 +233,17 @@ impl Room {
         self.tell_awareness(now);
         self.roster.leave(now, session, ending);
         self.durability.forget(session);
-        self.questions.retain(|question| asker(question) != Some(session));
+        self.questions
+            .retain(|question| asker(question) != Some(session));
         if self.sessions.is_empty() {
             self.empty_since = Some(now);
         }
     }
 
     fn renew(&mut self, now: Timestamp, session: SessionId, grant: Grant) {
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
         self.awareness.renew(now, session, &grant);
         known.grant = grant;
     }
@@ -232,7 +262,10 @@ impl Room {
                 self.questions.retain(|question| {
                     !matches!(question, Question::Diff { session: asked, .. } if *asked == session)
                 });
-                self.questions.push(Question::Diff { session, state_vector });
+                self.questions.push(Question::Diff {
+                    session,
+                    state_vector,
+                });
             }
             FromSession::Step2(update) => {
                 self.awareness.step2(now, session);
@@ -253,14 +286,19 @@ impl Room {
             FromSession::QueryAwareness => self.awareness.query(now, session),
             FromSession::Stateless(text) => {
                 self.awareness.other(now, session);
-                self.outputs.push_back(Output::Stateless { from: session, text });
+                self.outputs.push_back(Output::Stateless {
+                    from: session,
+                    text,
+                });
             }
             FromSession::Other => self.awareness.other(now, session),
         }
     }
 
     fn edit(&mut self, now: Timestamp, session: SessionId, update: Update) {
-        let Some(known) = self.sessions.get(&session) else { return };
+        let Some(known) = self.sessions.get(&session) else {
+            return;
+        };
         if known.grant.access == Access::Write {
             self.accept(now, Origin::Session(session), update);
         } else {
@@ -288,7 +326,11 @@ impl Room {
         match origin {
             Origin::Session(session) => {
                 self.roster.touch(now, session);
-                if self.sessions.get(&session).is_some_and(|known| known.wants_status) {
+                if self
+                    .sessions
+                    .get(&session)
+                    .is_some_and(|known| known.wants_status)
+                {
                     self.durability.wait(Waiter::Session(session));
                 }
             }
@@ -309,20 +351,34 @@ impl Room {
             self.senders.push_back((sequence, from));
         }
         self.apply_at.get_or_insert(now + APPLY_WITHIN);
-        self.outputs.push_back(Output::Keep(Keep::Append { sequence, update: bytes.clone() }));
-        self.outputs.push_back(Output::Update { sequence, update: bytes, from });
+        self.outputs.push_back(Output::Keep(Keep::Append {
+            sequence,
+            update: bytes.clone(),
+        }));
+        self.outputs.push_back(Output::Update {
+            sequence,
+            update: bytes,
+            from,
+        });
     }
 
     /// Says yes to a session whose update changed nothing, once all it may have seen is durable.
     fn confirm(&mut self, session: SessionId) {
-        let wants_status = self.sessions.get(&session).is_some_and(|known| known.wants_status);
+        let wants_status = self
+            .sessions
+            .get(&session)
+            .is_some_and(|known| known.wants_status);
         if wants_status && !self.durability.wait(Waiter::Session(session)) {
             self.status(session, true);
         }
     }
 
     fn status(&mut self, session: SessionId, is_applied: bool) {
-        if self.sessions.get(&session).is_some_and(|known| known.wants_status) {
+        if self
+            .sessions
+            .get(&session)
+            .is_some_and(|known| known.wants_status)
+        {
             self.tell(session, Message::Status(is_applied));
         }
     }
@@ -354,12 +410,7 @@ impl Room {
 
     // The document.
 
-    fn loaded(
-        &mut self,
-        now: Timestamp,
-        updates: Vec<(Sequence, Bytes)>,
-        last: Sequence,
-    ) {
+    fn loaded(&mut self, now: Timestamp, updates: Vec<(Sequence, Bytes)>, last: Sequence) {
         if !matches!(self.document, Slot::Loading) {
             return;
         }
@@ -377,7 +428,12 @@ impl Room {
         self.apply_at = None;
         self.document = Slot::Away;
         let ask = std::mem::take(&mut self.questions);
-        let task = Task { document: None, load: updates, apply, ask };
+        let task = Task {
+            document: None,
+            load: updates,
+            apply,
+            ask,
+        };
         self.outputs.push_back(Output::Work(Box::new(task)));
         for (origin, update) in std::mem::take(&mut self.early) {
             match origin {
@@ -434,7 +490,8 @@ impl Room {
 
     fn reported(&mut self, now: Timestamp, report: Report) {
         for &sequence in &report.damaged {
-            self.outputs.push_back(Output::Keep(Keep::Quarantine { sequence }));
+            self.outputs
+                .push_back(Output::Keep(Keep::Quarantine { sequence }));
             self.counts.quarantined += 1;
         }
         for &sequence in &report.overdue {
@@ -449,10 +506,17 @@ impl Room {
         let applied = document.applied();
         self.document_bytes = document.bytes();
         self.document = Slot::Here(document);
-        while self.senders.front().is_some_and(|&(sequence, _)| sequence <= applied) {
+        while self
+            .senders
+            .front()
+            .is_some_and(|&(sequence, _)| sequence <= applied)
+        {
             self.senders.pop_front();
         }
-        if let Some(update) = report.catch_up.and_then(|bytes| validator::update(bytes).ok()) {
+        if let Some(update) = report
+            .catch_up
+            .and_then(|bytes| validator::update(bytes).ok())
+        {
             self.append(now, update, None);
         }
         for answer in report.answers {
@@ -468,14 +532,35 @@ impl Room {
 
     fn answered(&mut self, now: Timestamp, applied: Sequence, answer: Answer) {
         match answer {
-            Answer::Diff { session, update, state_vector } => {
+            Answer::Diff {
+                session,
+                update,
+                state_vector,
+            } => {
                 let through = applied;
-                self.tell(session, Message::Answer { state_vector, update, through });
+                self.tell(
+                    session,
+                    Message::Answer {
+                        state_vector,
+                        update,
+                        through,
+                    },
+                );
             }
             Answer::Resync { session, update } => {
-                self.tell(session, Message::Resync { update, through: applied });
+                self.tell(
+                    session,
+                    Message::Resync {
+                        update,
+                        through: applied,
+                    },
+                );
             }
-            Answer::Novelty { session, update, has_news: true } => {
+            Answer::Novelty {
+                session,
+                update,
+                has_news: true,
+            } => {
                 self.edit(now, session, update);
             }
             Answer::Novelty { session, .. } => self.confirm(session),
@@ -489,7 +574,10 @@ impl Room {
             Answer::Snapshot { update } => {
                 self.is_snapshot_asked = false;
                 self.log_bytes = self.unapplied_bytes;
-                let keep = Keep::Snapshot { through: applied, update };
+                let keep = Keep::Snapshot {
+                    through: applied,
+                    update,
+                };
                 self.outputs.push_back(Output::Keep(keep));
             }
         }
@@ -499,7 +587,8 @@ impl Room {
     fn broken(&mut self, report: Report) {
         if let Some(sequence) = report.broken {
             self.counts.quarantined += 1;
-            self.outputs.push_back(Output::Keep(Keep::Quarantine { sequence }));
+            self.outputs
+                .push_back(Output::Keep(Keep::Quarantine { sequence }));
             if let Some(session) = self.sender(sequence) {
                 self.refuse(Origin::Session(session), Refusal::BadUpdate);
             }
@@ -511,7 +600,10 @@ impl Room {
     }
 
     fn sender(&self, sequence: Sequence) -> Option<SessionId> {
-        let place = self.senders.binary_search_by_key(&sequence, |&(sent, _)| sent).ok()?;
+        let place = self
+            .senders
+            .binary_search_by_key(&sequence, |&(sent, _)| sent)
+            .ok()?;
         self.senders.get(place).map(|&(_, session)| session)
     }
 
@@ -533,7 +625,9 @@ impl Room {
             self.reload_at = None;
             self.outputs.push_back(Output::Load);
         }
-        let Some(since) = self.empty_since else { return };
+        let Some(since) = self.empty_since else {
+            return;
+        };
         if now < since + self.policy.unload_after {
             return;
         }
@@ -554,17 +648,27 @@ impl Room {
         while let Some(event) = self.awareness.poll_event() {
             match event {
                 Event::Cast { .. } => has_changed = true,
-                Event::Nudge { session, client, clock } => {
+                Event::Nudge {
+                    session,
+                    client,
+                    clock,
+                } => {
                     self.tell(session, Message::Nudge { client, clock });
                 }
                 Event::Push { session } => self.tell(session, Message::PushAwareness),
-                Event::Shows { session, appearance: Some(appearance) } => {
+                Event::Shows {
+                    session,
+                    appearance: Some(appearance),
+                } => {
                     if let Some(known) = self.sessions.get(&session) {
                         let user = known.grant.identity.user.clone();
                         self.roster.show(now, session, &user, appearance);
                     }
                 }
-                Event::Shows { session, appearance: None } => {
+                Event::Shows {
+                    session,
+                    appearance: None,
+                } => {
                     self.roster.leave(now, session, Ending::Clean);
                 }
                 Event::Active { session } => self.roster.touch(now, session),
