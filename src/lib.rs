@@ -32,11 +32,21 @@ pub mod room;
 pub mod store;
 pub mod wire;
 
+use doors::DoorOptions;
+use http::HttpOptions;
+use relay::Relay;
+use warp::Filter;
+
 /// The whole relay as one warp filter: every door and the API, to be mounted into another
 /// program's routes. Rejects the paths that are not its own.
 pub fn routes(
-    relay: relay::Relay,
-    options: http::HttpOptions,
-) -> impl warp::Filter<Extract = (impl warp::Reply,), Error = warp::Rejection> + Clone {
-    http::routes(relay, options)
+    relay: Relay,
+    options: HttpOptions,
+) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
+    let doors = DoorOptions {
+        allow_origins: options.allow_origins.clone(),
+    };
+    doors::routes(relay.clone(), doors)
+        .or(http::routes(relay, options))
+        .unify()
 }

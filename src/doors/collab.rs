@@ -30,7 +30,7 @@ use crate::wire::hocuspocus::{
 };
 use crate::wire::yjs::SyncMessage;
 
-const PATH: &str = "/collab";
+const PATH: &str = "collab";
 
 /// The door as a filter.
 pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {

@@ -16,7 +16,7 @@ use crate::room::FromSession;
 use crate::wire::close::Refusal;
 use crate::wire::y_websocket::{self, ClientMessage, KEEPALIVE};
 
-const PREFIX: &str = "/sync/";
+const PREFIX: &str = "sync/";
 
 /// The door as a filter.
 pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {

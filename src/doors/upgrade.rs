@@ -11,7 +11,7 @@ use warp::http::StatusCode;
 use warp::http::header::{
     CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use warp::path::FullPath;
+use warp::path::Peek;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
@@ -25,8 +25,8 @@ use crate::wire::{url, websocket};
 
 /// A request to a door, before anything about it has been checked.
 pub struct Knock {
-    /// The raw path.
-    pub path: FullPath,
+    /// The raw path, without its first slash and what the relay is mounted under.
+    pub path: Peek,
     /// The raw query, without the question mark.
     pub query: String,
     headers: HeaderMap,
@@ -44,7 +44,7 @@ pub struct Welcome {
 /// Every `GET`, whole; what is no door's is for the caller to reject.
 pub fn knock() -> impl Filter<Extract = (Knock,), Error = Rejection> + Clone {
     warp::get()
-        .and(warp::path::full())
+        .and(warp::path::peek())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())

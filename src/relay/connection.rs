@@ -260,11 +260,6 @@ impl Tail {
         self.bytes += chunk.len();
         self.chunks.push_back(chunk);
     }
-
-    /// What waits, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 /// Signs of life.

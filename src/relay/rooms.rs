@@ -112,9 +112,4 @@ impl Rooms {
     pub fn iter(&self) -> impl Iterator<Item = (RoomKey, &OpenRoom)> {
         self.open.iter().map(|(key, room)| (RoomKey(key), room))
     }
-
-    /// How many are open.
-    pub fn len(&self) -> usize {
-        self.open.len()
-    }
 }

@@ -327,6 +327,7 @@ impl Worker {
     fn drain(&mut self, deadline: Timestamp, done: oneshot::Sender<()>) {
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         self.draining = Some((deadline, Some(done)));
+        self.watchers.clear();
         for id in ids {
             self.close(id, Refusal::Draining);
         }

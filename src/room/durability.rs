@@ -82,11 +82,6 @@ impl Durability {
             .retain(|&(_, waiter)| waiter != Waiter::Session(session));
     }
 
-    /// The last number given out.
-    pub fn last(&self) -> Sequence {
-        self.last
-    }
-
     /// Whether everything accepted is on disk.
     pub fn is_durable(&self) -> bool {
         self.stored == self.last
