@@ -18,6 +18,8 @@ mod input;
 mod object;
 mod output;
 mod stamp;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 
