@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::limits::SELF_GIVEN_NAME_BYTES_MAX;
+use crate::limits::{AWARENESS_STATE_BYTES_MAX, SELF_GIVEN_NAME_BYTES_MAX};
 use crate::model::{Color, Grant};
 use crate::presence::{Appearance, Status};
 use crate::room::object::Object;
@@ -19,8 +19,26 @@ pub struct Stamped<'a> {
 
 /// Stamps a state that is valid JSON with who its sender is. In the object `presence` these are
 /// `userId`, `name` and `role`, in the object `user` it is `name`; everything else stays as it was
-/// written. `None` if the text is no JSON after all.
+/// written. `None` if the text is no JSON after all, or what others would echo is over the limit.
 pub fn stamp<'a>(grant: &Grant, state: &'a str) -> Option<Stamped<'a>> {
+    let stamped = stamp_any(grant, state)?;
+    (echo_bytes_max(&stamped.state) <= AWARENESS_STATE_BYTES_MAX).then_some(stamped)
+}
+
+/// The most bytes that a state can have once a client has parsed it and written it out again, as
+/// most do with what they receive. It must not be above the limit, or echoing it would cost them
+/// their connection. Only numbers with an exponent grow: `1e20` is written with 21 digits.
+fn echo_bytes_max(state: &str) -> usize {
+    const NUMBER_BYTES_MAX: usize = 25;
+    if state.len() <= AWARENESS_STATE_BYTES_MAX / NUMBER_BYTES_MAX {
+        return state.len();
+    }
+    let is_exponent = |pair: &&[u8]| matches!(pair, [b'0'..=b'9', b'e' | b'E']);
+    let exponents = state.as_bytes().windows(2).filter(is_exponent).count();
+    state.len() + exponents * NUMBER_BYTES_MAX
+}
+
+fn stamp_any<'a>(grant: &Grant, state: &'a str) -> Option<Stamped<'a>> {
     if !state.trim_start_matches(JSON_SPACE).starts_with('{') {
         return Some(Stamped {
             state: Cow::Borrowed(state),
@@ -251,6 +269,16 @@ mod tests {
         let members: Vec<_> = (0..9000).map(|number| format!("\"{number}\":0")).collect();
         let state = format!("{{{}}}", members.join(","));
         assert_eq!(stamped(&ann(), &state), state);
+    }
+
+    #[test]
+    fn no_state_grows_over_the_limit_when_it_is_stamped_or_echoed() {
+        let filled = |length: usize| format!(r#"{{"user":{{}},"x":"{}"}}"#, "x".repeat(length));
+        assert!(stamp(&ann(), &filled(65_000)).is_some());
+        assert!(stamp(&ann(), &filled(AWARENESS_STATE_BYTES_MAX - 20)).is_none());
+        let numbers = |count| format!("[{}0]", "1e20,".repeat(count));
+        assert!(stamp(&ann(), &numbers(2_000)).is_some());
+        assert!(stamp(&ann(), &numbers(13_000)).is_none());
     }
 
     fn check(state: &str, expected: &str) {
