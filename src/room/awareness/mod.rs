@@ -15,7 +15,8 @@
 //!   the next change of its state continues from there. Its answer has the same text at a clock
 //!   already known, and passes no rule, so nothing goes on for ever.
 //! * **Push.** A newcomer is sent all present states once its announcement is handled, at its first
-//!   step 2 if it has none, or 300 ms after it opened. What it may know as gone is raised before.
+//!   step 2 if it has none, or 300 ms after it opened. What it may know as gone is raised before:
+//!   whatever did not rise since the client may last have been here.
 //! * **Memory.** Of a departed id the clock, and whose it is, are remembered for a minute.
 //!
 //! Nothing here knows of sockets or the document. Inputs and a time go in; [`Event`]s come out and
@@ -31,6 +32,8 @@ mod session;
 
 #[cfg(test)]
 mod hostility;
+#[cfg(test)]
+mod rules;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
@@ -58,6 +61,8 @@ pub struct Awareness {
     sessions: HashMap<SessionId, Session>,
     pushes: BTreeSet<(Timestamp, SessionId)>,
     last_end: Option<Timestamp>,
+    /// The same of sessions without an own id.
+    last_end_without_own: Option<Timestamp>,
     events: VecDeque<Event>,
 }
 
@@ -159,7 +164,7 @@ impl Awareness {
         if let Some(member) = self.sessions.get_mut(&session) {
             member.hear_frame();
             if member.push_at.is_some() {
-                self.push(now, session, self.recent_end(now));
+                self.push(now, session, self.may_be_away_since(now, session));
             }
         }
     }
@@ -214,6 +219,9 @@ impl Awareness {
             }
         }
         self.last_end = Some(now);
+        if member.own.is_none() {
+            self.last_end_without_own = Some(now);
+        }
         if member.shown.is_some() {
             self.events.push_back(Event::Shows {
                 session,
@@ -227,7 +235,7 @@ impl Awareness {
         while let Some(&(due, session)) = self.pushes.first()
             && due <= now
         {
-            self.push(now, session, self.recent_end(now));
+            self.push(now, session, self.may_be_away_since(now, session));
         }
         self.memory.forget(now);
     }
@@ -325,12 +333,26 @@ impl Awareness {
             known.heard = clock;
         }
         self.follow(now, session, client, clock, text, stamped);
+        if let Some(known) = self.memory.get(client)
+            && clock < known.entry.clock
+            && known.raised < now
+        {
+            // Taken over as it is, but the last nudge was lost with the old link. Below the known
+            // clock its renewals would go unheard.
+            let clock = known.entry.clock - 1;
+            self.events.push_back(Event::Nudge {
+                session,
+                client,
+                clock,
+            });
+        }
         self.refresh_shown(session);
         // Second, so that a user who moves from one link to another is never without.
         if let Some(previous) = previous {
             self.refresh_shown(previous);
         }
         if !is_pushed || away_since.is_some() {
+            let away_since = away_since.max(self.may_be_away_since(now, session));
             self.push(now, session, away_since);
         }
     }
@@ -537,10 +559,26 @@ impl Awareness {
         self.events.push_back(Event::Push { session });
     }
 
-    /// Without an own id, the last session that ended may have been this client's.
-    fn recent_end(&self, now: Timestamp) -> Option<Timestamp> {
-        self.last_end
-            .filter(|&end| now.since(end) < AWARENESS_RETURN_WITHIN)
+    /// For a client that nothing tells from a newcomer, since when it may have been away: the last
+    /// session that ended may have been its own, and one of the same user that did not end may be
+    /// its old link. A client with an own id, never heard of before, can only have had one without.
+    fn may_be_away_since(&self, now: Timestamp, session: SessionId) -> Option<Timestamp> {
+        let newcomer = self.sessions.get(&session)?;
+        let has_own = newcomer.own.is_some();
+        let is_old_link = |(&other, member): (&SessionId, &Session)| {
+            other != session
+                && member.grant.identity.user == newcomer.grant.identity.user
+                && (member.own.is_none() || !has_own)
+        };
+        if self.sessions.iter().any(is_old_link) {
+            return Some(now);
+        }
+        let last_end = if has_own {
+            self.last_end_without_own
+        } else {
+            self.last_end
+        };
+        last_end.filter(|&end| now.since(end) < AWARENESS_RETURN_WITHIN)
     }
 
     fn raise(&mut self, now: Timestamp, client: ClientId) {
