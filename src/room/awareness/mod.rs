@@ -27,6 +27,7 @@
 //! sends [`Awareness::present`] without the entries it holds, and from then on, at the end of each
 //! turn, what [`Awareness::since`] has for it.
 
+mod event;
 mod memory;
 mod session;
 
@@ -40,16 +41,16 @@ mod scenarios;
 mod world;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::limits::{
     AWARENESS_CAST_AGAIN_AFTER, AWARENESS_CLOCK_MAX, AWARENESS_RETURN_WITHIN, CLIENT_ID_MAX,
 };
 use crate::model::{ClientId, Grant, SessionId};
-use crate::presence::Appearance;
 use crate::room::stamp::{JSON_SPACE, Stamped, stamp};
 use crate::wire::yjs::{AwarenessEntry, AwarenessUpdate};
+
+pub use event::{Entry, Event};
 
 use memory::Memory;
 use session::Session;
@@ -64,60 +65,6 @@ pub struct Awareness {
     /// The same of sessions without an own id.
     last_end_without_own: Option<Timestamp>,
     events: VecDeque<Event>,
-}
-
-/// What the room must do about it; drain with `poll_event` after every call.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Event {
-    /// The entry changed: everybody but the session that holds it is to get its newest state (or
-    /// its removal). Who is behind gets the newest only.
-    Cast {
-        /// Whose.
-        client: ClientId,
-    },
-    /// Send the owner the nudge `(client, clock, null)`, before anything else of this turn.
-    Nudge {
-        /// The owner.
-        session: SessionId,
-        /// Its id.
-        client: ClientId,
-        /// One below the clock it is to land on.
-        clock: u64,
-    },
-    /// Send the session all present states except those it holds (again, if it had been sent them).
-    Push {
-        /// The newcomer.
-        session: SessionId,
-    },
-    /// What the session shows of its user changed in content; `None`: it shows nothing any more.
-    Shows {
-        /// Which.
-        session: SessionId,
-        /// From the state that changed last among those it holds and that have a `presence` or a
-        /// `user` object.
-        appearance: Option<Appearance>,
-    },
-    /// The session's state changed in content (a renewal does not): of several tabs this is the one
-    /// that shows its user now.
-    Active {
-        /// Which.
-        session: SessionId,
-    },
-}
-
-/// An entry as it is to be sent.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Entry {
-    /// Whose.
-    pub client: ClientId,
-    /// The clock last given out (`K`).
-    pub clock: u64,
-    /// The stamped state; `None` is gone.
-    pub state: Option<Arc<str>>,
-    /// Grows with every cast, over the whole room: who has seen version v needs what is above it.
-    pub version: u64,
-    /// The session holding it, which is never sent it.
-    pub session: Option<SessionId>,
 }
 
 impl Awareness {
