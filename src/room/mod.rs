@@ -673,7 +673,7 @@ impl Room {
                 } => {
                     self.roster.leave(now, session, Ending::Clean);
                 }
-                Event::Active { session } => self.roster.touch(now, session),
+                Event::Active { session } => self.roster.bring_forward(now, session),
             }
         }
         if has_changed {

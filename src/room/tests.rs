@@ -349,18 +349,46 @@ fn who_joins_before_a_gap_closes_is_not_left_without_what_was_behind_it() {
 
 #[test]
 fn a_gap_that_closes_sends_everybody_what_a_newcomer_may_lack() {
-    // Blocks of one client with a gap between them: yrs takes the later one in, but says that it
-    // has nothing beyond the gap.
-    let words = typed(&["one ", "two ", "three "]);
-    let merged = yrs::merge_updates_v1([&words[0], &words[2]]).expect("mergeable");
+    // Blocks of one client that do not build on each other: yrs takes the one behind a gap in, says
+    // that it has nothing beyond the gap, and gives it to nobody who has all before the gap.
+    let doc = Doc::with_client_id(7);
+    let updates: Vec<Bytes> = ["one", "two", "three"]
+        .into_iter()
+        .map(|root| {
+            let text = doc.get_or_insert_text(root);
+            let mut transaction = doc.transact_mut();
+            text.insert(&mut transaction, 0, root);
+            Bytes::from(transaction.encode_update_v1())
+        })
+        .collect();
     let mut driver = Driver::new();
     driver.join(ANN, Access::Write);
-    driver.edit(ANN, &Bytes::from(merged));
+    driver.edit(ANN, &updates[0]);
+    driver.edit(ANN, &updates[2]);
     driver.join(BOB, Access::Write);
-    driver.say(BOB, FromSession::Step1(StateVector::empty()));
-    driver.edit(ANN, &words[1]);
+    driver.take_told();
+    let has_one = yrs::Update::decode_v1(&updates[0])
+        .expect("decodable")
+        .state_vector();
+    let has_one = validator::state_vector(has_one.encode_v1().into()).expect("a state vector");
+    driver.say(BOB, FromSession::Step1(has_one));
+    driver.edit(ANN, &updates[1]);
     driver.wait(APPLY_WITHIN);
-    assert_eq!(text_of(&received(&driver.told, BOB)), "one two three ");
+
+    let bobs = Doc::new();
+    for update in [updates[0].clone()]
+        .into_iter()
+        .chain(received(&driver.told, BOB))
+    {
+        let update = yrs::Update::decode_v1(&update).expect("decodable");
+        bobs.transact_mut()
+            .apply_update(update)
+            .expect("applicable");
+    }
+    for root in ["one", "two", "three"] {
+        let text = bobs.get_or_insert_text(root);
+        assert_eq!(text.get_string(&bobs.transact()), root);
+    }
 }
 
 #[test]
