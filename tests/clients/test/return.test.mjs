@@ -30,6 +30,18 @@ function everybodySeesEverybody(all, ms) {
   return until(all, 'everybody at everybody', () => all.every(one => all.every(other => seen(one, other))), ms);
 }
 
+/** Does what costs these clients their links, and waits until each has noticed. */
+function losing(clients, act) {
+  const before = clients.map(({ closes }) => closes.length);
+  act();
+  return until(clients, 'lost links', () =>
+    clients.every(({ closes }, n) => closes.length > before[n]),
+  );
+}
+
+const sawLeave = (watcher, leaver, since) =>
+  watcher.changes.some(({ at, removed }) => at >= since && removed.includes(leaver.id));
+
 /** Who was seen leaving although they did not: `[watcher, whom]`. A client's own id does not count. */
 function wronglyRemoved(all, leaver, since) {
   return all
@@ -52,10 +64,11 @@ describe('every kind comes back to a room of all kinds', { concurrency: 3 }, () 
         const others = all.filter(client => client !== returning);
         const [id, since] = [returning.id, performance.now()];
         for (let round = 0; round < 3; round += 1) {
-          returning.drop({ reset: round === 1 });
-          await until(all, 'the drop', () => !returning.isSynced && others.every(other => !other.sees(returning)));
+          const dropped = performance.now();
+          await losing([returning], () => returning.drop({ reset: round === 1 }));
           if (changes) returning.setPresence({ note: `news ${round}` });
           await returning.whenSynced();
+          await until(others, 'the leaving', () => others.every(other => sawLeave(other, returning, dropped)));
           await everybodySeesEverybody(all, AT_ONCE_MS);
         }
         assert.equal(returning.id, id);
@@ -68,8 +81,7 @@ describe('every kind comes back to a room of all kinds', { concurrency: 3 }, () 
 describe('harder returns', { concurrency: 3 }, () => {
   test('all at once', async t => {
     const all = await fullHouse(t);
-    for (const client of all) client.drop();
-    await until(all, 'all gone', () => all.every(client => !client.isSynced));
+    await losing(all, () => all.forEach(client => client.drop()));
     await Promise.all(all.map(client => client.whenSynced()));
     await everybodySeesEverybody(all, AT_ONCE_MS);
   });
@@ -79,8 +91,7 @@ describe('harder returns', { concurrency: 3 }, () => {
       const all = await fullHouse(t);
       const returning = all.find(client => client.kind === kind);
       const others = all.filter(client => client !== returning);
-      returning.drop();
-      await returning.until('the drop', () => !returning.isSynced);
+      await losing([returning], () => returning.drop());
       returning.awareness.setLocalState(null);
       await returning.whenSynced();
       await returning.until('the others', () => others.every(other => returning.sees(other)), AT_ONCE_MS);
@@ -100,14 +111,12 @@ describe('harder returns', { concurrency: 3 }, () => {
       const since = performance.now();
       // The relay hears nothing of this end of the link.
       proxy.isSilent = true;
-      returning.drop();
-      await returning.until('the drop', () => !returning.isSynced);
+      await losing([returning], () => returning.drop());
       proxy.isSilent = false;
       returning.setPresence({ note: 'by another way' });
       await returning.whenSynced();
       await everybodySeesEverybody(all, AT_ONCE_MS);
-      proxy.reset();
-      await returning.until('the second drop', () => !returning.isSynced);
+      await losing([returning], () => proxy.reset());
       await returning.whenSynced();
       await everybodySeesEverybody(all, AT_ONCE_MS);
       assert.deepEqual(wronglyRemoved(all, returning, since), []);
@@ -121,8 +130,7 @@ describe('harder returns', { concurrency: 3 }, () => {
     const all = await fullHouse(t, { proxied: { yws3: proxy.port, hp4: proxy.port } });
     proxy.delayMs = 150;
     const slow = all.filter(({ kind }) => kind === 'yws3' || kind === 'hp4');
-    for (const client of slow) client.drop();
-    await until(all, 'the drop', () => slow.every(client => !client.isSynced));
+    await losing(slow, () => slow.forEach(client => client.drop()));
     for (const client of all) client.setPresence({ note: 'meanwhile' });
     await Promise.all(slow.map(client => client.whenSynced()));
     for (const client of all) client.setPresence({ note: 'right then' });
