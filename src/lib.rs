@@ -31,3 +31,22 @@ pub mod relay;
 pub mod room;
 pub mod store;
 pub mod wire;
+
+use doors::DoorOptions;
+use http::HttpOptions;
+use relay::Relay;
+use warp::Filter;
+
+/// The whole relay as one warp filter: every door and the API, to be mounted into another
+/// program's routes. Rejects the paths that are not its own.
+pub fn routes(
+    relay: Relay,
+    options: HttpOptions,
+) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
+    let doors = DoorOptions {
+        allow_origins: options.allow_origins.clone(),
+    };
+    doors::routes(relay.clone(), doors)
+        .or(http::routes(relay, options))
+        .unify()
+}

@@ -42,6 +42,13 @@ pub const AWARENESS_ENTRIES_MAX: usize = 20_000;
 pub const AWARENESS_IDS_PER_SESSION_MAX: usize = 64;
 /// Clocks of yrs clients are 32 bits wide and wrap; refuse long before.
 pub const AWARENESS_CLOCK_MAX: u64 = (1 << 32) - (1 << 16);
+/// Clocks that the relay raises itself stop here: the last one that yrs clients can hold.
+pub const AWARENESS_CLOCK_END: u64 = u32::MAX as u64;
+/// Departed client ids remembered in one room. Far more than leave in a minute, unless somebody
+/// makes them up.
+pub const AWARENESS_DEPARTED_MAX: usize = 65_536;
+/// A name or role that somebody who is not stamped gives themselves, as far as the roster keeps it.
+pub const SELF_GIVEN_NAME_BYTES_MAX: usize = 1 << 10;
 /// How long a departed client id's clock is remembered (wire facts, 2.4).
 pub const AWARENESS_MEMORY: Duration = Duration::from_secs(60);
 /// How long a newcomer's announcement is waited for before the others are pushed to it.
@@ -78,6 +85,24 @@ pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 pub const OFFLINE_PARTICIPANTS_MAX: usize = 1_000;
 /// Bodies of `POST` requests that are not documents.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
+/// How long a request's head may take, and how long a connection may be idle between requests.
+pub const HTTP_HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Headers of one request.
+pub const HTTP_HEADERS_MAX: usize = 64;
+/// A request's head in bytes; tokens are in it. Also what is read of a body at once.
+pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// The longest wait after failing to accept a connection.
+pub const LISTENER_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// How long a request's body may pause before it is given up.
+pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a whole body may take: the memory it holds is shared with others.
+pub const BODY_WITHIN: Duration = Duration::from_secs(120);
+/// Documents of the largest size that may be on their way in at once, over all requests.
+pub const DOCUMENT_BODIES_MAX: usize = 2;
+/// Work on more bytes than this (about a tenth of a millisecond) is handed to another thread.
+pub const INLINE_BYTES_MAX: usize = 64 << 10;
+/// How often a stream asks whether its caller may still read; a revocation holds within 1 s.
+pub const AUTHORITY_CHECK_EVERY: Duration = Duration::from_millis(500);
 /// A comment on a quiet stream of server-sent events.
 pub const STREAM_COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// Events that a slow stream may be behind before it is sent a new snapshot instead.
@@ -93,3 +118,39 @@ const _: () = assert!(
     KEEPALIVE_EVERY.as_secs() * 2 <= 30,
     "clients that hear nothing for 30 s drop the link; one late keep-alive must not matter"
 );
+
+/// Updates of one document that may wait for others they depend on. Providers send in order, so
+/// these come from broken or hostile clients; each makes the next one slower to apply.
+pub const PENDING_UPDATES_MAX: usize = 1_000;
+/// The same in bytes.
+pub const PENDING_BYTES_MAX: usize = 8 << 20;
+/// How long updates may go unapplied when nobody reads the document: they are applied together.
+pub const APPLY_WITHIN: Duration = Duration::from_millis(50);
+/// As many bytes of them end the wait.
+pub const UNAPPLIED_BYTES_MAX: usize = 256 << 10;
+/// A log shorter than this is not worth a snapshot.
+pub const SNAPSHOT_LOG_BYTES_MIN: usize = 1 << 20;
+/// How long after a failed rebuild a room's document is loaded again.
+pub const RELOAD_AFTER: Duration = Duration::from_secs(1);
+
+/// What members who are behind have missed is kept per room, up to so many bytes; who is behind
+/// further is sent the whole document again.
+pub const BACKLOG_BYTES_MAX: usize = 4 << 20;
+/// Messages for one member alone (statuses, nudges, stateless texts) that wait for its socket.
+pub const DIRECT_BYTES_MAX: usize = 1 << 20;
+/// A socket is not read while more than this waits to be written to it.
+pub const READ_PAUSE_BYTES: usize = 256 << 10;
+/// How long a socket may take nothing of what waits for it.
+pub const STUCK_FOR_MAX: Duration = Duration::from_secs(30);
+/// One read of one socket, shared by all sockets of a worker: what one socket does per turn.
+pub const READ_BUFFER_BYTES: usize = 128 << 10;
+/// A task cheaper than this many microseconds runs where it is asked for.
+pub const INLINE_TASK_MICROS: usize = 300;
+/// Heavy jobs that wait for a thread; beyond this they wait with their workers.
+pub const HEAVY_QUEUE_MAX: usize = 256;
+/// What may wait for another worker before sockets that speak to it are read no further.
+pub const FAR_QUEUE_MAX: usize = 1_024;
+/// How long a socket that sent too much rests before it is read again.
+pub const THROTTLE_PAUSE: Duration = Duration::from_millis(20);
+/// How long after a failed write the store is tried again.
+pub const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);

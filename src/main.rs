@@ -1,3 +1,18 @@
-//! The binary.
+//! The binary: parses the command line, runs the command, turns an error into a message and an
+//! exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use copresence::cli::{Cli, exit_code, run};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("copresence: {error:#}");
+            exit_code(&error)
+        }
+    }
+}

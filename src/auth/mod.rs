@@ -1,47 +1,262 @@
-//! Tokens: verified into a [`Token`](crate::model::Token), renewed, revoked.
+//! Tokens: verified into a [`Token`], renewed, revoked.
+//!
+//! There is exactly one source of keys, and a key is for one algorithm: what a token says about
+//! itself only chooses among keys, it never changes how one is used. The library that does the
+//! cryptography is asked about the signature alone; the claims, and the times among them, are
+//! checked here against the caller's clock and without leeway. Nothing here knows of sockets,
+//! doors or rooms, and no token is ever logged.
+//!
+//! Start with [`Verifier::verify`]; `keys` has secrets and PEM files, `key_set` sets that change
+//! while we run, `claims` what a token may say, `revocations` who is refused all the same, and
+//! `guests` the people of `--dev` who have no token.
 
-#![allow(missing_docs, unused_variables, clippy::todo)]
+mod claims;
+mod guests;
+mod key_set;
+mod keys;
+mod revocations;
+
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::Value;
+use tracing::{info, warn};
+
+mod origin;
 
 use crate::clock::Timestamp;
 use crate::model::{RoomName, Token, UserId};
+use crate::wire::close::Refusal;
+use claims::{Claims, Expected, token_of};
+use key_set::{KeySet, KeySetSource, Lookup};
+use keys::PinnedKey;
+use revocations::Revocations;
+
+pub use keys::{KeyError, Secret};
+pub use revocations::REVOCATIONS_MAX;
+
+/// A longer token is refused unread. Room lists fit; what does not would not fit a URL either.
+pub const TOKEN_BYTES_MAX: usize = 16 << 10;
+
+/// What a verifier is made of.
+#[derive(Clone, Debug, Default)]
+pub struct AuthOptions {
+    /// Where keys come from; may be missing with `is_dev` only.
+    pub key: Option<KeySource>,
+    /// The `iss` that tokens must have.
+    pub issuer: Option<String>,
+    /// The `aud` that tokens must have, or have among theirs.
+    pub audience: Option<String>,
+    /// `--dev`: lets guests in and signs tokens.
+    pub is_dev: bool,
+}
+
+/// Where keys come from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeySource {
+    /// An HS256 secret.
+    Secret(Secret),
+    /// A public key in PEM: RS256, ES256 or EdDSA, as its type says.
+    PemFile(PathBuf),
+    /// A key set in a file.
+    KeySetFile(PathBuf),
+    /// A key set at an `http://` or `https://` address.
+    KeySetUrl(String),
+}
+
+pub use origin::origin_allowed;
 
 /// Verifies tokens against the one configured key. Cheap to clone; shared by all threads.
 #[derive(Clone)]
-pub struct Verifier {}
+pub struct Verifier(Arc<Inner>);
+
+struct Inner {
+    keys: Keys,
+    expected: Expected,
+    is_dev: bool,
+    /// With `--dev` and a secret.
+    signing_key: Option<EncodingKey>,
+    revocations: RwLock<Revocations>,
+}
+
+enum Keys {
+    One(Box<PinnedKey>),
+    Set(Arc<KeySet>),
+}
 
 /// Why a token is no good.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TokenError {
+    /// Missing, malformed, signed by somebody else, for somebody else, or not valid yet.
     #[error("no token, or one that does not verify")]
     Unauthorized,
+    /// Good otherwise, but its `exp` has come.
     #[error("the token has expired")]
     Expired,
+    /// Good otherwise, but its bearer is refused.
     #[error("the token was revoked")]
     Revoked,
-    /// Its `kid` is not in the key set: `refresh_keys`, then try again.
+    /// Its key is not in the key set: `verify_fresh` re-reads that, `verify` does not.
     #[error("the token's key is not known")]
     UnknownKey,
 }
 
-impl Verifier {
-    /// Never waits. `UnknownKey` only with a key set that may be re-read now.
-    pub fn verify(&self, now: Timestamp, token: &str) -> Result<Token, TokenError> {
-        todo!()
-    }
-    /// Like `verify`, re-reading the key set (rate-limited) when the key is not known.
-    pub async fn verify_fresh(&self, now: Timestamp, token: &str) -> Result<Token, TokenError> {
-        todo!()
-    }
-    /// `--dev`: a caller without a token; `None` otherwise.
-    pub fn guest(&self) -> Option<Token> {
-        todo!()
-    }
-    /// Refuses the user's tokens issued until `now`, in one room or everywhere.
-    pub fn revoke(&self, now: Timestamp, user: &UserId, room: Option<&RoomName>) {
-        todo!()
-    }
-    /// Whether a token verified earlier has been revoked since, for this room.
-    pub fn is_revoked(&self, token: &Token, room: &RoomName) -> bool {
-        todo!()
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Unauthorized | TokenError::UnknownKey => Self::Unauthorized,
+            TokenError::Expired => Self::TokenExpired,
+            TokenError::Revoked => Self::Revoked,
+        }
     }
 }
+
+impl Verifier {
+    /// Reads and tests the key. Waits for the key set if that is at a URL.
+    pub fn new(options: AuthOptions) -> Result<Self, KeyError> {
+        let source = match options.key {
+            Some(source) => source,
+            None if options.is_dev => KeySource::Secret(random_secret()?),
+            None => return Err(KeyError::Missing),
+        };
+        let keys = match &source {
+            KeySource::Secret(secret) => {
+                Keys::One(Box::new(PinnedKey::of_secret(secret.as_bytes())?))
+            }
+            KeySource::PemFile(path) => Keys::One(Box::new(PinnedKey::of_pem_file(path)?)),
+            KeySource::KeySetFile(path) => {
+                Keys::Set(Arc::new(KeySet::open(KeySetSource::File(path.clone()))?))
+            }
+            KeySource::KeySetUrl(url) => {
+                Keys::Set(Arc::new(KeySet::open(KeySetSource::Url(url.clone()))?))
+            }
+        };
+        let signing_key = match &source {
+            KeySource::Secret(secret) if options.is_dev => {
+                Some(EncodingKey::from_secret(secret.as_bytes()))
+            }
+            _ => None,
+        };
+        Ok(Self(Arc::new(Inner {
+            keys,
+            expected: Expected {
+                issuer: options.issuer,
+                audience: options.audience,
+            },
+            is_dev: options.is_dev,
+            signing_key,
+            revocations: RwLock::new(Revocations::new(REVOCATIONS_MAX)),
+        })))
+    }
+
+    /// Never waits. `UnknownKey` only with a key set that may be re-read now: then ask
+    /// [`Verifier::verify_fresh`].
+    pub fn verify(&self, now: Timestamp, token: &str) -> Result<Token, TokenError> {
+        self.check(now, token).map_err(|error| match &self.0.keys {
+            Keys::Set(set) if error == TokenError::UnknownKey && !set.may_reread(now) => {
+                TokenError::Unauthorized
+            }
+            _ => error,
+        })
+    }
+
+    /// Like `verify`, but re-reads the key set (rate-limited) when the key is not known, and never
+    /// answers `UnknownKey`.
+    pub async fn verify_fresh(&self, now: Timestamp, token: &str) -> Result<Token, TokenError> {
+        let first = self.check(now, token);
+        let (Keys::Set(set), Err(TokenError::UnknownKey)) = (&self.0.keys, &first) else {
+            return first;
+        };
+        set.reread(now).await;
+        self.check(now, token).map_err(|error| match error {
+            TokenError::UnknownKey => TokenError::Unauthorized,
+            error => error,
+        })
+    }
+
+    /// `--dev`: a caller without a token, somebody new each time; `None` otherwise.
+    pub fn guest(&self) -> Option<Token> {
+        if !self.0.is_dev {
+            return None;
+        }
+        guests::make_guest()
+    }
+
+    /// `--dev` with a secret, or without any key: signs claims, for the demo; `None` otherwise.
+    pub fn sign_dev(&self, claims: &Value) -> Option<String> {
+        let key = self.0.signing_key.as_ref()?;
+        jsonwebtoken::encode(&Header::default(), claims, key).ok()
+    }
+
+    /// Refuses the user's tokens issued until `now`, in one room or everywhere. Tokens say in whole
+    /// seconds when they were issued, so one made within the same second is refused too.
+    pub fn revoke(&self, now: Timestamp, user: &UserId, room: Option<&RoomName>) {
+        let has_forgotten = {
+            let lock = &self.0.revocations;
+            let mut revocations = lock.write().unwrap_or_else(|poison| poison.into_inner());
+            revocations.revoke(now, user, room)
+        };
+        info!(%user, room = room.map(RoomName::as_str), "tokens revoked");
+        if has_forgotten {
+            warn!("more than {REVOCATIONS_MAX} revocations: the oldest is forgotten");
+        }
+    }
+
+    /// Whether a token verified earlier has been revoked since, for this room.
+    pub fn is_revoked(&self, token: &Token, room: &RoomName) -> bool {
+        self.revocations().is_revoked(token, room)
+    }
+
+    fn check(&self, now: Timestamp, token: &str) -> Result<Token, TokenError> {
+        let claims = self.signed_claims(token)?;
+        let token = token_of(&claims, &self.0.expected, now)?;
+        if self.revocations().is_revoked_everywhere(&token) {
+            return Err(TokenError::Revoked);
+        }
+        Ok(token)
+    }
+
+    fn signed_claims(&self, token: &str) -> Result<Claims, TokenError> {
+        if TOKEN_BYTES_MAX < token.len() {
+            return Err(TokenError::Unauthorized);
+        }
+        // An algorithm we do not know, `none` among them, is no header at all.
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Unauthorized)?;
+        if header.crit.is_some() {
+            // It demands that we understand extensions, and we know none.
+            return Err(TokenError::Unauthorized);
+        }
+        match &self.0.keys {
+            Keys::One(key) => key.claims_of(token).ok_or(TokenError::Unauthorized),
+            Keys::Set(set) => match set.look_up(&header, token) {
+                Lookup::Signed(claims) => Ok(claims),
+                Lookup::Forged => Err(TokenError::Unauthorized),
+                Lookup::UnknownKey => Err(TokenError::UnknownKey),
+            },
+        }
+    }
+
+    fn revocations(&self) -> RwLockReadGuard<'_, Revocations> {
+        let lock = &self.0.revocations;
+        lock.read().unwrap_or_else(|poison| poison.into_inner())
+    }
+}
+
+/// A secret that ends with the process, as do the tokens signed with it.
+fn random_secret() -> Result<Secret, KeyError> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)?;
+    Ok(Secret::new(
+        random
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>(),
+    ))
+}
+
+#[cfg(test)]
+mod fixtures;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,39 @@
-//! (to be written)
+//! Ways in: one file for each door.
+//!
+//! A door upgrades a request, finds out who asks and what they may do, and then turns what its
+//! clients say into what a room understands. `upgrade` is what all doors share until the socket has
+//! left for its worker; `sync` is y-websocket, `collab` Hocuspocus. They do not know each other, nor
+//! what happens in a room.
+//!
+//! Checks go: origin, token, room name, access. Only a wrong origin refuses the upgrade; everything
+//! else is upgraded and then closed with a code, because browsers cannot read a refused upgrade.
+
+mod checked;
+mod collab;
+mod sync;
+mod upgrade;
+
+use std::sync::Arc;
+
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use crate::relay::Relay;
+
+/// What the doors need to know beside the relay.
+#[derive(Clone, Debug, Default)]
+pub struct DoorOptions {
+    /// Browser origins that may connect, beside the relay's own.
+    pub allow_origins: Vec<String>,
+}
+
+/// All doors as one filter, which rejects what is not theirs.
+pub fn routes(relay: Relay, options: DoorOptions) -> BoxedFilter<(Response,)> {
+    let options = Arc::new(options);
+    sync::route(relay.clone(), options.clone())
+        .or(collab::route(relay, options))
+        .unify()
+        .map(Reply::into_response)
+        .boxed()
+}

@@ -199,4 +199,48 @@ mod tests {
         assert_eq!(access(&token, "c"), Some((None, Access::Read)));
         assert_eq!(access(&token, "d"), None);
     }
+
+    #[test]
+    fn the_longest_prefix_decides_even_where_a_shorter_one_gives_more() {
+        let token = token(
+            &[("*", "admin", Access::Write), ("event/*", "", Access::Read)],
+            &["event/expo"],
+            &[],
+        );
+        let role_and_access = access(&token, "event/expo");
+        assert_eq!(role_and_access, Some((Some("".into()), Access::Read)));
+        assert!(token.may_read(&RoomName::parse("event/expo").unwrap()));
+        assert!(!token.may_write(&RoomName::parse("event/expo").unwrap()));
+        assert!(token.may_write(&RoomName::parse("a").unwrap()));
+    }
+
+    #[test]
+    fn without_a_matching_pattern_there_is_no_access() {
+        let token = token(
+            &[("session/4", "r", Access::Write), ("", "r", Access::Write)],
+            &["board/*"],
+            &["event/"],
+        );
+        for room in ["session/42", "session", "board", "event/a"] {
+            assert_eq!(access(&token, room), None, "{room}");
+        }
+    }
+
+    #[test]
+    fn a_back_end_may_write_everywhere_and_is_nobody() {
+        let mut token = token(&[], &[], &["a"]);
+        token.is_service = true;
+        let grant = token.grant(&RoomName::parse("a").unwrap()).unwrap();
+        assert_eq!(grant.access, Access::Write);
+        assert!(!grant.is_participant && grant.is_stamped);
+    }
+
+    #[test]
+    fn a_guest_may_enter_every_room_and_speaks_for_themselves() {
+        let mut token = token(&[], &[], &[]);
+        token.is_guest = true;
+        let grant = token.grant(&RoomName::parse("a").unwrap()).unwrap();
+        assert_eq!(grant.access, Access::Write);
+        assert!(grant.is_participant && !grant.is_stamped);
+    }
 }

@@ -121,5 +121,5 @@ mod tests {
         assert_eq!([color("ann"), color("bob"), color("Zoë")], RECORDED);
     }
 
-    const RECORDED: [&str; 3] = ["?", "?", "?"];
+    const RECORDED: [&str; 3] = ["#c2410c", "#a21caf", "#c2410c"];
 }

@@ -51,3 +51,50 @@ impl Policy {
         }
     }
 }
+
+/// The numbers of every kind.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Policies {
+    /// Of sessions.
+    pub session: Policy,
+    /// Of boards.
+    pub board: Policy,
+    /// Of event rooms.
+    pub event: Policy,
+    /// Of workspaces.
+    pub workspace: Policy,
+}
+
+impl Policies {
+    /// The numbers of one kind.
+    pub fn of(&self, kind: Kind) -> &Policy {
+        match kind {
+            Kind::Session => &self.session,
+            Kind::Board => &self.board,
+            Kind::Event => &self.event,
+            Kind::Workspace => &self.workspace,
+        }
+    }
+
+    /// The numbers of one kind, to be changed.
+    pub fn of_mut(&mut self, kind: Kind) -> &mut Policy {
+        match kind {
+            Kind::Session => &mut self.session,
+            Kind::Board => &mut self.board,
+            Kind::Event => &mut self.event,
+            Kind::Workspace => &mut self.workspace,
+        }
+    }
+}
+
+impl Default for Policies {
+    /// The contract's numbers.
+    fn default() -> Self {
+        Self {
+            session: Policy::of(Kind::Session),
+            board: Policy::of(Kind::Board),
+            event: Policy::of(Kind::Event),
+            workspace: Policy::of(Kind::Workspace),
+        }
+    }
+}

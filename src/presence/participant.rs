@@ -1,9 +1,10 @@
 //! One user in one room, made of all their sessions there.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::model::{Color, Role, UserId};
+use crate::model::{Color, Role, SessionId, UserId};
 use crate::presence::Status;
 
 /// What one session shows of its user.
@@ -34,4 +35,110 @@ pub struct Participant {
     pub is_connected: bool,
     /// Connected: the last activity. Gone: the end of the last session.
     pub last_seen: Timestamp,
+}
+
+impl Participant {
+    /// What is kept of someone who has left: who they are, not what they were doing.
+    pub(super) fn gone(user: UserId, shown_last: Appearance, last_seen: Timestamp) -> Self {
+        Self {
+            user,
+            appearance: Appearance {
+                status: Status::Offline,
+                data: None,
+                ..shown_last
+            },
+            is_connected: false,
+            last_seen,
+        }
+    }
+}
+
+/// The sessions in which one user is present, folded into one appearance.
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    sessions: HashMap<SessionId, Shown>,
+    /// By when they last changed; the last is the one whose appearance is shown.
+    by_change: BTreeSet<(u64, SessionId)>,
+    /// How many sessions there are with each status, in the order of `Status::BY_ACTIVITY`.
+    statuses: [usize; Status::BY_ACTIVITY.len()],
+    /// The last activity in any session.
+    pub(super) last_seen: Timestamp,
+}
+
+#[derive(Debug)]
+struct Shown {
+    changed: u64,
+    appearance: Appearance,
+}
+
+impl Presence {
+    /// The session's appearance; `change` grows with every call and decides who is shown. One that
+    /// equals the session's last changes nothing.
+    pub(super) fn show(&mut self, change: u64, session: SessionId, appearance: Appearance) {
+        if let Some(shown) = self.sessions.get(&session)
+            && shown.appearance == appearance
+        {
+            return;
+        }
+        self.remove(session);
+        self.by_change.insert((change, session));
+        self.count(appearance.status, |count| count.saturating_add(1));
+        let changed = change;
+        self.sessions.insert(
+            session,
+            Shown {
+                changed,
+                appearance,
+            },
+        );
+        self.check();
+    }
+
+    /// The session is the one shown from now on, as it is.
+    pub(super) fn bring_forward(&mut self, change: u64, session: SessionId) {
+        if let Some(shown) = self.sessions.get_mut(&session) {
+            self.by_change.remove(&(shown.changed, session));
+            shown.changed = change;
+            self.by_change.insert((change, session));
+        }
+        self.check();
+    }
+
+    /// The session shows nothing any more.
+    pub(super) fn remove(&mut self, session: SessionId) {
+        if let Some(shown) = self.sessions.remove(&session) {
+            self.by_change.remove(&(shown.changed, session));
+            self.count(shown.appearance.status, |count| count.saturating_sub(1));
+        }
+        self.check();
+    }
+
+    /// What is shown of the user: the session that changed last, with the status of the most
+    /// active. `None` without a session.
+    pub(super) fn appearance(&self) -> Option<Appearance> {
+        let (_, session) = self.by_change.last()?;
+        let shown = self.sessions.get(session)?;
+        let most_active = self
+            .statuses
+            .iter()
+            .position(|&count| 0 < count)
+            .and_then(|place| Status::BY_ACTIVITY.get(place));
+        Some(Appearance {
+            status: *most_active?,
+            ..shown.appearance.clone()
+        })
+    }
+
+    fn count(&mut self, status: Status, change: impl Fn(usize) -> usize) {
+        for (of, count) in Status::BY_ACTIVITY.iter().zip(&mut self.statuses) {
+            if *of == status {
+                *count = change(*count);
+            }
+        }
+    }
+
+    fn check(&self) {
+        debug_assert_eq!(self.sessions.len(), self.by_change.len());
+        debug_assert_eq!(self.sessions.len(), self.statuses.iter().sum::<usize>());
+    }
 }

@@ -16,6 +16,15 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status, the most active first: of somebody's sessions the first of these is shown.
+    pub const BY_ACTIVITY: [Self; 5] = [
+        Self::Typing,
+        Self::Online,
+        Self::Idle,
+        Self::Away,
+        Self::Offline,
+    ];
+
     /// Its name on the wire.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,60 +1,103 @@
 //! The workers that drive the pure parts, and the handle that doors and HTTP hold.
+//!
+//! One thread for each core owns the rooms that hash to it, and the sockets whose rooms those are.
+//! A [`Relay`] is the way in from everywhere else: it puts a socket or a question into the inbox of
+//! the worker that owns the room. Nothing here knows tokens' contents, routes or what a message
+//! means; that is what doors are for.
+//!
+//! Start with `worker`: its `run`, its `let_happen` and its `end_turn`.
 
-#![allow(missing_docs, unused_variables, clippy::todo)]
+mod connection;
+mod deadlines;
+mod fanout;
+mod heavy;
+mod inbox;
+mod placement;
+mod rooms;
+mod socket;
+mod worker;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::Verifier;
 use crate::clock::SystemClock;
-use crate::limits::Limits;
+use crate::limits::{Limits, STREAM_EVENTS_MAX, WORKER_STACK_BYTES};
 use crate::metrics::Metrics;
-use crate::model::{Kind, Policy, RoomName, UserId};
+use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, UserId};
 use crate::presence::{Change, Participant};
-use crate::store::Store;
+use crate::relay::heavy::HeavyPool;
+use crate::relay::inbox::ToWorker;
+use crate::relay::placement::worker_of;
+use crate::relay::worker::{Surroundings, Worker};
+use crate::room::{Input, Reply};
+use crate::store::{Store, StoreError};
 use crate::wire::close::Refusal;
 use crate::wire::yjs::Update;
 
-/// Handle to the running relay: cheap to copy, asks the worker that owns a room.
-#[derive(Clone)]
-pub struct Relay {}
+pub use connection::{Door, Handling, Newcomer, Place, Seat};
+pub use fanout::Dialect;
+pub use socket::{RawSocket, RawStream, Stream};
+pub use worker::Turn;
 
-/// What a relay is made of.
+/// Handle to a running relay: cheap to clone. The relay stops when the last one is gone.
+#[derive(Clone)]
+pub struct Relay(Arc<Inner>);
+
+struct Inner {
+    inboxes: Arc<[mpsc::Sender<ToWorker>]>,
+    shared: Arc<Shared>,
+    verifier: Verifier,
+    metrics: Arc<Metrics>,
+    clock: SystemClock,
+    limits: Limits,
+    policies: Policies,
+}
+
+/// What a relay is made with.
+#[derive(Clone, Debug, Default)]
 pub struct RelayOptions {
-    /// Worker threads; one per core when zero.
+    /// Worker threads; one for each core when zero.
     pub workers: usize,
+    /// Caps.
     pub limits: Limits,
-    /// Overrides of the kinds' numbers.
+    /// The kinds' numbers.
     pub policies: Policies,
+    /// Believe what awareness states say about who somebody is.
     pub trust_awareness: bool,
 }
 
-/// The numbers of every kind.
-#[derive(Clone, Debug)]
-pub struct Policies {
-    pub session: Policy,
-    pub board: Policy,
-    pub event: Policy,
-    pub workspace: Policy,
-}
-impl Policies {
-    pub fn of(&self, kind: Kind) -> &Policy {
-        todo!()
-    }
+/// Counters and flags that all workers share.
+pub struct Shared {
+    next_id: AtomicU64,
+    next_worker: AtomicUsize,
+    connections: Arc<AtomicUsize>,
+    is_draining: AtomicBool,
+    trust_awareness: bool,
+    /// Whether the store refused its last write; the text is below.
+    is_store_down: AtomicBool,
+    store_error: Mutex<String>,
 }
 
-/// What a stream of a room's presence is told. After `Snapshot` come changes; a stream that falls
-/// behind gets a new `Snapshot` instead of what it missed.
+/// What a stream of a room's presence is told: a snapshot, then changes. A stream that falls behind
+/// ends; who comes back gets a new snapshot.
+#[derive(Clone, Debug)]
 pub enum PresenceEvent {
+    /// Everybody, as they are now.
     Snapshot(Vec<Participant>),
+    /// What changed since.
     Change(Change),
 }
 
 /// A room's document as one update.
+#[derive(Clone, Debug)]
 pub struct DocumentState {
+    /// A Yjs update, v1.
     pub update: Bytes,
     /// Whether all of it is on disk.
     pub is_durable: bool,
@@ -63,20 +106,21 @@ pub struct DocumentState {
 /// Why a back end's update was not applied.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ApplyError {
-    /// `?if=empty`, and there is content.
+    /// It was to be applied to an empty document only.
     #[error("the document has content already")]
     NotEmpty,
-    /// `BAD_UPDATE`, `LIMIT_DOCUMENT`, `STORE_DOWN`, `DRAINING`.
+    /// For a reason that a socket would be closed for.
     #[error("refused: {}", .0.reason())]
     Refused(Refusal),
 }
 
-/// The worker is gone or overloaded: HTTP 503.
+/// The relay cannot answer now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}", .0.reason())]
 pub struct Unavailable(pub Refusal);
 
 impl Relay {
+    /// Starts the threads.
     pub fn start(
         options: RelayOptions,
         store: Arc<dyn Store>,
@@ -84,57 +128,324 @@ impl Relay {
         metrics: Arc<Metrics>,
         clock: SystemClock,
     ) -> anyhow::Result<Self> {
-        todo!()
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let workers = if options.workers == 0 {
+            cores
+        } else {
+            options.workers
+        };
+        let shared = Arc::new(Shared {
+            next_id: AtomicU64::new(1),
+            next_worker: AtomicUsize::new(0),
+            connections: Arc::default(),
+            is_draining: AtomicBool::new(false),
+            trust_awareness: options.trust_awareness,
+            is_store_down: AtomicBool::new(false),
+            store_error: Mutex::default(),
+        });
+        let heavy = HeavyPool::start(cores, store.clone())?;
+        let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::inbox()).unzip();
+        let inboxes: Arc<[_]> = inboxes.into();
+        for (number, receiver) in receivers.into_iter().enumerate() {
+            let around = Surroundings {
+                number,
+                inboxes: inboxes.clone(),
+                shared: shared.clone(),
+                store: store.clone(),
+                heavy: heavy.clone(),
+                verifier: verifier.clone(),
+                clock,
+                turns: metrics.turn_seconds(number),
+                metrics: metrics.clone(),
+                limits: options.limits.clone(),
+                policies: options.policies.clone(),
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .stack_size(WORKER_STACK_BYTES)
+                .spawn(move || runtime.block_on(worker::run(around, receiver)))?;
+        }
+        let RelayOptions {
+            limits, policies, ..
+        } = options;
+        let inner = Inner {
+            inboxes,
+            shared,
+            verifier,
+            metrics,
+            clock,
+            limits,
+            policies,
+        };
+        Ok(Self(Arc::new(inner)))
     }
+
+    /// The clock everything here goes by.
     pub fn clock(&self) -> SystemClock {
-        todo!()
+        self.0.clock
     }
+
+    /// The relay's counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
-        todo!()
+        &self.0.metrics
     }
+
+    /// What checks tokens.
     pub fn verifier(&self) -> &Verifier {
-        todo!()
+        &self.0.verifier
     }
-    /// A room's participants; empty when the room is not loaded.
+
+    /// The caps.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// The kinds' numbers.
+    pub fn policies(&self) -> &Policies {
+        &self.0.policies
+    }
+
+    /// A name for a new connection.
+    pub fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.0.shared.next_id())
+    }
+
+    /// A place among the connections that the process may hold.
+    pub fn take_place(&self) -> Result<Place, Refusal> {
+        if self.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        Place::take(&self.0.shared.connections, self.0.limits.connections_max)
+            .ok_or(Refusal::LimitConnections)
+    }
+
+    /// Gives a socket to the worker that owns `room`, or to the next in turn.
+    pub async fn adopt(&self, newcomer: Newcomer, room: Option<&RoomName>) {
+        let worker = match room {
+            Some(room) => worker_of(room, self.0.inboxes.len()),
+            None => {
+                let turn = self.0.shared.next_worker.fetch_add(1, Ordering::Relaxed);
+                turn % self.0.inboxes.len()
+            }
+        };
+        // A worker that is gone closes the socket by dropping it.
+        let _ = self.0.inboxes[worker]
+            .send(ToWorker::Adopt(Box::new(newcomer)))
+            .await;
+    }
+
+    /// A room's participants; nobody when it is not loaded.
     pub async fn room_presence(&self, room: &RoomName) -> Result<Vec<Participant>, Unavailable> {
-        todo!()
+        let asked = room.clone();
+        self.ask(self.worker_of(room), move |worker| {
+            worker.participants(&asked)
+        })
+        .await
     }
-    /// The first event is a snapshot.
+
+    /// What happens to a room's roster. The first event is a snapshot; when the stream falls
+    /// behind, it ends.
     pub async fn watch_room(
         &self,
         room: &RoomName,
     ) -> Result<mpsc::Receiver<PresenceEvent>, Unavailable> {
-        todo!()
+        let (watcher, events) = mpsc::channel(STREAM_EVENTS_MAX);
+        let watched = room.clone();
+        self.ask(self.worker_of(room), move |worker| {
+            worker.watch(watched, watcher)
+        })
+        .await?;
+        Ok(events)
     }
+
     /// Every room the user is connected in.
     pub async fn user_presence(
         &self,
         user: &UserId,
     ) -> Result<Vec<(RoomName, Participant)>, Unavailable> {
-        todo!()
+        let mut found = Vec::new();
+        for number in 0..self.0.inboxes.len() {
+            let user = user.clone();
+            found.extend(
+                self.ask(number, move |worker| worker.rooms_of(&user))
+                    .await?,
+            );
+        }
+        Ok(found)
     }
+
+    /// The room's document; loads it if need be.
     pub async fn document(&self, room: &RoomName) -> Result<DocumentState, Unavailable> {
-        todo!()
+        let request = self.next_request();
+        match self.request(room, request, Input::Read { request }).await? {
+            Reply::Document { update, is_durable } => Ok(DocumentState { update, is_durable }),
+            Reply::Refused(refusal) => Err(Unavailable(refusal)),
+            Reply::Applied | Reply::NotEmpty => Err(Unavailable(Refusal::StoreDown)),
+        }
     }
-    /// Seen live by the editors; returns once durable.
+
+    /// Applies an update, seen live by the editors. Returns once it is durable.
     pub async fn apply_update(
         &self,
         room: &RoomName,
         update: Update,
         only_if_empty: bool,
     ) -> Result<(), ApplyError> {
-        todo!()
+        let request = self.next_request();
+        let input = Input::Apply {
+            request,
+            update,
+            only_if_empty,
+        };
+        let reply = self.request(room, request, input).await;
+        match reply.map_err(|Unavailable(refusal)| ApplyError::Refused(refusal))? {
+            Reply::Applied => Ok(()),
+            Reply::NotEmpty => Err(ApplyError::NotEmpty),
+            Reply::Refused(refusal) => Err(ApplyError::Refused(refusal)),
+            Reply::Document { .. } => Err(ApplyError::Refused(Refusal::StoreDown)),
+        }
     }
-    /// Revokes (in the verifier) and closes the user's sessions, in one room or in all.
+
+    /// Refuses the user's tokens issued until now, and ends what they opened with them: in one room
+    /// or everywhere.
     pub async fn revoke(&self, user: &UserId, room: Option<&RoomName>) -> Result<(), Unavailable> {
-        todo!()
+        self.0.verifier.revoke(self.0.clock.now(), user, room);
+        for inbox in self.0.inboxes.iter() {
+            let revoke = ToWorker::Revoke {
+                user: user.clone(),
+                room: room.cloned(),
+            };
+            inbox
+                .send(revoke)
+                .await
+                .map_err(|_| Unavailable(Refusal::Draining))?;
+        }
+        Ok(())
     }
-    /// Why the relay is not ready; empty when it is. E.g. `DRAINING`, `STORE_DOWN: …`.
+
+    /// Why the relay is not ready; nothing when it is.
     pub fn unready_reasons(&self) -> Vec<String> {
-        todo!()
+        let shared = &self.0.shared;
+        let mut reasons = Vec::new();
+        if shared.is_draining.load(Ordering::Relaxed) {
+            reasons.push(Refusal::Draining.reason().to_owned());
+        }
+        if shared.is_store_down.load(Ordering::Relaxed) {
+            let error = shared
+                .store_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            reasons.push(format!("{}: {error}", Refusal::StoreDown.reason()));
+        }
+        reasons
     }
-    /// Refuses newcomers, closes every socket with 1012, waits until accepted updates are stored.
+
+    /// Whether newcomers are refused.
+    pub fn is_draining(&self) -> bool {
+        self.0.shared.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Refuses newcomers from now on.
+    pub fn refuse_newcomers(&self) {
+        self.0.shared.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses newcomers, closes every socket, and returns when all accepted updates are stored;
+    /// an error says that time ran out before.
     pub async fn drain(&self, at_most: Duration) -> Result<(), Unavailable> {
-        todo!()
+        self.refuse_newcomers();
+        let deadline = self.0.clock.now() + at_most;
+        let mut workers = Vec::new();
+        for inbox in self.0.inboxes.iter() {
+            let (done, drained) = oneshot::channel();
+            if inbox.send(ToWorker::Drain { deadline, done }).await.is_ok() {
+                workers.push(drained);
+            }
+        }
+        let all = futures::future::join_all(workers);
+        let drained = tokio::time::timeout(at_most, all).await;
+        let is_complete = drained.is_ok_and(|workers| workers.into_iter().all(|done| done.is_ok()));
+        if is_complete {
+            Ok(())
+        } else {
+            Err(Unavailable(Refusal::Draining))
+        }
+    }
+
+    fn worker_of(&self, room: &RoomName) -> usize {
+        worker_of(room, self.0.inboxes.len())
+    }
+
+    fn next_request(&self) -> RequestId {
+        RequestId(self.0.shared.next_id())
+    }
+
+    /// Has a worker do something and answer.
+    async fn ask<T: Send + 'static>(
+        &self,
+        worker: usize,
+        question: impl FnOnce(&mut Worker) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (answer, answered) = oneshot::channel();
+        let call = ToWorker::Call(Box::new(move |worker| {
+            // Whoever asked may have given up.
+            let _ = answer.send(question(worker));
+        }));
+        let gone = Unavailable(Refusal::Draining);
+        self.0.inboxes[worker].send(call).await.map_err(|_| gone)?;
+        answered.await.map_err(|_| gone)
+    }
+
+    async fn request(
+        &self,
+        room: &RoomName,
+        request: RequestId,
+        input: Input,
+    ) -> Result<Reply, Unavailable> {
+        let (asker, answered) = oneshot::channel();
+        let asked = room.clone();
+        let put = move |worker: &mut Worker| worker.request(&asked, request, input, asker);
+        self.ask(self.worker_of(room), put).await?;
+        answered.await.map_err(|_| Unavailable(Refusal::StoreDown))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for inbox in self.inboxes.iter() {
+            // A full inbox belongs to a worker that is stuck; there is nobody left to tell.
+            let _ = inbox.try_send(ToWorker::Stop);
+        }
+    }
+}
+
+impl Shared {
+    fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn next_session(&self) -> SessionId {
+        SessionId(self.next_id())
+    }
+
+    fn trusts_awareness(&self) -> bool {
+        self.trust_awareness
+    }
+
+    fn store_failed(&self, error: &StoreError) {
+        *self
+            .store_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = error.to_string();
+        self.is_store_down.store(true, Ordering::Relaxed);
+    }
+
+    fn store_works(&self) {
+        if self.is_store_down.load(Ordering::Relaxed) {
+            self.is_store_down.store(false, Ordering::Relaxed);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Every close code: number, reason, and whether the client should come back.
 
+use super::websocket;
+
 /// Why the relay ends a socket, or refuses one document on a Hocuspocus socket.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[allow(
@@ -10,6 +12,7 @@ pub enum Refusal {
     BadRoom,
     BadMessage,
     BadUpdate,
+    BadFrame,
     Unauthorized,
     TokenExpired,
     Revoked,
@@ -33,6 +36,7 @@ impl Refusal {
     pub fn code(self) -> u16 {
         match self {
             Self::BadRoom | Self::BadMessage | Self::BadUpdate => 4400,
+            Self::BadFrame => 1002,
             Self::Unauthorized | Self::TokenExpired | Self::Revoked => 4401,
             Self::Forbidden => 4403,
             Self::HeartbeatTimeout => 4408,
@@ -51,6 +55,7 @@ impl Refusal {
             Self::BadRoom => "BAD_ROOM",
             Self::BadMessage => "BAD_MESSAGE",
             Self::BadUpdate => "BAD_UPDATE",
+            Self::BadFrame => "BAD_FRAME",
             Self::Unauthorized => "UNAUTHORIZED",
             Self::TokenExpired => "TOKEN_EXPIRED",
             Self::Revoked => "REVOKED",
@@ -68,5 +73,107 @@ impl Refusal {
             Self::StoreDown => "STORE_DOWN",
             Self::Slow => "SLOW",
         }
+    }
+    /// Whether coming back later, unchanged, can succeed.
+    ///
+    /// | refusal | come back? |
+    /// | --- | --- |
+    /// | draining, full, store down, too slow, too fast | yes, after a while |
+    /// | silent for too long | yes, at once |
+    /// | a token that is missing, bad, expired or revoked | only with another one |
+    /// | no access, a bad name, a forged or oversized message | no: it would end the same |
+    /// | replaced | no: the newer connection has taken its place |
+    ///
+    /// What clients really do about a code is their own affair: y-websocket 3.1 stays away after
+    /// 4400 to 4499, the others return whatever the code.
+    pub fn should_retry(self) -> bool {
+        match self {
+            Self::HeartbeatTimeout
+            | Self::RateLimited
+            | Self::Draining
+            | Self::BoardFull
+            | Self::LimitConnections
+            | Self::StoreDown
+            | Self::Slow => true,
+            Self::BadRoom
+            | Self::BadMessage
+            | Self::BadUpdate
+            | Self::BadFrame
+            | Self::Unauthorized
+            | Self::TokenExpired
+            | Self::Revoked
+            | Self::Forbidden
+            | Self::Replaced
+            | Self::InvalidUtf8
+            | Self::LimitMessage
+            | Self::LimitAwareness
+            | Self::LimitDocument => false,
+        }
+    }
+
+    /// Appends the close frame that says so.
+    pub fn write_close(self, out: &mut Vec<u8>) {
+        websocket::write_close(out, self.code(), self.reason());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Refusal; 20] = [
+        Refusal::BadRoom,
+        Refusal::BadMessage,
+        Refusal::BadUpdate,
+        Refusal::BadFrame,
+        Refusal::Unauthorized,
+        Refusal::TokenExpired,
+        Refusal::Revoked,
+        Refusal::Forbidden,
+        Refusal::HeartbeatTimeout,
+        Refusal::Replaced,
+        Refusal::InvalidUtf8,
+        Refusal::RateLimited,
+        Refusal::LimitMessage,
+        Refusal::LimitAwareness,
+        Refusal::LimitDocument,
+        Refusal::Draining,
+        Refusal::BoardFull,
+        Refusal::LimitConnections,
+        Refusal::StoreDown,
+        Refusal::Slow,
+    ];
+
+    #[test]
+    fn every_reason_is_unique_and_reads_like_a_code() {
+        let mut reasons: Vec<_> = ALL.iter().map(|refusal| refusal.reason()).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        assert_eq!(reasons.len(), ALL.len());
+        for reason in reasons {
+            assert!(
+                reason
+                    .bytes()
+                    .all(|b| b.is_ascii_uppercase() || b == b'_' || b == b'8')
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_temporary_has_no_code_that_ends_a_y_websocket_client_for_good() {
+        for refusal in ALL {
+            let ends_for_good = (4400..4500).contains(&refusal.code());
+            // A silent board client is told to come back by its own dialect.
+            if refusal.should_retry() && refusal != Refusal::HeartbeatTimeout {
+                assert!(!ends_for_good, "{refusal:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_close_frame_carries_code_and_reason() {
+        let mut out = Vec::new();
+        Refusal::Forbidden.write_close(&mut out);
+        assert_eq!(out, [&[0x88, 11, 0x11, 0x33][..], b"FORBIDDEN"].concat());
     }
 }

@@ -1,14 +1,20 @@
 //! Bytes and text to values and back; decides nothing.
 //!
 //! `lib0` reads and writes the encoding all Yjs protocols share, `yjs` the sync and awareness
-//! messages, `validator` tells sane updates from forged ones, `y_websocket` and `hocuspocus` are
-//! the framings of the two doors, `websocket` the frames of RFC 6455 below them, and `close` the
-//! one table of close codes. Nothing here allocates more than the bytes it was given.
+//! messages, `validator` (with `json`) tells sane updates from forged ones, `y_websocket` and
+//! `hocuspocus` are the framings of the two doors, `websocket` the frames of RFC 6455 below them,
+//! `url` decodes the names and tokens in addresses, and `close` is the one table of close codes.
+//! Nothing here allocates more than the bytes it was given, and nothing knows of rooms, sockets or
+//! time. Start with `y_websocket`, the shorter door.
 
 pub mod close;
 pub mod hocuspocus;
+mod json;
 pub mod lib0;
+pub mod url;
 pub mod validator;
+#[cfg(test)]
+mod validator_against_yrs;
 pub mod websocket;
 pub mod y_websocket;
 pub mod yjs;

@@ -1,0 +1,518 @@
+//! One [`Config`] from flags over environment over a TOML file; it is valid or does not exist.
+//!
+//! [`Options`] are what people set, each of them possibly not; [`Config`] is what the relay runs
+//! with, complete and checked, relations between options included. Every error names the option to
+//! change. Nothing here opens a key, a socket or a store. Start with [`Config::new`].
+
+mod options;
+mod units;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::auth::{AuthOptions, KeySource, Secret};
+use crate::limits::Limits;
+use crate::model::{Kind, Policies};
+
+pub use options::{KindTable, KindTables, Options};
+pub use units::{Size, Span};
+
+/// What the relay runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// What keeps the documents.
+    pub store: StoreChoice,
+    /// Who gets in.
+    pub auth: AuthOptions,
+    /// Browser origins that may connect beside the relay's own, as browsers write them.
+    pub allow_origins: Vec<String>,
+    /// Forward awareness states unstamped.
+    pub trust_awareness: bool,
+    /// How long stopping may take.
+    pub drain_timeout: Duration,
+    /// The caps.
+    pub limits: Limits,
+    /// The numbers of every kind.
+    pub policies: Policies,
+}
+
+/// What keeps the documents.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StoreChoice {
+    /// `memory:`, nothing once the relay ends.
+    Memory,
+}
+
+/// Why there is no [`Config`]; says which option to change.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
+/// Loopback: what nobody else can reach needs no thought.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+/// Below, a message could not carry an auth message; above, lengths no longer fit yrs' 32 bits.
+const MESSAGE_BYTES: RangeInclusive<usize> = 1 << 10..=1 << 30;
+const DOCUMENT_BYTES: RangeInclusive<usize> = 1 << 10..=2 << 30;
+/// More often, pings would be the load.
+const PING_EVERY_MIN: Duration = Duration::from_millis(100);
+/// Longer, and a ghost would outlive anybody's patience.
+const GHOST_MAX: Duration = Duration::from_secs(600);
+const UNLOAD_AFTER_MAX: Duration = Duration::from_secs(86_400);
+
+impl Config {
+    /// Flags and environment, over the file if there is one, over the defaults.
+    pub fn load(options: Options, file: Option<&Path>) -> Result<Self, ConfigError> {
+        match file {
+            Some(path) => Self::new(options.over(Options::of_file(path)?)),
+            None => Self::new(options),
+        }
+    }
+
+    /// Options over the defaults, checked.
+    pub fn new(options: Options) -> Result<Self, ConfigError> {
+        let listen = options.listen.unwrap_or(LISTEN);
+        let is_dev = options.dev.unwrap_or(false);
+        if is_dev && !listen.ip().is_loopback() {
+            return Err(ConfigError::new(format!(
+                "--dev lets anybody in, so --listen must be a loopback address such as {LISTEN}, \
+                 not {listen}"
+            )));
+        }
+        let drain_timeout = options.drain_timeout.map_or(DRAIN_TIMEOUT, |span| span.0);
+        if DRAIN_TIMEOUT_MAX < drain_timeout {
+            return Err(ConfigError::new("--drain-timeout is more than an hour"));
+        }
+        Ok(Self {
+            listen,
+            store: store(options.store.as_deref())?,
+            auth: AuthOptions {
+                key: key_source(&options, is_dev)?,
+                issuer: not_empty("--jwt-issuer", options.jwt_issuer.clone())?,
+                audience: not_empty("--jwt-audience", options.jwt_audience.clone())?,
+                is_dev,
+            },
+            allow_origins: options
+                .allow_origin
+                .iter()
+                .flatten()
+                .map(|origin| normal_origin(origin))
+                .collect::<Result<_, _>>()?,
+            trust_awareness: options.trust_awareness.unwrap_or(false),
+            drain_timeout,
+            limits: limits(&options)?,
+            policies: policies(&options.kind)?,
+        })
+    }
+
+    /// Whether `--dev` is on.
+    pub fn is_dev(&self) -> bool {
+        self.auth.is_dev
+    }
+}
+
+fn store(url: Option<&str>) -> Result<StoreChoice, ConfigError> {
+    match url {
+        None | Some("memory:") => Ok(StoreChoice::Memory),
+        // Not the whole address: it may hold a password.
+        Some(url) => Err(ConfigError::new(format!(
+            "--store: `{}:` is not supported; this version has `memory:` only",
+            url.split(':').next().unwrap_or_default()
+        ))),
+    }
+}
+
+fn key_source(options: &Options, is_dev: bool) -> Result<Option<KeySource>, ConfigError> {
+    let secret = not_empty("--jwt-secret", options.jwt_secret.clone())?
+        .map(|secret| KeySource::Secret(Secret::new(secret)));
+    let pem = options.jwt_key.clone().map(KeySource::PemFile);
+    let set = not_empty("--jwks", options.jwks.clone())?.map(|place| {
+        if place.starts_with("http://") || place.starts_with("https://") {
+            KeySource::KeySetUrl(place)
+        } else {
+            KeySource::KeySetFile(place.into())
+        }
+    });
+    let mut sources = [secret, pem, set].into_iter().flatten();
+    match (sources.next(), sources.next()) {
+        (None, _) if !is_dev => Err(ConfigError::new(
+            "no key to verify tokens with: set one of --jwt-secret, --jwt-key and --jwks, or --dev \
+             to let guests in on this machine only",
+        )),
+        (source, None) => Ok(source),
+        (_, Some(_)) => Err(ConfigError::new(
+            "more than one key source: set only one of --jwt-secret, --jwt-key and --jwks \
+             (flags, COPRESENCE_JWT_SECRET and the like, and the file count together)",
+        )),
+    }
+}
+
+/// An empty value is a variable that somebody forgot to fill, never a wish.
+fn not_empty(option: &str, value: Option<String>) -> Result<Option<String>, ConfigError> {
+    match value {
+        Some(value) if value.is_empty() => Err(ConfigError::new(format!("{option} is empty"))),
+        value => Ok(value),
+    }
+}
+
+/// The origin as browsers write it: lower case, without the scheme's own port.
+fn normal_origin(text: &str) -> Result<String, ConfigError> {
+    let lower = text.trim().to_ascii_lowercase();
+    let origin = match lower.split_once("://") {
+        Some(("http", host)) => format!("http://{}", host.strip_suffix(":80").unwrap_or(host)),
+        Some(("https", host)) => format!("https://{}", host.strip_suffix(":443").unwrap_or(host)),
+        _ => lower,
+    };
+    let is_origin = origin.split_once("://").is_some_and(|(scheme, host)| {
+        !scheme.is_empty()
+            && !host.is_empty()
+            && !host.contains(['/', '?', '#', '@', '*', ' '])
+            && origin.is_ascii()
+    });
+    if !is_origin {
+        return Err(ConfigError::new(format!(
+            "--allow-origin: `{text}` is no origin, e.g. https://app.example or \
+             http://localhost:5173 (no path, no wildcard)"
+        )));
+    }
+    Ok(origin)
+}
+
+fn limits(options: &Options) -> Result<Limits, ConfigError> {
+    let default = Limits::default();
+    let bytes = |size: Option<Size>, default| size.map_or(default, |size| size.0);
+    let limits = Limits {
+        message_bytes_max: bytes(options.max_message, default.message_bytes_max),
+        document_bytes_max: bytes(options.max_document, default.document_bytes_max),
+        connections_max: options.max_connections.unwrap_or(default.connections_max),
+        unsaved_bytes_max: bytes(options.max_unsaved, default.unsaved_bytes_max),
+        rate: options.rate.unwrap_or(default.rate),
+    };
+    if !MESSAGE_BYTES.contains(&limits.message_bytes_max) {
+        return Err(ConfigError::new(
+            "--max-message is not within 1KiB and 1GiB",
+        ));
+    }
+    if !DOCUMENT_BYTES.contains(&limits.document_bytes_max) {
+        return Err(ConfigError::new(
+            "--max-document is not within 1KiB and 2GiB",
+        ));
+    }
+    if limits.connections_max == 0 {
+        return Err(ConfigError::new(
+            "--max-connections is 0: nobody could connect",
+        ));
+    }
+    if limits.unsaved_bytes_max == 0 {
+        return Err(ConfigError::new("--max-unsaved is 0: nobody could write"));
+    }
+    if limits.rate == 0 {
+        return Err(ConfigError::new("--rate is 0: nobody could say anything"));
+    }
+    Ok(limits)
+}
+
+fn policies(tables: &KindTables) -> Result<Policies, ConfigError> {
+    let mut policies = Policies::default();
+    for kind in Kind::ALL {
+        let table = tables.of(kind);
+        let policy = policies.of_mut(kind);
+        let set = |number: &mut Duration, millis: Option<u64>| {
+            *number = millis.map_or(*number, Duration::from_millis);
+        };
+        set(&mut policy.unload_after, table.unload_after_ms);
+        set(&mut policy.ping_every, table.ping_every_ms);
+        set(&mut policy.dead_after, table.dead_after_ms);
+
+        let refuse = |why: &str| {
+            let name = kind.name();
+            Err(ConfigError::new(format!("[kind.{name}]: {why}")))
+        };
+        if policy.ping_every < PING_EVERY_MIN {
+            return refuse("ping_every_ms is less than 100");
+        }
+        // Who is given up before the next ping was never asked twice.
+        if policy.dead_after < policy.ping_every {
+            return refuse("dead_after_ms is less than ping_every_ms");
+        }
+        if GHOST_MAX < policy.ping_every.saturating_add(policy.dead_after) {
+            return refuse("ping_every_ms and dead_after_ms are more than 10 minutes together");
+        }
+        if UNLOAD_AFTER_MAX < policy.unload_after {
+            return refuse("unload_after_ms is more than a day");
+        }
+    }
+    Ok(policies)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(flags: &str) -> Result<Options, String> {
+        let words = std::iter::once("serve").chain(flags.split_whitespace());
+        let flags = Flags::try_parse_from(words).map_err(|error| error.to_string())?;
+        Ok(flags.options)
+    }
+
+    fn check(flags: &str, toml: &str) -> Result<Config, String> {
+        let file = Options::of_toml(toml).map_err(|error| error.to_string())?;
+        Config::new(parse(flags)?.over(file)).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn assert_error(flags: &str, toml: &str, parts: &[&str]) {
+        let error = check(flags, toml).unwrap_err();
+        for part in parts {
+            assert!(error.contains(part), "{part:?} is not in: {error}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_the_contracts() {
+        let config = check("--jwt-secret s", "").unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8787");
+        assert_eq!(config.store, StoreChoice::Memory);
+        assert_eq!(config.drain_timeout, Duration::from_secs(10));
+        assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.policies, Policies::default());
+        assert!(config.allow_origins.is_empty());
+        assert!(!config.trust_awareness && !config.is_dev());
+    }
+
+    #[test]
+    fn every_option_is_a_flag_and_a_key_of_the_file() {
+        let flags = check(
+            "--listen 127.0.0.1:0 --store memory: --drain-timeout 500ms --jwt-secret s \
+             --jwt-issuer us --jwt-audience relay --allow-origin https://a.test --dev \
+             --allow-origin https://b.test --trust-awareness --max-message 1MiB \
+             --max-document 2MB --max-connections 5 --max-unsaved 3000 --rate 7",
+            "",
+        );
+        let file = check(
+            "",
+            r#"
+            listen = "127.0.0.1:0"
+            store = "memory:"
+            drain_timeout = "500ms"
+            dev = true
+            jwt_secret = "s"
+            jwt_issuer = "us"
+            jwt_audience = "relay"
+            allow_origin = ["https://a.test", "https://b.test"]
+            trust_awareness = true
+            max_message = "1MiB"
+            max_document = "2MB"
+            max_connections = 5
+            max_unsaved = 3000
+            rate = 7
+            "#,
+        );
+        let config = flags.unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", file.unwrap()));
+        assert_eq!(config.limits.message_bytes_max, 1 << 20);
+        assert_eq!(config.allow_origins, ["https://a.test", "https://b.test"]);
+        assert_eq!(config.auth.issuer.as_deref(), Some("us"));
+        assert!(config.is_dev() && config.trust_awareness);
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let config = check(
+            "--rate 7 --dev=false --allow-origin https://a.test --jwt-secret s",
+            "rate = 9\ndev = true\nallow_origin = [\"https://b.test\"]\nmax_connections = 3",
+        )
+        .unwrap();
+        assert_eq!((config.limits.rate, config.limits.connections_max), (7, 3));
+        assert_eq!(config.allow_origins, ["https://a.test"]);
+        assert!(!config.is_dev());
+    }
+
+    /// A process has one environment, so the test runs itself in others.
+    #[test]
+    fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+        const CHILD: &str = "COPRESENCE_CONFIG_TEST_FLAGS";
+        if let Ok(flags) = std::env::var(CHILD) {
+            let file = "rate = 1\nmax_connections = 1\ndrain_timeout = 1\njwt_secret = \"s\"";
+            let config = check(&flags, file).unwrap();
+            let limits = &config.limits;
+            let seconds = config.drain_timeout.as_secs();
+            println!("({} {} {seconds})", limits.rate, limits.connections_max);
+            println!("{:?} {}", config.allow_origins, config.is_dev());
+            return;
+        }
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("config::tests::a_flag_wins_over_the_environment_and_that_over_the_file")
+            .env(CHILD, "--rate 3")
+            .env("COPRESENCE_RATE", "2")
+            .env("COPRESENCE_MAX_CONNECTIONS", "2")
+            .env("COPRESENCE_DEV", "1")
+            .env("COPRESENCE_ALLOW_ORIGIN", "https://a.test,https://b.test")
+            .output()
+            .unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        assert!(output.contains("(3 2 1)"), "{output}");
+        let rest = "[\"https://a.test\", \"https://b.test\"] true";
+        assert!(output.contains(rest), "{output}");
+    }
+
+    #[test]
+    fn without_a_key_only_dev_starts_and_only_on_loopback() {
+        let options = ["--jwt-secret", "--jwt-key", "--jwks", "--dev"];
+        assert_error("", "", &options);
+        assert!(check("--dev", "").unwrap().auth.key.is_none());
+        assert!(check("--dev --listen [::1]:80", "").is_ok());
+        let why = ["--dev", "--listen", "loopback", "0.0.0.0:80"];
+        assert_error("--dev --listen 0.0.0.0:80", "", &why);
+    }
+
+    #[test]
+    fn there_is_exactly_one_key_source() {
+        let source = |flags| check(flags, "").unwrap().auth.key.unwrap();
+        assert_eq!(
+            source("--jwt-key k.pem"),
+            KeySource::PemFile("k.pem".into())
+        );
+        assert_eq!(
+            source("--jwks k.json"),
+            KeySource::KeySetFile("k.json".into())
+        );
+        let url = "https://id.test/jwks";
+        assert_eq!(
+            source("--jwks https://id.test/jwks"),
+            KeySource::KeySetUrl(url.into())
+        );
+        assert_error(
+            "--jwt-secret s --jwks k.json",
+            "",
+            &["more than one key source"],
+        );
+        assert_error(
+            "--jwt-key k.pem",
+            "jwt_secret = \"s\"",
+            &["more than one key source"],
+        );
+        assert_error("--jwt-secret=", "", &["--jwt-secret is empty"]);
+        assert_error("--dev --jwt-issuer=", "", &["--jwt-issuer is empty"]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_error(
+            "--dev",
+            "max_mesage = 5",
+            &["line 1", "max_mesage", "max_message"],
+        );
+        assert_error("--dev", "[kind.feed]\nresume_ms = 1", &["feed"]);
+        assert_error(
+            "--dev",
+            "[kind.board]\ncapacity = 1",
+            &["line 2", "capacity"],
+        );
+        assert_error("--dev", "rate = \"many\"", &["line 1 (`rate`)"]);
+        assert_error(
+            "--dev",
+            "max_message = \"5 apples\"",
+            &["max_message", "5 apples"],
+        );
+        assert_error("--dev", "max_message = -5", &["max_message", "-5"]);
+        assert_error(
+            "--dev --max-message 5apples",
+            "",
+            &["--max-message", "5apples"],
+        );
+        assert_error("--dev --max-message 1", "", &["--max-message", "1KiB"]);
+        assert_error("--dev --max-document 3GiB", "", &["--max-document"]);
+        assert_error("--dev --max-connections 0", "", &["--max-connections"]);
+        assert_error("--dev --max-unsaved 0", "", &["--max-unsaved"]);
+        assert_error("--dev --rate 0", "", &["--rate"]);
+        assert_error("--dev --drain-timeout 2h", "", &["--drain-timeout"]);
+        assert_error("--dev --listen here", "", &["--listen", "here"]);
+        let store = ["--store", "`postgres:`", "`memory:`"];
+        assert_error("--dev --store postgres://ann:hunter2@db/x", "", &store);
+        for origin in ["app.example", "https://a.test/", "https://*.a.test", "*"] {
+            let flags = format!("--dev --allow-origin {origin}");
+            assert_error(
+                &flags,
+                "",
+                &["--allow-origin", origin, "https://app.example"],
+            );
+        }
+        let absent = Config::load(Options::default(), Some(Path::new("/absent.toml")));
+        let absent = absent.unwrap_err().to_string();
+        assert!(absent.contains("--config") && absent.contains("/absent.toml"));
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_errors_or_in_debug_output() {
+        let config = check("--jwt-secret hunter2", "").unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let error = check("", "jwt_secret = \"hunter2\"\nx = 1").unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = check("", "jwt_secret = [\"hunter2\"]").unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = check("--dev --store sqlite://u:hunter2@x", "").unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_do() {
+        let config = check(
+            "--dev --allow-origin https://App.Test:443,http://localhost:5173,http://a.test:80",
+            "",
+        );
+        assert_eq!(
+            config.unwrap().allow_origins,
+            ["https://app.test", "http://localhost:5173", "http://a.test"]
+        );
+    }
+
+    #[test]
+    fn a_kinds_numbers_are_set_one_by_one_and_must_fit_together() {
+        let config = check(
+            "--dev",
+            "[kind.session]\nping_every_ms = 200\ndead_after_ms = 300\n[kind.board]\n\
+             unload_after_ms = 0",
+        )
+        .unwrap();
+        let session = config.policies.of(Kind::Session);
+        assert_eq!(session.ping_every, Duration::from_millis(200));
+        assert_eq!(session.dead_after, Duration::from_millis(300));
+        assert_eq!(session.unload_after, Duration::from_secs(60));
+        assert_eq!(config.policies.board.unload_after, Duration::ZERO);
+        for (numbers, why) in [
+            ("ping_every_ms = 99", "ping_every_ms is less than 100"),
+            (
+                "dead_after_ms = 9999",
+                "dead_after_ms is less than ping_every_ms",
+            ),
+            ("dead_after_ms = 600000", "10 minutes"),
+            ("dead_after_ms = 18446744073709551615", "kind"),
+            ("unload_after_ms = 86400001", "more than a day"),
+        ] {
+            assert_error("--dev", &format!("[kind.event]\n{numbers}"), &[why]);
+        }
+        let named = ["[kind.event]", "less than 100"];
+        assert_error("--dev", "[kind.event]\nping_every_ms = 0", &named);
+    }
+}

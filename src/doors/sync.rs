@@ -1,0 +1,128 @@
+//! `/sync/{room…}`: the y-websocket protocol.
+
+use std::sync::Arc;
+
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use crate::clock::Timestamp;
+use crate::doors::upgrade::{Knock, Welcome, knock, room_of_path};
+use crate::doors::{DoorOptions, checked};
+use crate::metrics::DoorLabel;
+use crate::model::{Grant, RoomName, SessionId, Token, UserId};
+use crate::relay::{Dialect, Door, Handling, Relay, Seat, Turn};
+use crate::room::FromSession;
+use crate::wire::close::Refusal;
+use crate::wire::y_websocket::{self, ClientMessage, KEEPALIVE};
+
+const PREFIX: &str = "sync/";
+
+/// The door as a filter.
+pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+    knock()
+        .and_then(
+            async |knock: Knock| match knock.path.as_str().starts_with(PREFIX) {
+                true => Ok(knock),
+                false => Err(warp::reject::not_found()),
+            },
+        )
+        .then(move |knock: Knock| {
+            let (relay, options) = (relay.clone(), options.clone());
+            async move {
+                knock
+                    .answer(relay, options, async |knock, relay| {
+                        let token = knock.verify(relay).await?;
+                        let room = room_of_path(&knock.path.as_str()[PREFIX.len()..])?;
+                        let grant = token.grant(&room).ok_or(Refusal::Forbidden)?;
+                        if relay.verifier().is_revoked(&token, &room) {
+                            return Err(Refusal::Revoked);
+                        }
+                        let door = Box::new(SyncDoor {
+                            token,
+                            room: room.clone(),
+                            arriving: Some(grant),
+                            seat: None,
+                        });
+                        Ok(Welcome {
+                            door,
+                            room: Some(room),
+                        })
+                    })
+                    .await
+            }
+        })
+        .map(Reply::into_response)
+        .boxed()
+}
+
+/// One y-websocket client.
+struct SyncDoor {
+    token: Token,
+    room: RoomName,
+    /// What it may do, until it has taken its seat.
+    arriving: Option<Grant>,
+    seat: Option<Seat>,
+}
+
+impl Door for SyncDoor {
+    fn label(&self) -> DoorLabel {
+        DoorLabel::Sync
+    }
+
+    fn message(&mut self, turn: &mut Turn<'_>, is_text: bool, payload: &[u8]) -> Handling {
+        let Some(seat) = &self.seat else {
+            return Handling::Done;
+        };
+        if is_text {
+            // No client of this protocol sends any.
+            turn.say(seat, FromSession::Other);
+            return Handling::Done;
+        }
+        match read(payload) {
+            Ok(message) => turn.say(seat, message),
+            Err(refusal) => {
+                turn.count_refused(refusal);
+                turn.close(refusal);
+            }
+        }
+        Handling::Done
+    }
+
+    fn refused(&mut self, turn: &mut Turn<'_>, _session: SessionId, refusal: Refusal) {
+        turn.close(refusal);
+    }
+
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
+        if self.token.identity.user == *user && room.is_none_or(|room| *room == self.room) {
+            turn.close(Refusal::Revoked);
+        }
+    }
+
+    fn tick(&mut self, turn: &mut Turn<'_>) {
+        if let Some(grant) = self.arriving.take() {
+            self.seat = Some(turn.enter(&self.room, grant, Dialect::YWebsocket));
+        }
+        if self.token.expires_at.is_some_and(|at| at <= turn.now()) {
+            turn.close(Refusal::TokenExpired);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        self.token.expires_at
+    }
+
+    fn keep_alive(&self) -> &'static [u8] {
+        KEEPALIVE
+    }
+}
+
+/// Reads a message and checks what it holds.
+fn read(payload: &[u8]) -> Result<FromSession, Refusal> {
+    match y_websocket::decode(payload).map_err(|_| Refusal::BadMessage)? {
+        ClientMessage::Sync(message) => checked::sync(message),
+        ClientMessage::Awareness(payload) => checked::awareness(payload),
+        ClientMessage::QueryAwareness => Ok(FromSession::QueryAwareness),
+        ClientMessage::Auth => Ok(FromSession::Other),
+    }
+}

@@ -1,0 +1,93 @@
+//! What is checked before anything is looked at: the origin and the method; and CORS.
+
+use warp::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, ORIGIN, VARY,
+};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use warp::reply::{Reply, Response};
+
+use crate::auth::origin_allowed;
+use crate::http::problem::{Problem, method_list};
+use crate::http::route::Route;
+use crate::http::{Head, documents};
+
+/// How long a browser may remember a preflight, in seconds.
+const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
+
+/// The outcome of the origin check, kept for the answer's headers.
+pub(super) struct Gate<'a> {
+    route: &'a Route,
+    method: &'a Method,
+    /// What the browser said its page is from.
+    origin: Option<&'a HeaderValue>,
+    is_allowed: bool,
+}
+
+impl<'a> Gate<'a> {
+    pub fn new(route: &'a Route, head: &'a Head, allow_origins: &[String]) -> Self {
+        let origin = head.headers.get(ORIGIN);
+        let is_allowed = match origin.map(HeaderValue::to_str) {
+            None => true,
+            Some(Ok(text)) => origin_allowed(Some(text), head.header(HOST), allow_origins),
+            Some(Err(_)) => false,
+        };
+        Self {
+            route,
+            method: &head.method,
+            origin,
+            is_allowed,
+        }
+    }
+
+    /// `None` lets the request through; a response answers `OPTIONS`, a browser's preflight among
+    /// them.
+    pub fn check(&self) -> Result<Option<Response>, Problem> {
+        if self.route.is_for_browsers() && !self.is_allowed {
+            return Err(Problem::forbidden("this origin is not allowed"));
+        }
+        if self.method == Method::OPTIONS {
+            return Ok(Some(self.describe()));
+        }
+        if self.route.methods().contains(self.method) {
+            Ok(None)
+        } else {
+            Err(Problem::method_not_allowed(self.route.methods()))
+        }
+    }
+
+    fn describe(&self) -> Response {
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        let Ok(methods) = HeaderValue::from_str(&method_list(self.route.methods())) else {
+            return response;
+        };
+        let headers = response.headers_mut();
+        headers.insert(ALLOW, methods.clone());
+        if self.route.is_for_browsers() && self.origin.is_some() {
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+            headers.insert(
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                HeaderValue::from_static("authorization, content-type"),
+            );
+            headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
+        }
+        response
+    }
+
+    /// Tells the browser that this page may read the answer, errors included.
+    pub fn add_headers(&self, headers: &mut HeaderMap) {
+        if !self.route.is_for_browsers() {
+            return;
+        }
+        headers.insert(VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = self.origin
+            && self.is_allowed
+        {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(
+                ACCESS_CONTROL_EXPOSE_HEADERS,
+                HeaderValue::from_static(documents::EXPOSED_HEADERS),
+            );
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What went wrong, as `application/problem+json` (RFC 9457) with the contract's codes.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use warp::http::{HeaderValue, Method, StatusCode};
+use warp::reply::Response;
+
+use crate::auth::TokenError;
+use crate::model::BadRoomName;
+use crate::relay::{ApplyError, Unavailable};
+use crate::wire::close::Refusal;
+
+/// How soon somebody who was told to come back may do so.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// An answer that is an error.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", detail)
+    }
+
+    pub fn unauthorized(detail: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", detail)
+            .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    pub fn forbidden(detail: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail)
+    }
+
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing here")
+    }
+
+    pub fn method_not_allowed(allowed: &[Method]) -> Self {
+        let problem = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "METHOD_NOT_ALLOWED",
+            "this path takes other methods",
+        );
+        match HeaderValue::from_str(&method_list(allowed)) {
+            Ok(value) => problem.with_header(ALLOW, value),
+            Err(_) => problem,
+        }
+    }
+
+    pub fn too_large(bytes_max: usize) -> Self {
+        let detail = format!("at most {bytes_max} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", detail)
+    }
+
+    pub fn rate_limited(detail: &'static str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", detail)
+            .with_header(RETRY_AFTER, RETRY_AFTER_SECONDS)
+    }
+
+    fn unavailable(code: &'static str) -> Self {
+        let detail = "not now; come back";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+            .with_header(RETRY_AFTER, RETRY_AFTER_SECONDS)
+    }
+
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            header: None,
+        }
+    }
+
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    pub fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: &'static str,
+            title: &'static str,
+            status: u16,
+            code: &'static str,
+            detail: &'a str,
+        }
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+        };
+        let text = serde_json::to_string(&body).unwrap_or_default();
+        let mut response = Response::new(text.into());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.extend(self.header);
+        response
+    }
+}
+
+/// `GET, HEAD, …, OPTIONS`, for `Allow`.
+pub(super) fn method_list(methods: &[Method]) -> String {
+    let mut list = String::new();
+    for method in methods {
+        list.push_str(method.as_str());
+        list.push_str(", ");
+    }
+    list + "OPTIONS"
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        Self::unauthorized(match error {
+            TokenError::Unauthorized => "no token, or one that does not verify",
+            TokenError::Expired => "the token has expired",
+            TokenError::Revoked => "the token was revoked",
+            TokenError::UnknownKey => "the token's key is not known",
+        })
+    }
+}
+
+impl From<BadRoomName> for Problem {
+    fn from(error: BadRoomName) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_ROOM", error.to_string())
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(Unavailable(refusal): Unavailable) -> Self {
+        Self::unavailable(refusal.reason())
+    }
+}
+
+impl From<ApplyError> for Problem {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::NotEmpty => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "PRECONDITION_FAILED",
+                "the document has content already",
+            ),
+            ApplyError::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
+/// A close reason where there is no socket to close: the status that says the same.
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BadRoom => Self::new(StatusCode::BAD_REQUEST, "BAD_ROOM", "not a room's name"),
+            Refusal::BadUpdate => Self::bad_request("not a Yjs update (v1) that can be applied"),
+            Refusal::BadMessage | Refusal::BadFrame | Refusal::InvalidUtf8 => {
+                Self::bad_request("the message cannot be understood")
+            }
+            Refusal::Unauthorized | Refusal::TokenExpired | Refusal::Revoked => {
+                Self::unauthorized("no token, or one that is no longer good")
+            }
+            Refusal::Forbidden => Self::forbidden("the token does not allow this"),
+            Refusal::LimitMessage | Refusal::LimitAwareness | Refusal::LimitDocument => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "TOO_LARGE",
+                "the document would become too large",
+            ),
+            Refusal::RateLimited => Self::rate_limited("too many requests"),
+            Refusal::BoardFull => Self::new(StatusCode::CONFLICT, "BOARD_FULL", "no free place"),
+            Refusal::Draining
+            | Refusal::StoreDown
+            | Refusal::Slow
+            | Refusal::LimitConnections
+            | Refusal::HeartbeatTimeout
+            | Refusal::Replaced => Self::unavailable(refusal.reason()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warp::hyper::body::Body;
+
+    use super::*;
+
+    fn check(problem: impl Into<Problem>, status: u16, code: &str) -> Response {
+        let problem = problem.into();
+        assert_eq!((problem.status.as_u16(), problem.code), (status, code));
+        let response = problem.into_response();
+        assert_eq!(response.status().as_u16(), status);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        assert!(!response.body().is_end_stream());
+        response
+    }
+
+    #[test]
+    fn every_refusal_has_the_contracts_status_and_code() {
+        let header = |response: Response, name| response.headers()[name].clone();
+        let response = check(TokenError::Expired, 401, "UNAUTHORIZED");
+        assert_eq!(header(response, WWW_AUTHENTICATE), "Bearer");
+        let response = check(Unavailable(Refusal::Draining), 503, "DRAINING");
+        assert_eq!(header(response, RETRY_AFTER), "1");
+        let response = check(
+            Problem::method_not_allowed(&[Method::GET]),
+            405,
+            "METHOD_NOT_ALLOWED",
+        );
+        assert_eq!(header(response, ALLOW), "GET, OPTIONS");
+        check(BadRoomName::Encoding, 400, "BAD_ROOM");
+        check(ApplyError::NotEmpty, 412, "PRECONDITION_FAILED");
+        let refused = |refusal| ApplyError::Refused(refusal);
+        check(refused(Refusal::BadUpdate), 400, "BAD_REQUEST");
+        check(refused(Refusal::LimitDocument), 413, "TOO_LARGE");
+        check(refused(Refusal::StoreDown), 503, "STORE_DOWN");
+        check(Problem::not_found(), 404, "NOT_FOUND");
+        check(Problem::forbidden("…"), 403, "FORBIDDEN");
+    }
+}

@@ -1,0 +1,179 @@
+//! Which path asks for what, and which methods it takes.
+
+use warp::http::Method;
+
+/// A path of ours. Names in it are as they came: decoding them is for after the token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Route {
+    /// `/v1/rooms/{room…}/presence`
+    RoomPresence { room: String },
+    /// `/v1/rooms/{room…}/presence/stream`
+    RoomPresenceStream { room: String },
+    /// `/v1/rooms/{room…}/document`
+    Document { room: String },
+    /// `/v1/users/{user_id}/presence`
+    UserPresence { user: String },
+    /// `/v1/revocations`
+    Revocations,
+    /// `/metrics`
+    Metrics,
+    /// `/health/live`
+    Live,
+    /// `/health/ready`
+    Ready,
+    /// `/dev/token`
+    DevToken,
+}
+
+impl Route {
+    /// Reads a path without its first slash; `None` if it is not ours.
+    pub fn find(path: &str, is_dev: bool) -> Option<Self> {
+        if let Some(rest) = path.strip_prefix("v1/rooms/") {
+            return Self::find_in_room(rest);
+        }
+        if let Some(rest) = path.strip_prefix("v1/users/") {
+            let user = rest.strip_suffix("/presence")?;
+            let is_segment = !user.contains('/');
+            return is_segment.then(|| Self::UserPresence { user: user.into() });
+        }
+        match path {
+            "v1/revocations" => Some(Self::Revocations),
+            "metrics" => Some(Self::Metrics),
+            "health/live" => Some(Self::Live),
+            "health/ready" => Some(Self::Ready),
+            "dev/token" if is_dev => Some(Self::DevToken),
+            _ => None,
+        }
+    }
+
+    /// A room's name may itself end in `/presence`: the longest ending is cut off, once.
+    fn find_in_room(rest: &str) -> Option<Self> {
+        type Make = fn(String) -> Route;
+        const ENDINGS: [(&str, Make); 3] = [
+            ("/presence/stream", |room| Route::RoomPresenceStream {
+                room,
+            }),
+            ("/presence", |room| Route::RoomPresence { room }),
+            ("/document", |room| Route::Document { room }),
+        ];
+        ENDINGS.iter().find_map(|(ending, make)| {
+            let room = rest.strip_suffix(ending)?;
+            Some(make(room.into()))
+        })
+    }
+
+    /// Its name in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RoomPresence { .. } => "/v1/rooms/{room}/presence",
+            Self::RoomPresenceStream { .. } => "/v1/rooms/{room}/presence/stream",
+            Self::Document { .. } => "/v1/rooms/{room}/document",
+            Self::UserPresence { .. } => "/v1/users/{user}/presence",
+            Self::Revocations => "/v1/revocations",
+            Self::Metrics => "/metrics",
+            Self::Live => "/health/live",
+            Self::Ready => "/health/ready",
+            Self::DevToken => "/dev/token",
+        }
+    }
+
+    /// The methods it takes, `OPTIONS` aside; who takes `GET` takes `HEAD`.
+    pub fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Document { .. } => &[Method::GET, Method::HEAD, Method::POST],
+            Self::Revocations | Self::DevToken => &[Method::POST],
+            Self::RoomPresence { .. }
+            | Self::RoomPresenceStream { .. }
+            | Self::UserPresence { .. }
+            | Self::Metrics
+            | Self::Live
+            | Self::Ready => &[Method::GET, Method::HEAD],
+        }
+    }
+
+    /// Whether pages in a browser may call it: their origin is checked and told.
+    pub fn is_for_browsers(&self) -> bool {
+        match self {
+            Self::Metrics | Self::Live | Self::Ready => false,
+            Self::RoomPresence { .. }
+            | Self::RoomPresenceStream { .. }
+            | Self::Document { .. }
+            | Self::UserPresence { .. }
+            | Self::Revocations
+            | Self::DevToken => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(path: &str) -> Option<Route> {
+        Route::find(path, false)
+    }
+
+    #[test]
+    fn a_room_path_is_cut_at_its_longest_known_ending() {
+        let room = |room: &str| room.to_owned();
+        let cases = [
+            (
+                "v1/rooms/session/42/presence",
+                Route::RoomPresence {
+                    room: room("session/42"),
+                },
+            ),
+            (
+                "v1/rooms/a/presence/presence",
+                Route::RoomPresence {
+                    room: room("a/presence"),
+                },
+            ),
+            (
+                "v1/rooms/a/presence/stream",
+                Route::RoomPresenceStream { room: room("a") },
+            ),
+            (
+                "v1/rooms/a%2Fb/document/document",
+                Route::Document {
+                    room: room("a%2Fb/document"),
+                },
+            ),
+            ("v1/rooms//presence", Route::RoomPresence { room: room("") }),
+        ];
+        for (path, route) in cases {
+            assert_eq!(find(path), Some(route), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_user_is_one_segment() {
+        let user = "a%2Fb".to_owned();
+        assert_eq!(
+            find("v1/users/a%2Fb/presence"),
+            Some(Route::UserPresence { user })
+        );
+        assert_eq!(find("v1/users/a/b/presence"), None);
+    }
+
+    #[test]
+    fn other_paths_are_left_to_others() {
+        for path in [
+            "",
+            "v1",
+            "v1/rooms/",
+            "v1/rooms/presence",
+            "v1/rooms/a/stream",
+            "v1/rooms/a/presence/",
+            "v1/users/ann",
+            "v1/revocations/x",
+            "metrics/",
+            "health",
+            "dev/token",
+            "sync/a/presence",
+        ] {
+            assert_eq!(find(path), None, "{path}");
+        }
+        assert_eq!(Route::find("dev/token", true), Some(Route::DevToken));
+    }
+}

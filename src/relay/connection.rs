@@ -1,0 +1,386 @@
+//! One socket of a worker: what arrives, what still has to leave, signs of life, and its end.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+
+use crate::auth::TokenError;
+use crate::clock::Timestamp;
+use crate::limits::{CLOSE_LINGER, RATE_BURST_SECONDS};
+use crate::metrics::DoorLabel;
+use crate::model::{ConnectionId, RoomName, SessionId, Token, UserId};
+use crate::relay::rooms::RoomKey;
+use crate::relay::socket::{RawSocket, Socket};
+use crate::relay::worker::Turn;
+use crate::wire::close::Refusal;
+use crate::wire::websocket::Decoder;
+
+/// What a way in does with what its clients say. One for each connection; it moves with it.
+pub trait Door: Send {
+    /// Under which name its connections are counted.
+    fn label(&self) -> DoorLabel;
+
+    /// A whole message. `MoveTo` hands the connection, with this message, to another worker.
+    fn message(&mut self, turn: &mut Turn<'_>, is_text: bool, payload: &[u8]) -> Handling;
+
+    /// A room refuses one of the connection's sessions.
+    fn refused(&mut self, turn: &mut Turn<'_>, session: SessionId, refusal: Refusal);
+
+    /// The user's tokens are revoked, in one room or everywhere: end what they opened.
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>);
+
+    /// A token that could not be checked at once has been; `key` is what `verify_later` was given.
+    fn verified(&mut self, turn: &mut Turn<'_>, key: &str, outcome: Result<Token, TokenError>) {
+        let _ = (turn, key, outcome);
+    }
+
+    /// Called once when the connection has moved in, and whenever `next_deadline` has passed.
+    fn tick(&mut self, turn: &mut Turn<'_>);
+
+    /// When `tick` is needed next: a token's end, mostly.
+    fn next_deadline(&self) -> Option<Timestamp>;
+
+    /// A message that does nothing but keep this door's clients from thinking the link is dead.
+    fn keep_alive(&self) -> &'static [u8];
+}
+
+/// What came of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Handling {
+    /// It has been dealt with.
+    Done,
+    /// The worker of this number is to deal with it, and with all that follow.
+    MoveTo(usize),
+}
+
+/// A connection on its way to a worker.
+pub struct Newcomer {
+    /// Its name, for ever.
+    pub id: ConnectionId,
+    /// Its stream.
+    pub socket: RawSocket,
+    /// What its messages mean.
+    pub door: Box<dyn Door>,
+    /// Its place among the connections the process may hold.
+    pub place: Place,
+    /// How often it is asked whether it is there, and how long it may owe an answer.
+    pub ping_every: Duration,
+    /// See `ping_every`.
+    pub dead_after: Duration,
+    /// A message another worker has decoded but not dealt with.
+    pub message: Option<Vec<u8>>,
+}
+
+/// One of the connections that the process may hold; given back when dropped.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// A place, unless all are taken.
+    pub fn take(taken: &Arc<AtomicUsize>, connections_max: usize) -> Option<Self> {
+        let place = Self(taken.clone());
+        (taken.fetch_add(1, Ordering::Relaxed) < connections_max).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A session of the connection, and where its room lives.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Seat {
+    /// The session.
+    pub session: SessionId,
+    /// Where its room lives.
+    pub place: SeatPlace,
+}
+
+/// Where a session's room lives.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SeatPlace {
+    /// On this worker.
+    Here(RoomKey),
+    /// On another.
+    Far {
+        /// Which worker.
+        worker: usize,
+        /// Which room.
+        room: RoomName,
+    },
+}
+
+/// One socket.
+pub struct Connection {
+    pub(super) label: DoorLabel,
+    pub(super) socket: Socket,
+    /// Taken out while a message is being handled.
+    pub(super) ears: Option<Box<Ears>>,
+    pub(super) seats: Vec<Seat>,
+    pub(super) state: State,
+    pub(super) tail: Tail,
+    pub(super) waker: Waker,
+    pub(super) pulse: Pulse,
+    pub(super) bucket: Bucket,
+    /// What was read but must wait for the bucket to fill.
+    pub(super) unread: Vec<u8>,
+    /// When the bucket has something again.
+    pub(super) resume_at: Option<Timestamp>,
+    /// Bytes that wait, at rooms of this worker, for the socket to take more.
+    pub(super) owed_bytes: usize,
+    /// Far sessions whose delivery is in the tail.
+    pub(super) owed_credits: Vec<SessionId>,
+    pub(super) message_bytes_max: usize,
+    pub(super) scheduled: Option<Timestamp>,
+    pub(super) _place: Place,
+}
+
+/// The part of a connection that listens.
+pub struct Ears {
+    pub(super) decoder: Decoder,
+    pub(super) door: Box<dyn Door>,
+}
+
+/// Whether a connection is open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// Both ways.
+    Open,
+    /// A close frame is on its way; until this time the other side may answer.
+    Closing {
+        /// When it is cut.
+        until: Timestamp,
+    },
+    /// The stream failed or ended: to be removed.
+    Broken,
+}
+
+impl Connection {
+    /// Writes a chunk of messages, or as much as the socket takes; the rest follows by itself.
+    pub(super) fn write(&mut self, now: Timestamp, chunk: Bytes) {
+        self.pulse.last_sent = now;
+        self.write_control(chunk);
+    }
+
+    /// The same for what is no message to the other side's program: pings, pongs, goodbyes.
+    pub(super) fn write_control(&mut self, chunk: Bytes) {
+        if self.state == State::Broken || chunk.is_empty() {
+            return;
+        }
+        let was_full = self.is_full();
+        self.tail.push(chunk);
+        if !was_full {
+            self.flush();
+        }
+    }
+
+    /// Goes on after the socket was full. That it takes more is a sign of life: over a slow link
+    /// it may take long until the other side sees our ping.
+    pub(super) fn flush_again(&mut self, now: Timestamp) {
+        let before = self.tail.bytes;
+        self.flush();
+        if self.tail.bytes < before {
+            self.pulse.last_progress = now;
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut context = Context::from_waker(&self.waker);
+        while let Some(chunk) = self.tail.chunks.front_mut() {
+            match self.socket.poll_write(&mut context, chunk) {
+                Poll::Ready(Ok(written)) if 0 < written => {
+                    chunk.advance(written);
+                    self.tail.bytes -= written;
+                    if chunk.is_empty() {
+                        self.tail.chunks.pop_front();
+                    }
+                }
+                Poll::Ready(_) => {
+                    self.state = State::Broken;
+                    return;
+                }
+                Poll::Pending => return,
+            }
+        }
+        self.tail.chunks.shrink_to(4);
+        if let State::Closing { .. } = self.state {
+            self.socket.shut_down(&mut context);
+        }
+    }
+
+    /// Whether something still waits for the socket.
+    pub(super) fn is_full(&self) -> bool {
+        !self.tail.chunks.is_empty()
+    }
+
+    /// Says goodbye, behind what waits already: frames must be whole.
+    pub(super) fn close(&mut self, now: Timestamp, frame: Vec<u8>) {
+        if self.state != State::Open {
+            return;
+        }
+        self.state = State::Closing {
+            until: now + CLOSE_LINGER,
+        };
+        self.write_control(Bytes::from(frame));
+    }
+
+    /// When something is due: a ping, the end of patience, a pause over, the door.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Open => {
+                let door = self
+                    .ears
+                    .as_ref()
+                    .and_then(|ears| ears.door.next_deadline());
+                [Some(self.pulse.next_deadline()), self.resume_at, door]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+            State::Closing { until } => Some(until),
+            State::Broken => None,
+        }
+    }
+}
+
+/// What waits for the socket.
+#[derive(Debug, Default)]
+pub struct Tail {
+    chunks: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Tail {
+    fn push(&mut self, chunk: Bytes) {
+        self.bytes += chunk.len();
+        self.chunks.push_back(chunk);
+    }
+}
+
+/// Signs of life.
+#[derive(Debug)]
+pub struct Pulse {
+    interval: Duration,
+    ping_every: Duration,
+    dead_after: Duration,
+    next_ping: Timestamp,
+    /// The oldest ping that has not been answered.
+    asked: Option<Timestamp>,
+    last_sent: Timestamp,
+    last_progress: Timestamp,
+}
+
+/// What the pulse asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Beat {
+    /// Nothing is due.
+    Fine,
+    /// Send a ping.
+    Ping {
+        /// And something that is data, since nothing else was sent for a while.
+        with_data: bool,
+    },
+    /// The other side is gone.
+    Dead,
+}
+
+impl Pulse {
+    /// A connection that is alive now.
+    pub fn new(now: Timestamp, ping_every: Duration, dead_after: Duration) -> Self {
+        // A little early, so that ping and patience together stay within what is promised.
+        let interval = ping_every;
+        let ping_every = interval - interval / 20;
+        Self {
+            interval,
+            ping_every,
+            dead_after,
+            next_ping: now + ping_every,
+            asked: None,
+            last_sent: now,
+            last_progress: now,
+        }
+    }
+
+    /// The other side said something.
+    pub fn heard(&mut self) {
+        self.asked = None;
+    }
+
+    /// What is due.
+    pub fn beat(&mut self, now: Timestamp) -> Beat {
+        if self.asked.is_some_and(|asked| asked < self.last_progress) {
+            self.asked = None;
+        }
+        if self
+            .asked
+            .is_some_and(|asked| asked + self.dead_after <= now)
+        {
+            return Beat::Dead;
+        }
+        if now < self.next_ping {
+            return Beat::Fine;
+        }
+        self.next_ping = now + self.ping_every;
+        self.asked.get_or_insert(now);
+        Beat::Ping {
+            with_data: self.ping_every <= now.since(self.last_sent) + self.ping_every / 2,
+        }
+    }
+
+    /// As given to `new`, to be given to another.
+    pub fn intervals(&self) -> (Duration, Duration) {
+        (self.interval, self.dead_after)
+    }
+
+    fn next_deadline(&self) -> Timestamp {
+        match self.asked {
+            Some(asked) => self.next_ping.min(asked + self.dead_after),
+            None => self.next_ping,
+        }
+    }
+}
+
+/// How many messages a connection may send now: a token bucket.
+#[derive(Debug)]
+pub struct Bucket {
+    rate: u32,
+    /// In thousandths of a message.
+    level: u64,
+    filled: Timestamp,
+}
+
+impl Bucket {
+    /// A full one, for `rate` messages a second.
+    pub fn new(now: Timestamp, rate: u32) -> Self {
+        Self {
+            rate,
+            level: Self::top(rate),
+            filled: now,
+        }
+    }
+
+    /// Whether there is one left.
+    pub fn has_one(&mut self, now: Timestamp) -> bool {
+        let millis = now.since(self.filled).as_millis() as u64;
+        if 0 < millis {
+            let more = millis.saturating_mul(u64::from(self.rate));
+            self.level = self.level.saturating_add(more).min(Self::top(self.rate));
+            self.filled = now;
+        }
+        1_000 <= self.level
+    }
+
+    /// Takes one out.
+    pub fn take(&mut self) {
+        self.level = self.level.saturating_sub(1_000);
+    }
+
+    fn top(rate: u32) -> u64 {
+        u64::from(rate) * u64::from(RATE_BURST_SECONDS) * 1_000
+    }
+}

@@ -1,0 +1,376 @@
+//! What a turn changed, as bytes: composed once for all members that are spoken to alike.
+//!
+//! A member that kept up gets the turn's bytes, shared with all others; only who sent part of it
+//! gets a copy without that part. A member that is behind (its socket was full) gets what it lacks,
+//! composed for it alone: the updates after its position, and the newest state of every awareness
+//! entry that changed since it was last told.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::model::SessionId;
+use crate::room::awareness::{Awareness, Entry};
+use crate::room::{Message, Sequence};
+use crate::wire::lib0::{varuint_len, write_varbytes, write_varuint};
+use crate::wire::websocket::{self, Opcode};
+
+/// How a member is spoken to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Dialect {
+    /// Sync and awareness messages, bare.
+    YWebsocket,
+    /// The same behind an address, and statuses and stateless texts.
+    Hocuspocus {
+        /// The address as every frame begins with it: a length and the text.
+        address: Bytes,
+    },
+}
+
+impl Dialect {
+    /// What every message begins with.
+    fn prefix(&self) -> &[u8] {
+        match self {
+            Self::YWebsocket => &[],
+            Self::Hocuspocus { address } => address,
+        }
+    }
+
+    /// Writes one binary WebSocket frame with a sync message.
+    fn write_sync(&self, out: &mut Vec<u8>, kind: u8, body: &[u8]) {
+        let prefix = self.prefix();
+        let length = prefix.len() + 2 + varuint_len(body.len() as u64) + body.len();
+        websocket::write_header(out, Opcode::Binary, length);
+        out.extend_from_slice(prefix);
+        out.extend_from_slice(&[SYNC, kind]);
+        write_varbytes(out, body);
+    }
+
+    /// The head of a frame whose body follows as a chunk of its own.
+    fn sync_head(&self, kind: u8, body_len: usize) -> Vec<u8> {
+        let prefix = self.prefix();
+        let mut out = Vec::with_capacity(prefix.len() + 24);
+        let length = prefix.len() + 2 + varuint_len(body_len as u64) + body_len;
+        websocket::write_header(&mut out, Opcode::Binary, length);
+        out.extend_from_slice(prefix);
+        out.extend_from_slice(&[SYNC, kind]);
+        write_varuint(&mut out, body_len as u64);
+        out
+    }
+
+    /// Writes one binary WebSocket frame with awareness entries; nothing for none.
+    fn write_awareness<'a>(
+        &self,
+        out: &mut Vec<u8>,
+        entries: impl Iterator<Item = (u64, u64, Option<&'a str>)> + Clone,
+    ) {
+        let (mut count, mut body_len) = (0_u64, 0);
+        for (client, clock, state) in entries.clone() {
+            count += 1;
+            let text = state.unwrap_or(GONE);
+            body_len += varuint_len(client)
+                + varuint_len(clock)
+                + varuint_len(text.len() as u64)
+                + text.len();
+        }
+        if count == 0 {
+            return;
+        }
+        let prefix = self.prefix();
+        let payload_len = varuint_len(count) + body_len;
+        let length = prefix.len() + 1 + varuint_len(payload_len as u64) + payload_len;
+        websocket::write_header(out, Opcode::Binary, length);
+        out.extend_from_slice(prefix);
+        out.push(AWARENESS);
+        write_varuint(out, payload_len as u64);
+        write_varuint(out, count);
+        for (client, clock, state) in entries {
+            write_varuint(out, client);
+            write_varuint(out, clock);
+            write_varbytes(out, state.unwrap_or(GONE).as_bytes());
+        }
+    }
+}
+
+const SYNC: u8 = 0;
+const AWARENESS: u8 = 1;
+const STATELESS: u8 = 5;
+const SYNC_STATUS: u8 = 8;
+const STEP_1: u8 = 0;
+const STEP_2: u8 = 1;
+const UPDATE: u8 = 2;
+/// The JSON of a state that is none.
+const GONE: &str = "null";
+
+/// An update on its way to the members.
+#[derive(Clone, Debug)]
+pub struct Recent {
+    /// Its place in the log.
+    pub sequence: Sequence,
+    /// The bytes as they came.
+    pub update: Bytes,
+    /// Who has it already.
+    pub from: Option<SessionId>,
+}
+
+/// What members have not all been sent yet.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    recent: VecDeque<Recent>,
+    bytes: usize,
+}
+
+impl Backlog {
+    /// Adds the newest.
+    pub fn push(&mut self, recent: Recent) {
+        self.bytes += recent.update.len();
+        self.recent.push_back(recent);
+    }
+
+    /// What comes after `position`; `None` when part of it is no longer here.
+    pub fn after(&self, position: Sequence) -> Option<impl Iterator<Item = &Recent> + Clone> {
+        let first = self
+            .recent
+            .front()
+            .map_or(u64::MAX, |recent| recent.sequence);
+        (first <= position.saturating_add(1) || self.recent.is_empty()).then(|| {
+            let start = self
+                .recent
+                .partition_point(|recent| recent.sequence <= position);
+            self.recent.range(start..)
+        })
+    }
+
+    /// Forgets what everybody has, and the oldest beyond `bytes_max`.
+    pub fn trim(&mut self, everybody_has: Sequence, bytes_max: usize) {
+        while let Some(oldest) = self.recent.front() {
+            if everybody_has < oldest.sequence && self.bytes <= bytes_max {
+                break;
+            }
+            self.bytes -= oldest.update.len();
+            self.recent.pop_front();
+        }
+        if self.recent.is_empty() {
+            self.recent.shrink_to(64);
+        }
+    }
+}
+
+/// What one member has and lacks.
+#[derive(Debug)]
+pub struct Progress {
+    /// Every update up to here has been sent, or came from it.
+    pub position: Sequence,
+    /// The awareness version it has been told; `None` until it is pushed the present states.
+    pub awareness: Option<u64>,
+    /// Whether its answer to step 1 is being made: updates wait until it is sent.
+    pub is_held: bool,
+    /// Whether it has asked for the whole document, having fallen too far behind.
+    pub is_resyncing: bool,
+}
+
+/// Updates and awareness entries of a turn, composed for one kind of member at a time.
+pub struct Turnful<'a> {
+    /// Updates that came in this turn.
+    pub updates: Vec<&'a Recent>,
+    /// Awareness entries cast in this turn.
+    pub entries: Vec<&'a Entry>,
+    shared: Vec<(Dialect, Bytes)>,
+}
+
+impl<'a> Turnful<'a> {
+    /// For a turn with these changes.
+    pub fn new(updates: Vec<&'a Recent>, entries: Vec<&'a Entry>) -> Self {
+        Self {
+            updates,
+            entries,
+            shared: Vec::new(),
+        }
+    }
+
+    /// Whether part of it came from this session.
+    pub fn involves(&self, session: SessionId) -> bool {
+        self.updates
+            .iter()
+            .any(|recent| recent.from == Some(session))
+            || self
+                .entries
+                .iter()
+                .any(|entry| entry.session == Some(session))
+    }
+
+    /// The frames for everybody who is spoken to like this and sent no part.
+    pub fn for_all(&mut self, dialect: &Dialect) -> Bytes {
+        if let Some((_, bytes)) = self.shared.iter().find(|(known, _)| known == dialect) {
+            return bytes.clone();
+        }
+        let mut out = Vec::new();
+        compose(
+            dialect,
+            &mut out,
+            None,
+            self.updates.iter().copied(),
+            self.entries.iter().copied(),
+        );
+        let bytes = Bytes::from(out);
+        self.shared.push((dialect.clone(), bytes.clone()));
+        bytes
+    }
+
+    /// The frames for a session that sent part of it.
+    pub fn for_one(&self, dialect: &Dialect, session: SessionId, out: &mut Vec<u8>) {
+        let (updates, entries) = (self.updates.iter().copied(), self.entries.iter().copied());
+        compose(dialect, out, Some(session), updates, entries);
+    }
+}
+
+/// Writes the frames that bring a member up to date, without what came from it.
+pub fn compose<'a>(
+    dialect: &Dialect,
+    out: &mut Vec<u8>,
+    session: Option<SessionId>,
+    updates: impl Iterator<Item = &'a Recent>,
+    entries: impl Iterator<Item = &'a Entry> + Clone,
+) {
+    // Removals first of all: nobody is to see a ghost longer than it takes.
+    let others = entries
+        .filter(|entry| session.is_none() || entry.session != session)
+        .map(as_sent);
+    dialect.write_awareness(out, others);
+    for recent in updates {
+        if session.is_none() || recent.from != session {
+            dialect.write_sync(out, UPDATE, &recent.update);
+        }
+    }
+}
+
+/// Writes what awareness a member lacks that was last told `version`; zero: everybody present.
+pub fn compose_awareness(
+    dialect: &Dialect,
+    out: &mut Vec<u8>,
+    session: SessionId,
+    awareness: &Awareness,
+    version: u64,
+) {
+    let entries: Vec<&Entry> = match version {
+        0 => awareness.present().collect(),
+        _ => awareness.since(version).collect(),
+    };
+    let others = entries
+        .into_iter()
+        .filter(|entry| entry.session != Some(session))
+        .map(as_sent);
+    dialect.write_awareness(out, others.collect::<Vec<_>>().into_iter());
+}
+
+fn as_sent(entry: &Entry) -> (u64, u64, Option<&str>) {
+    (entry.client.0, entry.clock, entry.state.as_deref())
+}
+
+/// Messages for one member, as chunks to write in order.
+#[derive(Debug, Default)]
+pub struct Direct {
+    chunks: Vec<Bytes>,
+    open: Vec<u8>,
+    bytes: usize,
+}
+
+impl Direct {
+    /// Adds a room's message. `Hold` and `PushAwareness` are no bytes.
+    pub fn push(&mut self, dialect: &Dialect, message: &Message) {
+        match message {
+            Message::Hold | Message::PushAwareness => {}
+            Message::Answer {
+                state_vector,
+                update,
+                ..
+            } => {
+                self.write(|out| dialect.write_sync(out, STEP_1, state_vector));
+                self.push_sync(dialect, STEP_2, update);
+            }
+            Message::Resync { update, .. } => self.push_sync(dialect, UPDATE, update),
+            Message::Status(is_applied) => {
+                if let Dialect::Hocuspocus { address } = dialect {
+                    self.write(|out| {
+                        websocket::write_header(out, Opcode::Binary, address.len() + 2);
+                        out.extend_from_slice(address);
+                        out.extend_from_slice(&[SYNC_STATUS, u8::from(*is_applied)]);
+                    });
+                }
+            }
+            Message::Nudge { client, clock } => self.write(|out| {
+                dialect.write_awareness(out, std::iter::once((client.0, *clock, None)));
+            }),
+        }
+    }
+
+    /// Adds a stateless text; other dialects have none.
+    pub fn push_stateless(&mut self, dialect: &Dialect, text: &[u8]) {
+        if let Dialect::Hocuspocus { address } = dialect {
+            self.write(|out| {
+                let length = address.len() + 1 + varuint_len(text.len() as u64) + text.len();
+                websocket::write_header(out, Opcode::Binary, length);
+                out.extend_from_slice(address);
+                out.push(STATELESS);
+                write_varbytes(out, text);
+            });
+        }
+    }
+
+    /// Adds frames composed elsewhere.
+    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.open.len();
+        write(&mut self.open);
+        self.bytes += self.open.len() - before;
+    }
+
+    /// Adds a frame whose body is shared, not copied, when it is large.
+    fn push_sync(&mut self, dialect: &Dialect, kind: u8, body: &Bytes) {
+        if body.len() < COPY_BYTES_MAX {
+            self.write(|out| dialect.write_sync(out, kind, body));
+            return;
+        }
+        self.write(|out| out.extend_from_slice(&dialect.sync_head(kind, body.len())));
+        self.close_chunk();
+        self.chunks.push(body.clone());
+        self.bytes += body.len();
+    }
+
+    /// Adds bytes shared with other members.
+    pub fn share(&mut self, bytes: Bytes) {
+        if bytes.len() < COPY_BYTES_MAX && !self.is_empty() {
+            self.write(|out| out.extend_from_slice(&bytes));
+        } else if !bytes.is_empty() {
+            self.close_chunk();
+            self.bytes += bytes.len();
+            self.chunks.push(bytes);
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// What waits.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Everything, to be written; nothing waits afterwards.
+    pub fn take(&mut self) -> Vec<Bytes> {
+        self.close_chunk();
+        self.bytes = 0;
+        std::mem::take(&mut self.chunks)
+    }
+
+    fn close_chunk(&mut self) {
+        if !self.open.is_empty() {
+            self.chunks
+                .push(Bytes::from(std::mem::take(&mut self.open)));
+        }
+    }
+}
+
+/// Below this, one write of a copy is cheaper than two writes.
+const COPY_BYTES_MAX: usize = 16 << 10;

@@ -1,0 +1,97 @@
+//! What may take longer than a worker may stand still: loading, applying and encoding much.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::sync::mpsc;
+
+use crate::limits::{HEAVY_QUEUE_MAX, WORKER_STACK_BYTES};
+use crate::model::RoomName;
+use crate::relay::inbox::ToWorker;
+use crate::room::{Input, Task};
+use crate::store::Store;
+
+/// Something to do away from the worker.
+pub enum Job {
+    /// Read a document from the store.
+    Load,
+    /// Apply and encode.
+    Work(Box<Task>),
+}
+
+/// A job, and where its result goes: as an input to the room, by way of its worker's inbox.
+pub struct Order {
+    /// The room.
+    pub room: RoomName,
+    /// Which life of the room: a result for an earlier one is dropped.
+    pub life: u64,
+    /// What to do.
+    pub job: Job,
+    /// The worker that owns the room.
+    pub reply_to: mpsc::Sender<ToWorker>,
+}
+
+/// Threads with large stacks that do heavy jobs, first come, first served.
+#[derive(Clone)]
+pub struct HeavyPool {
+    orders: SyncSender<Order>,
+}
+
+impl HeavyPool {
+    /// Starts the threads; they end when the last handle is gone.
+    pub fn start(threads: usize, store: Arc<dyn Store>) -> std::io::Result<Self> {
+        // When it is full, a worker keeps its orders (one for each room at most) and tries again.
+        let (orders, receiver) = sync_channel(HEAVY_QUEUE_MAX);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for number in 0..threads.max(1) {
+            let (receiver, store) = (receiver.clone(), store.clone());
+            thread::Builder::new()
+                .name(format!("heavy-{number}"))
+                .stack_size(WORKER_STACK_BYTES)
+                .spawn(move || work(&receiver, &*store))?;
+        }
+        Ok(Self { orders })
+    }
+
+    /// Hands the order in, or back when the queue is full.
+    pub fn order(&self, order: Order) -> Result<(), Box<Order>> {
+        self.orders.try_send(order).map_err(|error| match error {
+            TrySendError::Full(order) | TrySendError::Disconnected(order) => Box::new(order),
+        })
+    }
+}
+
+fn work(orders: &Mutex<Receiver<Order>>, store: &dyn Store) {
+    loop {
+        let next = orders.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Order {
+            room,
+            life,
+            job,
+            reply_to,
+        }) = next
+        else {
+            return;
+        };
+        let input = match job {
+            Job::Load => match store.load(&room) {
+                Ok(stored) => Input::Loaded {
+                    updates: stored.updates,
+                    last: stored.last,
+                },
+                Err(error) => {
+                    tracing::error!(%room, %error, "a document could not be loaded");
+                    Input::LoadFailed
+                }
+            },
+            Job::Work(task) => Input::Reported(Box::new(task.run())),
+        };
+        // A worker that is gone needs no answer.
+        let _ = reply_to.blocking_send(ToWorker::Room {
+            room,
+            life,
+            input: Box::new(input),
+        });
+    }
+}

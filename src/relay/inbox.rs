@@ -1,0 +1,95 @@
+//! What reaches a worker from outside: HTTP, other workers, heavy threads.
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::clock::Timestamp;
+use crate::model::{ConnectionId, Grant, RoomName, SessionId, UserId};
+use crate::presence::Ending;
+use crate::relay::connection::Newcomer;
+use crate::relay::fanout::Dialect;
+use crate::relay::worker::Worker;
+use crate::room::{FromSession, Input};
+use crate::wire::close::Refusal;
+
+/// One thing for a worker to do.
+pub enum ToWorker {
+    /// A socket moves in.
+    Adopt(Box<Newcomer>),
+    /// A question from HTTP; the closure carries its own way to answer.
+    Call(Box<dyn FnOnce(&mut Worker) + Send>),
+    /// The result of a heavy job.
+    Room {
+        /// Which room.
+        room: RoomName,
+        /// Which life of it.
+        life: u64,
+        /// What came of it.
+        input: Box<Input>,
+    },
+    /// From a socket on another worker to a room here.
+    FromFar {
+        /// Which room.
+        room: RoomName,
+        /// Which session.
+        session: SessionId,
+        /// What.
+        event: FarEvent,
+    },
+    /// From a room on another worker to a socket here.
+    ToFar {
+        /// Which socket.
+        connection: ConnectionId,
+        /// Which of its sessions.
+        session: SessionId,
+        /// What.
+        delivery: Delivery,
+    },
+    /// A user's tokens are revoked: end what they opened, in one room or everywhere.
+    Revoke {
+        /// Whose.
+        user: UserId,
+        /// Where; everywhere if `None`.
+        room: Option<RoomName>,
+    },
+    /// Close every socket and answer when nothing is left to store.
+    Drain {
+        /// Until when.
+        deadline: Timestamp,
+        /// Answered when done.
+        done: oneshot::Sender<()>,
+    },
+    /// The relay is gone.
+    Stop,
+}
+
+/// What a session on another worker does.
+pub enum FarEvent {
+    /// It joins.
+    Join {
+        /// Its socket.
+        connection: ConnectionId,
+        /// The socket's worker.
+        worker: usize,
+        /// Who.
+        grant: Grant,
+        /// How it is spoken to.
+        dialect: Dialect,
+    },
+    /// It says something.
+    Message(FromSession),
+    /// Its token was renewed.
+    Renew(Grant),
+    /// It is gone.
+    Leave(Ending),
+    /// What was delivered has been written: more may come.
+    Credit,
+}
+
+/// What a room sends to a session on another worker.
+pub enum Delivery {
+    /// Frames to write; answered by a `Credit`.
+    Frames(Vec<Bytes>),
+    /// The session is refused.
+    Refuse(Refusal),
+}

@@ -1,0 +1,115 @@
+//! A worker's rooms: opened once, however many come at the same moment; closed when empty.
+
+use std::collections::HashMap;
+
+use slab::Slab;
+
+use crate::clock::Timestamp;
+use crate::model::{ConnectionId, RoomName, SessionId};
+use crate::relay::fanout::{Backlog, Dialect, Direct, Progress};
+use crate::room::{Room, Sequence};
+
+/// A room's place in its worker, valid while it has members.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RoomKey(usize);
+
+/// A room, its members, and what they have not been sent yet.
+pub struct OpenRoom {
+    pub(super) name: RoomName,
+    /// Which of the rooms of this name this is: results for an earlier one are dropped.
+    pub(super) life: u64,
+    pub(super) room: Room,
+    pub(super) members: HashMap<SessionId, Member>,
+    pub(super) backlog: Backlog,
+    /// Up to here the last turn's end has sent.
+    pub(super) flushed: Sequence,
+    pub(super) flushed_awareness: u64,
+    /// The newest update.
+    pub(super) newest: Sequence,
+    /// Members that something waits for, though nothing changed for all.
+    pub(super) touched: Vec<SessionId>,
+    pub(super) is_dirty: bool,
+    pub(super) scheduled: Option<Timestamp>,
+}
+
+/// A session, seen from its room.
+pub struct Member {
+    pub(super) link: Link,
+    pub(super) dialect: Dialect,
+    pub(super) progress: Progress,
+    pub(super) direct: Direct,
+}
+
+/// How a member is reached.
+#[derive(Clone, Copy, Debug)]
+pub enum Link {
+    /// A socket of this worker.
+    Here(ConnectionId),
+    /// A socket of another.
+    Far {
+        /// Which worker.
+        worker: usize,
+        /// Which socket.
+        connection: ConnectionId,
+        /// A delivery is on its way and has not been written yet.
+        is_full: bool,
+    },
+}
+
+/// All rooms of a worker.
+#[derive(Default)]
+pub struct Rooms {
+    open: Slab<OpenRoom>,
+    by_name: HashMap<RoomName, RoomKey>,
+    lives: u64,
+}
+
+impl Rooms {
+    /// The room of this name, if it is open.
+    pub fn find(&self, name: &RoomName) -> Option<RoomKey> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Puts a new room in place.
+    pub fn open(&mut self, name: RoomName, room: Room) -> RoomKey {
+        self.lives += 1;
+        let awareness = room.awareness().version();
+        let key = RoomKey(self.open.insert(OpenRoom {
+            name: name.clone(),
+            life: self.lives,
+            room,
+            members: HashMap::new(),
+            backlog: Backlog::default(),
+            flushed: 0,
+            flushed_awareness: awareness,
+            newest: 0,
+            touched: Vec::new(),
+            is_dirty: false,
+            scheduled: None,
+        }));
+        self.by_name.insert(name, key);
+        key
+    }
+
+    /// Forgets a room.
+    pub fn close(&mut self, key: RoomKey) -> Option<OpenRoom> {
+        let closed = self.open.try_remove(key.0)?;
+        self.by_name.remove(&closed.name);
+        Some(closed)
+    }
+
+    /// The room at this place.
+    pub fn get(&self, key: RoomKey) -> Option<&OpenRoom> {
+        self.open.get(key.0)
+    }
+
+    /// The room at this place.
+    pub fn get_mut(&mut self, key: RoomKey) -> Option<&mut OpenRoom> {
+        self.open.get_mut(key.0)
+    }
+
+    /// Every room.
+    pub fn iter(&self) -> impl Iterator<Item = (RoomKey, &OpenRoom)> {
+        self.open.iter().map(|(key, room)| (RoomKey(key), room))
+    }
+}

@@ -1,0 +1,594 @@
+//! Awareness, trusted: client id to clock and state, who owns which id, and who must be told.
+//!
+//! Yjs clients tell each other who they are in *awareness states*, one for each client id, with a
+//! clock that decides which of two is newer. Clients repeat whatever they hear, drop each other
+//! when their link is lost, and come back with a clock that others know as gone. So this is no
+//! relay of messages: it keeps the one true entry of every id, accepts changes from its owner only,
+//! and raises clocks where somebody would otherwise stay unseen.
+//!
+//! * **Own ids.** The frame directly after a session's first step 1, if it is a single state, is
+//!   its *announcement*; the id is the session's own. Everything about it comes from there. Other
+//!   ids in its frames are echoes, and dropped, unless nobody announced them: then it passes them
+//!   on for another tab of its browser, and holds them meanwhile.
+//! * **Raise and nudge.** A raised clock makes everybody accept the state again. The owner is
+//!   *nudged* to it by being told it is gone one clock below: it then goes one above by itself, and
+//!   the next change of its state continues from there. Its answer has the same text at a clock
+//!   already known, and passes no rule, so nothing goes on for ever.
+//! * **Push.** A newcomer is sent all present states once its announcement is handled, at its first
+//!   step 2 if it has none, or 300 ms after it opened. What it may know as gone is raised before.
+//! * **Memory.** Of a departed id the clock, and whose it is, are remembered for a minute.
+//!
+//! Nothing here knows of sockets or the document. Inputs and a time go in; [`Event`]s come out and
+//! say what is to be sent. Start with [`Awareness::receive`]; `memory` keeps the entries and
+//! `session` what is known of a session.
+//!
+//! Whoever drives this sends a session nothing of awareness before its first [`Event::Push`]; that
+//! sends [`Awareness::present`] without the entries it holds, and from then on, at the end of each
+//! turn, what [`Awareness::since`] has for it.
+
+mod memory;
+mod session;
+
+#[cfg(test)]
+mod hostility;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod world;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::limits::{
+    AWARENESS_CAST_AGAIN_AFTER, AWARENESS_CLOCK_MAX, AWARENESS_RETURN_WITHIN, CLIENT_ID_MAX,
+};
+use crate::model::{ClientId, Grant, SessionId};
+use crate::presence::Appearance;
+use crate::room::stamp::{JSON_SPACE, Stamped, stamp};
+use crate::wire::yjs::{AwarenessEntry, AwarenessUpdate};
+
+use memory::Memory;
+use session::Session;
+
+/// All awareness states of one room. Pure: inputs and a time in, events out.
+#[derive(Debug, Default)]
+pub struct Awareness {
+    memory: Memory,
+    sessions: HashMap<SessionId, Session>,
+    pushes: BTreeSet<(Timestamp, SessionId)>,
+    last_end: Option<Timestamp>,
+    events: VecDeque<Event>,
+}
+
+/// What the room must do about it; drain with `poll_event` after every call.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The entry changed: everybody but the session that holds it is to get its newest state (or
+    /// its removal). Who is behind gets the newest only.
+    Cast {
+        /// Whose.
+        client: ClientId,
+    },
+    /// Send the owner the nudge `(client, clock, null)`, before anything else of this turn.
+    Nudge {
+        /// The owner.
+        session: SessionId,
+        /// Its id.
+        client: ClientId,
+        /// One below the clock it is to land on.
+        clock: u64,
+    },
+    /// Send the session all present states except those it holds (again, if it had been sent them).
+    Push {
+        /// The newcomer.
+        session: SessionId,
+    },
+    /// What the session shows of its user changed in content; `None`: it shows nothing any more.
+    Shows {
+        /// Which.
+        session: SessionId,
+        /// From the state that changed last among those it holds and that have a `presence` or a
+        /// `user` object.
+        appearance: Option<Appearance>,
+    },
+    /// The session's state changed in content (a renewal does not): of several tabs this is the one
+    /// that shows its user now.
+    Active {
+        /// Which.
+        session: SessionId,
+    },
+}
+
+/// An entry as it is to be sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// Whose.
+    pub client: ClientId,
+    /// The clock last given out (`K`).
+    pub clock: u64,
+    /// The stamped state; `None` is gone.
+    pub state: Option<Arc<str>>,
+    /// Grows with every cast, over the whole room: who has seen version v needs what is above it.
+    pub version: u64,
+    /// The session holding it, which is never sent it.
+    pub session: Option<SessionId>,
+}
+
+impl Awareness {
+    /// Nobody there, nobody remembered.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A session opens.
+    pub fn open(&mut self, now: Timestamp, session: SessionId, grant: &Grant) {
+        self.close(now, session);
+        let member = Session::new(now, grant.clone());
+        self.pushes
+            .extend(member.push_at.map(|push_at| (push_at, session)));
+        self.sessions.insert(session, member);
+    }
+
+    /// The session's grant was renewed: name or role may be others now; stamp again what differs.
+    pub fn renew(&mut self, now: Timestamp, session: SessionId, grant: &Grant) {
+        let Some(member) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        member.grant = grant.clone();
+        for client in member.held.clone() {
+            let text = self.memory.get(client).and_then(|known| known.text.clone());
+            if let Some(text) = text
+                && let Some(stamped) = stamp(grant, &text)
+            {
+                self.follow(now, session, client, 0, &text, stamped);
+            }
+        }
+        self.refresh_shown(session);
+    }
+
+    /// The session sent a sync step 1: the frame directly after it may be its announcement.
+    pub fn step1(&mut self, _now: Timestamp, session: SessionId) {
+        if let Some(member) = self.sessions.get_mut(&session) {
+            member.hear_step1();
+        }
+    }
+
+    /// The session sent a sync step 2 (the push is due at the latest now).
+    pub fn step2(&mut self, now: Timestamp, session: SessionId) {
+        if let Some(member) = self.sessions.get_mut(&session) {
+            member.hear_frame();
+            if member.push_at.is_some() {
+                self.push(now, session, self.recent_end(now));
+            }
+        }
+    }
+
+    /// The session sent some other frame that is no awareness.
+    pub fn other(&mut self, _now: Timestamp, session: SessionId) {
+        if let Some(member) = self.sessions.get_mut(&session) {
+            member.hear_frame();
+        }
+    }
+
+    /// The session sent awareness.
+    pub fn receive(&mut self, now: Timestamp, session: SessionId, update: &AwarenessUpdate) {
+        let Some(member) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let is_after_step1 = member.hear_frame();
+        let mut entries = update.entries();
+        if let (Some(sole), None) = (entries.next(), entries.next())
+            && let Some(text) = state_of(&sole)
+            && self.may_announce(session, &sole, is_after_step1)
+        {
+            self.announce(now, session, sole.client, sole.clock, text);
+            return;
+        }
+        for entry in update.entries().filter(is_in_bounds) {
+            self.receive_entry(now, session, entry.client, entry.clock, state_of(&entry));
+        }
+    }
+
+    /// The session asks for everything (type 3).
+    pub fn query(&mut self, _now: Timestamp, session: SessionId) {
+        if let Some(member) = self.sessions.get_mut(&session) {
+            member.hear_frame();
+            self.events.push_back(Event::Push { session });
+        }
+    }
+
+    /// The session ends: its states are removed first of all.
+    pub fn close(&mut self, now: Timestamp, session: SessionId) {
+        let Some(member) = self.sessions.remove(&session) else {
+            return;
+        };
+        if let Some(push_at) = member.push_at {
+            self.pushes.remove(&(push_at, session));
+        }
+        for client in member.held {
+            let was_present = self.memory.clear(client);
+            self.memory.release(now, client);
+            if was_present {
+                self.cast(now, client);
+            }
+        }
+        self.last_end = Some(now);
+        if member.shown.is_some() {
+            self.events.push_back(Event::Shows {
+                session,
+                appearance: None,
+            });
+        }
+    }
+
+    /// Time passes: pushes that are due, clocks to forget.
+    pub fn tick(&mut self, now: Timestamp) {
+        while let Some(&(due, session)) = self.pushes.first()
+            && due <= now
+        {
+            self.push(now, session, self.recent_end(now));
+        }
+        self.memory.forget(now);
+    }
+
+    /// When `tick` is needed next.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let next_push = self.pushes.first().map(|&(due, _)| due);
+        next_push
+            .into_iter()
+            .chain(self.memory.next_forgotten())
+            .min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The newest version given to any entry.
+    pub fn version(&self) -> u64 {
+        self.memory.version()
+    }
+
+    /// The entries cast after `version`, oldest cast first; with those gone.
+    pub fn since(&self, version: u64) -> impl Iterator<Item = &Entry> {
+        self.memory.since(version)
+    }
+
+    /// The entries that have a state, oldest cast first.
+    pub fn present(&self) -> impl Iterator<Item = &Entry> {
+        self.memory.present()
+    }
+
+    /// The entry of one id, present or departed.
+    pub fn entry(&self, client: ClientId) -> Option<&Entry> {
+        self.memory.get(client).map(|known| &known.entry)
+    }
+
+    /// Entries remembered, present and departed: for bounds and tests.
+    pub fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Whether nobody is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a frame with a single state makes its id the session's own.
+    fn may_announce(
+        &self,
+        session: SessionId,
+        entry: &AwarenessEntry<'_>,
+        is_after_step1: bool,
+    ) -> bool {
+        let Some(member) = self.sessions.get(&session) else {
+            return false;
+        };
+        if member.own.is_some() || !is_in_bounds(entry) || !member.has_room_for(entry.client) {
+            return false;
+        }
+        let Some(known) = self.memory.get(entry.client) else {
+            return true;
+        };
+        // A state set long after the opening is told from an echo by a clock that nobody has seen.
+        let is_new = known.entry.session.is_none() && known.entry.clock < entry.clock;
+        (is_after_step1 || is_new) && known.may_pass_to(&member.grant)
+    }
+
+    /// The id becomes the session's own, from wherever it was.
+    fn announce(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        client: ClientId,
+        clock: u64,
+        text: &str,
+    ) {
+        let Some(member) = self.sessions.get(&session) else {
+            return;
+        };
+        let is_pushed = member.push_at.is_none();
+        let Some(stamped) = stamp(&member.grant, text) else {
+            return;
+        };
+        // Since when the client may know others as gone that are not.
+        let away_since = self
+            .memory
+            .get(client)
+            .map(|known| known.left.unwrap_or(now));
+        // An unknown id counts as known at this clock, as others may know it from before a restart.
+        self.memory.learn(now, client, clock, &member.grant);
+        let previous = self.hold(session, client, true);
+        if let Some(known) = self.memory.get_mut(client) {
+            known.heard = clock;
+        }
+        self.follow(now, session, client, clock, text, stamped);
+        self.refresh_shown(session);
+        // Second, so that a user who moves from one link to another is never without.
+        if let Some(previous) = previous {
+            self.refresh_shown(previous);
+        }
+        if !is_pushed || away_since.is_some() {
+            self.push(now, session, away_since);
+        }
+    }
+
+    /// One entry of a frame that is no announcement.
+    fn receive_entry(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        client: ClientId,
+        clock: u64,
+        text: Option<&str>,
+    ) {
+        let Some(known) = self.memory.get_mut(client) else {
+            if let Some(text) = text {
+                self.pass_on(now, session, client, clock, text);
+            }
+            return;
+        };
+        let is_held_here = known.entry.session == Some(session);
+        if known.is_announced && known.entry.session.is_some() {
+            if !is_held_here {
+                return; // An echo, or the null of a client that lost its link.
+            }
+            let is_repeat = clock == known.heard && known.entry.state.is_some() && text.is_some();
+            if clock < known.heard || is_repeat {
+                return;
+            }
+            match text {
+                Some(text) => {
+                    let Some(member) = self.sessions.get(&session) else {
+                        return;
+                    };
+                    let Some(stamped) = stamp(&member.grant, text) else {
+                        return;
+                    };
+                    known.heard = clock;
+                    self.follow(now, session, client, clock, text, stamped);
+                }
+                None => {
+                    known.heard = clock;
+                    self.remove(now, session, client, clock);
+                }
+            }
+            return;
+        }
+        // Whatever is not above the known clock is an echo, above all of somebody who just left.
+        match text {
+            Some(text) if known.entry.clock < clock => {
+                self.pass_on(now, session, client, clock, text);
+            }
+            None if is_held_here && known.entry.clock <= clock => {
+                self.remove(now, session, client, clock);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// The session brings the state of an id that nobody announced: of another tab, whose own link
+    /// is down or not yet up.
+    fn pass_on(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        client: ClientId,
+        clock: u64,
+        text: &str,
+    ) {
+        let Some(member) = self.sessions.get(&session) else {
+            return;
+        };
+        let is_free = self
+            .memory
+            .get(client)
+            .is_none_or(|known| known.may_pass_to(&member.grant));
+        if !is_free || !member.has_room_for(client) {
+            return;
+        }
+        let Some(stamped) = stamp(&member.grant, text) else {
+            return;
+        };
+        self.memory.learn(now, client, clock, &member.grant);
+        let previous = self.hold(session, client, false);
+        self.memory.advance(now, client, clock);
+        self.put(now, session, client, text, stamped);
+        if let Some(previous) = previous {
+            self.refresh_shown(previous);
+        }
+    }
+
+    /// A state of a held id, at a clock that may not be above what others were told.
+    fn follow(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        client: ClientId,
+        clock: u64,
+        text: &str,
+        stamped: Stamped<'_>,
+    ) {
+        let Some(known) = self.memory.get_mut(client) else {
+            return;
+        };
+        let is_same = known.text.as_deref() == Some(text)
+            && known.entry.state.as_deref() == Some(&*stamped.state);
+        if known.entry.clock < clock {
+            self.memory.advance(now, client, clock);
+        } else if is_same {
+            // The answer to a nudge; or the token changed what is shown beside the state.
+            known.appearance = stamped.appearance;
+            return;
+        } else {
+            // Sent before the nudge arrived. The owner's frames come in order, so it is the newer.
+            self.raise(now, client);
+        }
+        self.put(now, session, client, text, stamped);
+    }
+
+    /// Gives a held id a state and tells everybody.
+    fn put(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        client: ClientId,
+        text: &str,
+        stamped: Stamped<'_>,
+    ) {
+        let is_changed = self.memory.put(client, text, stamped);
+        self.cast(now, client);
+        self.refresh_shown(session);
+        let is_participant = self
+            .sessions
+            .get(&session)
+            .is_some_and(|member| member.grant.is_participant);
+        if is_changed && is_participant {
+            self.events.push_back(Event::Active { session });
+        }
+    }
+
+    /// A null from the session that holds the id.
+    fn remove(&mut self, now: Timestamp, session: SessionId, client: ClientId, clock: u64) {
+        let is_higher = self
+            .memory
+            .get(client)
+            .is_some_and(|known| known.entry.clock < clock);
+        self.memory.advance(now, client, clock);
+        let was_present = self.memory.clear(client);
+        if was_present || is_higher {
+            self.cast(now, client);
+        }
+        self.refresh_shown(session);
+    }
+
+    /// Moves the id to the session, from another that it then belongs to no more.
+    fn hold(
+        &mut self,
+        session: SessionId,
+        client: ClientId,
+        is_announced: bool,
+    ) -> Option<SessionId> {
+        let member = self.sessions.get_mut(&session)?;
+        let previous = self.memory.get(client)?.entry.session;
+        self.memory
+            .hold(client, session, &member.grant, is_announced);
+        member.held.insert(client);
+        if is_announced {
+            member.own = Some(client);
+        }
+        let previous = previous.filter(|&previous| previous != session)?;
+        let former = self.sessions.get_mut(&previous)?;
+        former.held.remove(&client);
+        if former.own == Some(client) {
+            former.own = None;
+        }
+        Some(previous)
+    }
+
+    /// Sends the newcomer everybody else. `away_since`: whoever did not rise after that may be
+    /// known to it as gone at the very clock they have, and is raised.
+    fn push(&mut self, now: Timestamp, session: SessionId, away_since: Option<Timestamp>) {
+        let Some(member) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if let Some(push_at) = member.push_at.take() {
+            self.pushes.remove(&(push_at, session));
+        }
+        if let Some(away_since) = away_since {
+            let others: Vec<_> = self
+                .memory
+                .present()
+                .filter(|entry| entry.session != Some(session))
+                .filter_map(|entry| self.memory.get(entry.client))
+                .filter(|known| known.raised <= away_since)
+                .map(|known| (known.entry.client, known.cast))
+                .collect();
+            for (client, cast) in others {
+                self.raise(now, client);
+                // The nudge restarts the owner's renewals, which keep it alive for all the others.
+                if AWARENESS_CAST_AGAIN_AFTER < now.since(cast) {
+                    self.cast(now, client);
+                }
+            }
+        }
+        self.events.push_back(Event::Push { session });
+    }
+
+    /// Without an own id, the last session that ended may have been this client's.
+    fn recent_end(&self, now: Timestamp) -> Option<Timestamp> {
+        self.last_end
+            .filter(|&end| now.since(end) < AWARENESS_RETURN_WITHIN)
+    }
+
+    fn raise(&mut self, now: Timestamp, client: ClientId) {
+        if let Some((session, clock)) = self.memory.raise(now, client) {
+            self.events.push_back(Event::Nudge {
+                session,
+                client,
+                clock,
+            });
+        }
+    }
+
+    fn cast(&mut self, now: Timestamp, client: ClientId) {
+        self.memory.cast(now, client);
+        self.events.push_back(Event::Cast { client });
+    }
+
+    /// Tells what the session shows now, if that is something else.
+    fn refresh_shown(&mut self, session: SessionId) {
+        let Some(member) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        // A tab whose own link is down shows its user through the tab that passes it on.
+        let appearance = member
+            .held
+            .iter()
+            .filter(|_| member.grant.is_participant)
+            .filter_map(|&client| self.memory.get(client))
+            .filter(|known| known.appearance.is_some())
+            .max_by_key(|known| known.changed)
+            .and_then(|known| known.appearance.clone());
+        if member.shown != appearance {
+            member.shown.clone_from(&appearance);
+            self.events.push_back(Event::Shows {
+                session,
+                appearance,
+            });
+        }
+    }
+}
+
+/// The entry's state. A client reads `null` with space around it as `null` too.
+fn state_of<'a>(entry: &AwarenessEntry<'a>) -> Option<&'a str> {
+    entry
+        .state
+        .filter(|text| text.trim_matches(JSON_SPACE) != "null")
+}
+
+fn is_in_bounds(entry: &AwarenessEntry<'_>) -> bool {
+    entry.client.0 <= CLIENT_ID_MAX && entry.clock <= AWARENESS_CLOCK_MAX
+}

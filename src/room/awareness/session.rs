@@ -1,0 +1,66 @@
+//! What awareness keeps of one session: what it may do, what it holds, and where its opening is.
+
+use std::collections::BTreeSet;
+
+use crate::clock::Timestamp;
+use crate::limits::{AWARENESS_IDS_PER_SESSION_MAX, AWARENESS_PUSH_AFTER};
+use crate::model::{ClientId, Grant};
+use crate::presence::Appearance;
+
+/// One session, from `open` to `close`.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) grant: Grant,
+    /// The id that is the client's own; at most one.
+    pub(super) own: Option<ClientId>,
+    /// The ids it holds: its own, and those of tabs that it passes on.
+    pub(super) held: BTreeSet<ClientId>,
+    /// When the present states are pushed to it at the latest; `None` once they were.
+    pub(super) push_at: Option<Timestamp>,
+    /// What it was last said to show.
+    pub(super) shown: Option<Appearance>,
+    opening: Opening,
+}
+
+/// Where a session is with its first step 1. Only the frame directly after it announces: after a
+/// later one (clients may sync again at any time) the next frame may be an echo.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Opening {
+    BeforeStep1,
+    AfterStep1,
+    Past,
+}
+
+impl Session {
+    pub(super) fn new(now: Timestamp, grant: Grant) -> Self {
+        Self {
+            grant,
+            own: None,
+            held: BTreeSet::new(),
+            push_at: Some(now + AWARENESS_PUSH_AFTER),
+            shown: None,
+            opening: Opening::BeforeStep1,
+        }
+    }
+
+    pub(super) fn hear_step1(&mut self) {
+        self.opening = match self.opening {
+            Opening::BeforeStep1 => Opening::AfterStep1,
+            Opening::AfterStep1 | Opening::Past => Opening::Past,
+        };
+    }
+
+    /// Hears any other frame; says whether it came directly after the step 1.
+    pub(super) fn hear_frame(&mut self) -> bool {
+        let is_after_step1 = self.opening == Opening::AfterStep1;
+        if is_after_step1 {
+            self.opening = Opening::Past;
+        }
+        is_after_step1
+    }
+
+    /// Whether it may hold the id beside those it holds.
+    pub(super) fn has_room_for(&self, client: ClientId) -> bool {
+        self.held.len() < AWARENESS_IDS_PER_SESSION_MAX || self.held.contains(&client)
+    }
+}

@@ -1,0 +1,435 @@
+//! The yrs document behind one narrow gate: tasks go in, reports come out, panics stay inside.
+//!
+//! This is the only file that calls yrs. A [`Task`] owns the document while it runs, so that it can
+//! run on any thread with a large stack; the room that sent it away goes on without, and gets the
+//! document back in the [`Report`]. An update on which yrs panics costs the document (its state can
+//! no longer be trusted) and is named in the report; the room then rebuilds from what is stored.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use yrs::block::ClientID;
+use yrs::updates::decoder::Decode;
+use yrs::updates::encoder::Encode;
+use yrs::{Doc, OffsetKind, Options, ReadTxn, StateVector as YrsStateVector, Transact};
+
+use crate::limits::{PENDING_BYTES_MAX, PENDING_UPDATES_MAX};
+use crate::model::{RequestId, SessionId};
+use crate::wire::validator;
+use crate::wire::yjs::{StateVector, Update};
+
+/// The place of an update in its document's log; the first is 1.
+pub type Sequence = u64;
+
+/// A yrs document, and how far it is along its log.
+pub struct Document {
+    doc: Doc,
+    /// The last update of the log that has been applied.
+    applied: Sequence,
+    /// Applied updates that wait for others they depend on: a bound on how slow yrs may get.
+    pending: Pending,
+    /// The last encoding made, for the next who asks the same before anything changes.
+    encoded: Option<Encoded>,
+    /// The size of the document's last full encoding, plus what has been applied since.
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Pending {
+    updates: usize,
+    bytes: usize,
+}
+
+struct Encoded {
+    state_vector: Bytes,
+    update: Bytes,
+}
+
+/// Something to find out, once everything before it has been applied.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// What a session lacks that has this, and what the document has.
+    Diff {
+        /// Who asked.
+        session: SessionId,
+        /// What it has.
+        state_vector: StateVector,
+    },
+    /// Everything, for a session that fell too far behind.
+    Resync {
+        /// Who.
+        session: SessionId,
+    },
+    /// Whether an update holds anything the document does not have.
+    Novelty {
+        /// Whose.
+        session: SessionId,
+        /// The update; comes back with the answer.
+        update: Update,
+    },
+    /// Everything, for a back end.
+    Whole {
+        /// Its request.
+        request: RequestId,
+    },
+    /// Whether the document has never had content.
+    Emptiness {
+        /// Whose request.
+        request: RequestId,
+    },
+    /// Everything, for the store.
+    Snapshot,
+}
+
+/// The answer to a [`Question`] of the same name.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are those of the question")]
+pub enum Answer {
+    Diff {
+        session: SessionId,
+        update: Bytes,
+        state_vector: Bytes,
+    },
+    Resync {
+        session: SessionId,
+        update: Bytes,
+    },
+    Novelty {
+        session: SessionId,
+        update: Update,
+        has_news: bool,
+    },
+    Whole {
+        request: RequestId,
+        update: Bytes,
+    },
+    Emptiness {
+        request: RequestId,
+        is_empty: bool,
+    },
+    Snapshot {
+        update: Bytes,
+    },
+}
+
+/// Updates to apply and questions to answer, with the document to do it to.
+pub struct Task {
+    /// `None`: begin with an empty document.
+    pub document: Option<Document>,
+    /// What a store kept, in the order of the log; checked before it is applied.
+    pub load: Vec<(Sequence, Bytes)>,
+    /// What came since, in the order of the log.
+    pub apply: Vec<(Sequence, Update)>,
+    /// Answered in order, after all of `apply`.
+    pub ask: Vec<Question>,
+}
+
+/// What came of a [`Task`].
+pub struct Report {
+    /// The document; `None` when it broke.
+    pub document: Option<Document>,
+    /// The answers; missing are those that came after a failure.
+    pub answers: Vec<Answer>,
+    /// Questions not answered because the document broke before.
+    pub unanswered: Vec<Question>,
+    /// What those lack who saw the updates go by one by one: a block that had waited behind a gap
+    /// became visible, and a newcomer of the meantime was never sent it.
+    pub catch_up: Option<Bytes>,
+    /// The update on which yrs failed.
+    pub broken: Option<Sequence>,
+    /// Updates that piled up behind a gap beyond the limit.
+    pub overdue: Vec<Sequence>,
+    /// Updates of the store that are no updates: left out.
+    pub damaged: Vec<Sequence>,
+}
+
+impl Task {
+    /// A rough guess of how long `run` takes, in microseconds: what decides where it runs.
+    pub fn cost_micros(&self) -> usize {
+        let document_bytes = self.document.as_ref().map_or(0, |document| document.bytes);
+        let loading: usize = self
+            .load
+            .iter()
+            .map(|(_, update)| 100 + update.len() / 20)
+            .sum();
+        let applying: usize = self
+            .apply
+            .iter()
+            .map(|(_, update)| 2 + update.bytes().len() / 20)
+            .sum();
+        let encodings = self.ask.len().min(1 + self.ask.len() / 8);
+        loading + applying + self.ask.len() + encodings * (document_bytes + applying * 10) / 100
+    }
+
+    /// Applies and answers. Never panics; call it on a thread with a large stack.
+    pub fn run(self) -> Report {
+        let Self {
+            document,
+            load,
+            apply,
+            ask,
+        } = self;
+        let mut document = document.unwrap_or_else(Document::new);
+        let mut report = Report {
+            document: None,
+            answers: Vec::with_capacity(ask.len()),
+            unanswered: Vec::new(),
+            catch_up: None,
+            broken: None,
+            overdue: Vec::new(),
+            damaged: Vec::new(),
+        };
+        let mut updates = Vec::with_capacity(load.len() + apply.len());
+        for (sequence, bytes) in load {
+            match validator::update(bytes) {
+                Ok(update) => updates.push((sequence, update)),
+                Err(_) => report.damaged.push(sequence),
+            }
+        }
+        updates.extend(apply);
+        match document.apply_all(&updates, &mut report.overdue) {
+            Ok(catch_up) => report.catch_up = catch_up,
+            Err(sequence) => {
+                document.abandon();
+                report.broken = Some(sequence);
+                report.unanswered = ask;
+                return report;
+            }
+        }
+        let mut questions = ask.into_iter();
+        while let Some(question) = questions.next() {
+            match catch_unwind(AssertUnwindSafe(|| document.answer(question.clone()))) {
+                Ok(answer) => report.answers.push(answer),
+                Err(_) => {
+                    // The last update applied is what the document did not survive, as far as
+                    // anybody can tell.
+                    report.broken = Some(document.applied);
+                    report.unanswered = std::iter::once(question).chain(questions).collect();
+                    document.abandon();
+                    return report;
+                }
+            }
+        }
+        report.document = Some(document);
+        report
+    }
+}
+
+impl Document {
+    fn new() -> Self {
+        let options = Options {
+            // Zero is nobody's: the relay never writes content of its own.
+            client_id: ClientID::new(0),
+            offset_kind: OffsetKind::Utf16,
+            skip_gc: false,
+            // Otherwise the relay would write deletions of its own.
+            cleanup_formatting: false,
+            ..Options::default()
+        };
+        Self {
+            doc: Doc::with_options(options),
+            applied: 0,
+            pending: Pending::default(),
+            encoded: None,
+            bytes: 0,
+        }
+    }
+
+    /// The last update of the log that has been applied.
+    pub fn applied(&self) -> Sequence {
+        self.applied
+    }
+
+    /// About how large the document's encoding is.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Applies updates in order; the error is the sequence number on which yrs failed. Returns the
+    /// difference to send around when a gap closed.
+    fn apply_all(
+        &mut self,
+        updates: &[(Sequence, Update)],
+        overdue: &mut Vec<Sequence>,
+    ) -> Result<Option<Bytes>, Sequence> {
+        if updates.is_empty() {
+            return Ok(None);
+        }
+        self.encoded = None;
+        let (before, _) = self.state();
+        let mut ends = before.clone();
+        for (sequence, update) in updates {
+            match catch_unwind(AssertUnwindSafe(|| self.apply(update.bytes()))) {
+                Ok(Ok(())) => {}
+                // An error says: the validator let through what yrs does not read.
+                Ok(Err(_)) | Err(_) => return Err(*sequence),
+            }
+            for (client, _, end) in update.clock_ends() {
+                // Clocks are below 2^31: the validator saw to it.
+                ends.set_max(
+                    ClientID::new(client.0),
+                    u32::try_from(end).unwrap_or(u32::MAX),
+                );
+            }
+            self.applied = *sequence;
+            self.bytes += update.bytes().len();
+            if PENDING_UPDATES_MAX < self.pending.updates || PENDING_BYTES_MAX < self.pending.bytes
+            {
+                overdue.push(*sequence);
+            }
+        }
+        // A block behind a gap is integrated, but the state vector stays before the gap and nobody
+        // who joins meanwhile is sent the block. When the gap closes, the state vector passes
+        // everything these updates hold: then all are sent the difference.
+        let (after, _) = self.state();
+        let gap_closed = after
+            .iter()
+            .any(|(client, &clock)| ends.get(client) < clock);
+        Ok(gap_closed.then(|| Bytes::from(self.encode(&before))))
+    }
+
+    fn apply(&mut self, bytes: &Bytes) -> Result<(), Box<dyn std::error::Error>> {
+        #[cfg(test)]
+        faults::check(bytes);
+        let update = yrs::Update::decode_v1(bytes)?;
+        let mut transaction = self.doc.transact_mut();
+        transaction.apply_update(update)?;
+        let is_missing = transaction.has_missing_updates();
+        drop(transaction);
+        self.pending = match is_missing {
+            true => Pending {
+                updates: self.pending.updates + 1,
+                bytes: self.pending.bytes + bytes.len(),
+            },
+            false => Pending::default(),
+        };
+        Ok(())
+    }
+
+    fn state(&self) -> (YrsStateVector, bool) {
+        let transaction = self.doc.transact();
+        (
+            transaction.state_vector(),
+            transaction.has_missing_updates(),
+        )
+    }
+
+    fn answer(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Diff {
+                session,
+                state_vector,
+            } => {
+                let update = self.encode_shared(state_vector.bytes());
+                let state_vector = self.doc.transact().state_vector().encode_v1().into();
+                Answer::Diff {
+                    session,
+                    update,
+                    state_vector,
+                }
+            }
+            Question::Resync { session } => Answer::Resync {
+                session,
+                update: self.whole(),
+            },
+            Question::Novelty { session, update } => {
+                let has_news = self.has_news(&update);
+                Answer::Novelty {
+                    session,
+                    update,
+                    has_news,
+                }
+            }
+            Question::Whole { request } => Answer::Whole {
+                request,
+                update: self.whole(),
+            },
+            Question::Emptiness { request } => {
+                let (state, is_missing) = self.state();
+                Answer::Emptiness {
+                    request,
+                    is_empty: state.is_empty() && !is_missing,
+                }
+            }
+            Question::Snapshot => Answer::Snapshot {
+                update: self.whole(),
+            },
+        }
+    }
+
+    fn whole(&mut self) -> Bytes {
+        let update = self.encode_shared(&Bytes::from_static(&[0]));
+        self.bytes = update.len();
+        update
+    }
+
+    /// Many join at once with the same state vector, most often the empty one: encode it once.
+    fn encode_shared(&mut self, state_vector: &Bytes) -> Bytes {
+        if let Some(encoded) = &self.encoded
+            && encoded.state_vector == *state_vector
+        {
+            return encoded.update.clone();
+        }
+        // A state vector that passed the validator decodes; if it should not, everything is right.
+        let known = YrsStateVector::decode_v1(state_vector).unwrap_or_default();
+        let update = Bytes::from(self.encode(&known));
+        self.encoded = Some(Encoded {
+            state_vector: state_vector.clone(),
+            update: update.clone(),
+        });
+        update
+    }
+
+    /// With what waits behind gaps: a peer may be the one who has what it waits for.
+    fn encode(&self, known: &YrsStateVector) -> Vec<u8> {
+        self.doc.transact().encode_state_as_update_v1(known)
+    }
+
+    fn has_news(&self, update: &Update) -> bool {
+        let transaction = self.doc.transact();
+        let known = transaction.state_vector();
+        let has_blocks = update
+            .clock_ends()
+            .any(|(client, _, end)| u64::from(known.get(&ClientID::new(client.0))) < end);
+        if has_blocks {
+            return true;
+        }
+        let Ok(decoded) = yrs::Update::decode_v1(update.bytes()) else {
+            return false;
+        };
+        if decoded.delete_set().is_empty() {
+            return false;
+        }
+        !decoded
+            .delete_set()
+            .diff(&transaction.snapshot().delete_set)
+            .is_empty()
+    }
+
+    /// Leaks the document: after a panic inside yrs nothing of it can be trusted, its destructor
+    /// neither. Costs its size; the update that did it is not loaded again.
+    fn abandon(self) {
+        std::mem::forget(self);
+    }
+}
+
+/// No update that passes the validator is known to make yrs panic, so tests name one that does.
+#[cfg(test)]
+pub mod faults {
+    use std::cell::RefCell;
+
+    use bytes::Bytes;
+
+    thread_local! {
+        static PANIC_ON: RefCell<Option<Bytes>> = const { RefCell::new(None) };
+    }
+
+    /// From now on, on this thread, applying this update panics.
+    pub fn panic_on(update: Bytes) {
+        PANIC_ON.set(Some(update));
+    }
+
+    pub(super) fn check(update: &Bytes) {
+        PANIC_ON.with_borrow(|evil| assert_ne!(evil.as_ref(), Some(update), "as asked for"));
+    }
+}

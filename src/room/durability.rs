@@ -1,0 +1,133 @@
+//! Which updates are not yet stored, and who waits for the answer.
+
+use std::collections::VecDeque;
+
+use crate::model::{RequestId, SessionId};
+use crate::room::document::Sequence;
+
+/// Who is to be told once an update is durable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Waiter {
+    /// A session that wants a status.
+    Session(SessionId),
+    /// A back end.
+    Request(RequestId),
+}
+
+/// The log's end: what has been given a number, and what of that is on disk.
+#[derive(Debug, Default)]
+pub struct Durability {
+    last: Sequence,
+    stored: Sequence,
+    /// Places and sizes of what is not on disk yet.
+    unstored: VecDeque<(Sequence, usize)>,
+    unstored_bytes: usize,
+    /// In order of the sequence they wait for.
+    waiters: VecDeque<(Sequence, Waiter)>,
+}
+
+impl Durability {
+    /// Continues a log that the store has up to `last`.
+    pub fn continue_from(&mut self, last: Sequence) {
+        debug_assert!(
+            self.last == 0,
+            "a log is continued once, before anything is appended"
+        );
+        self.last = last;
+        self.stored = last;
+    }
+
+    /// Gives an update of so many bytes its place.
+    pub fn append(&mut self, bytes: usize) -> Sequence {
+        self.last += 1;
+        self.unstored_bytes += bytes;
+        self.unstored.push_back((self.last, bytes));
+        self.last
+    }
+
+    /// Remembers who waits for everything appended so far; `false` when all of it is durable.
+    pub fn wait(&mut self, waiter: Waiter) -> bool {
+        if self.is_durable() {
+            return false;
+        }
+        self.waiters.push_back((self.last, waiter));
+        true
+    }
+
+    /// The store has everything up to `through`.
+    pub fn stored(&mut self, through: Sequence) {
+        self.stored = self.stored.max(through.min(self.last));
+        while let Some(&(sequence, bytes)) = self.unstored.front() {
+            if self.stored < sequence {
+                break;
+            }
+            self.unstored_bytes -= bytes;
+            self.unstored.pop_front();
+        }
+    }
+
+    /// The next who has waited for what is now durable; call until `None`.
+    pub fn pop_answered(&mut self) -> Option<Waiter> {
+        let &(sequence, waiter) = self.waiters.front()?;
+        if self.stored < sequence {
+            return None;
+        }
+        self.waiters.pop_front();
+        Some(waiter)
+    }
+
+    /// The session is gone and waits for nothing.
+    pub fn forget(&mut self, session: SessionId) {
+        self.waiters
+            .retain(|&(_, waiter)| waiter != Waiter::Session(session));
+    }
+
+    /// Whether everything accepted is on disk.
+    pub fn is_durable(&self) -> bool {
+        self.stored == self.last
+    }
+
+    /// What is not on disk yet, in bytes.
+    pub fn unstored_bytes(&self) -> usize {
+        self.unstored_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_answered_once_everything_before_is_stored() {
+        let mut durability = Durability::default();
+        durability.continue_from(7);
+        let (ann, bob) = (Waiter::Session(SessionId(1)), Waiter::Session(SessionId(2)));
+        assert!(!durability.wait(ann), "nothing is pending");
+        assert_eq!(durability.append(3), 8);
+        assert!(durability.wait(ann));
+        durability.append(2);
+        assert!(durability.wait(bob));
+        assert_eq!(durability.unstored_bytes(), 5);
+        durability.stored(8);
+        assert_eq!(
+            (durability.pop_answered(), durability.pop_answered()),
+            (Some(ann), None)
+        );
+        durability.stored(100);
+        assert_eq!(
+            (durability.pop_answered(), durability.pop_answered()),
+            (Some(bob), None)
+        );
+        assert!(durability.is_durable() && durability.unstored_bytes() == 0);
+    }
+
+    #[test]
+    fn who_left_is_not_answered() {
+        let mut durability = Durability::default();
+        durability.append(3);
+        durability.wait(Waiter::Session(SessionId(1)));
+        durability.forget(SessionId(1));
+        durability.stored(1);
+        assert_eq!(durability.pop_answered(), None);
+    }
+}

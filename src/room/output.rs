@@ -1,0 +1,138 @@
+//! Everything a room can ask for.
+
+use bytes::Bytes;
+
+use crate::model::{ClientId, RequestId, SessionId};
+use crate::presence::Change;
+use crate::room::document::{Sequence, Task};
+use crate::wire::close::Refusal;
+
+/// One thing a room asks for.
+pub enum Output {
+    /// Load the document from the store, after everything kept so far; answered by `Loaded` or
+    /// `LoadFailed`.
+    Load,
+    /// Run the task, here or elsewhere; answered by `Reported`.
+    Work(Box<Task>),
+    /// Keep this; answered by `Stored`.
+    Keep(Keep),
+    /// An update for everybody but who sent it. Sequence numbers rise by one.
+    Update {
+        /// Its place in the log.
+        sequence: Sequence,
+        /// The bytes as they came.
+        update: Bytes,
+        /// Who sent it.
+        from: Option<SessionId>,
+    },
+    /// Awareness has changed: members are to be brought up to its version.
+    Awareness,
+    /// A message for one session.
+    Tell {
+        /// Whom.
+        session: SessionId,
+        /// What.
+        message: Message,
+    },
+    /// A text for all Hocuspocus sessions but the sender.
+    Stateless {
+        /// Who sent it.
+        from: SessionId,
+        /// UTF-8.
+        text: Bytes,
+    },
+    /// The session is to be ended for this reason.
+    Refuse {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The roster changed.
+    Presence(Change),
+    /// The answer to a request from outside.
+    Answer {
+        /// Which.
+        request: RequestId,
+        /// What.
+        reply: Reply,
+    },
+    /// Nobody has been here for long enough and everything is durable: forget the room.
+    Unload,
+}
+
+/// What to keep, in order.
+#[derive(Clone, Debug)]
+pub enum Keep {
+    /// An update, behind all others.
+    Append {
+        /// Its place.
+        sequence: Sequence,
+        /// A Yjs update, v1.
+        update: Bytes,
+    },
+    /// One update instead of all up to a place.
+    Snapshot {
+        /// The last update it contains.
+        through: Sequence,
+        /// A Yjs update, v1.
+        update: Bytes,
+    },
+    /// Set an update aside: it breaks the document.
+    Quarantine {
+        /// Its place.
+        sequence: Sequence,
+    },
+}
+
+/// A message for one session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Message {
+    /// An answer to step 1 is being made: hold updates back until it is sent.
+    Hold,
+    /// "This is what I have", and then the answer, which contains the log up to `through`.
+    Answer {
+        /// A state vector.
+        state_vector: Bytes,
+        /// What the session lacks.
+        update: Bytes,
+        /// The last update in it.
+        through: Sequence,
+    },
+    /// Everything again, for a session that fell behind; contains the log up to `through`.
+    Resync {
+        /// The whole document.
+        update: Bytes,
+        /// The last update in it.
+        through: Sequence,
+    },
+    /// Whether an update or a step 2 was taken; the store has it if so.
+    Status(bool),
+    /// Awareness: your own clock is at least this, and somebody thinks you are gone.
+    Nudge {
+        /// The session's own id.
+        client: ClientId,
+        /// One below the clock that the others are told.
+        clock: u64,
+    },
+    /// Send every present awareness state but its own.
+    PushAwareness,
+}
+
+/// The answer to a request from outside.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reply {
+    /// The document.
+    Document {
+        /// A Yjs update, v1.
+        update: Bytes,
+        /// Whether all of it is on disk.
+        is_durable: bool,
+    },
+    /// The update is durable.
+    Applied,
+    /// There is content already.
+    NotEmpty,
+    /// It cannot be.
+    Refused(Refusal),
+}

@@ -1,0 +1,317 @@
+//! What is particular to `/collab`: many documents on one socket, acknowledgements, messages.
+
+use yrs::Map;
+
+use crate::support::client::{Client, Provider};
+use crate::support::document::Document;
+use crate::support::frames::{self, Message};
+use crate::support::raw::RawSocket;
+use crate::support::relay::Relay;
+use crate::support::tokens::{self, Claims};
+
+/// A message of the relay, owned, with the name it was sent under.
+#[derive(Debug, Eq, PartialEq)]
+enum Heard {
+    Step1,
+    Step2,
+    Update,
+    Awareness,
+    Authenticated(String),
+    Denied(String),
+    Status(bool),
+    Stateless(String),
+    Closed,
+    Other,
+}
+
+async fn next(socket: &mut RawSocket) -> (String, Heard) {
+    let frame = socket.heard().await.expect("the socket is to stay");
+    let (name, message) = frames::split_name(&frame).expect("a frame with a name");
+    let heard = match frames::read(message).expect("a readable message") {
+        Message::Step1(_) => Heard::Step1,
+        Message::Update {
+            is_answer: true, ..
+        } => Heard::Step2,
+        Message::Update { .. } => Heard::Update,
+        Message::Awareness(_) => Heard::Awareness,
+        Message::Authenticated(scope) => Heard::Authenticated(scope.to_owned()),
+        Message::Denied(reason) => Heard::Denied(reason.to_owned()),
+        Message::SyncStatus(is_applied) => Heard::Status(is_applied),
+        Message::Stateless(text) => Heard::Stateless(text.to_owned()),
+        Message::DocumentClosed(_) => Heard::Closed,
+        Message::QueryAwareness | Message::TokenWanted => Heard::Other,
+    };
+    (name.to_owned(), heard)
+}
+
+/// Reads on until this is heard; returns what came before.
+async fn until(socket: &mut RawSocket, name: &str, wanted: Heard) -> Vec<(String, Heard)> {
+    let mut before = Vec::new();
+    loop {
+        let heard = next(socket).await;
+        if heard == (name.to_owned(), Heard::Awareness) && wanted != Heard::Awareness {
+            continue;
+        }
+        if heard.0 == name && heard.1 == wanted {
+            return before;
+        }
+        before.push(heard);
+    }
+}
+
+fn edit(client: u64, key: &str) -> Vec<u8> {
+    Document::new(client).edit(|document, transaction| {
+        document.map.insert(transaction, key, "value");
+    })
+}
+
+async fn enter(socket: &mut RawSocket, name: &str) {
+    let token = tokens::member("ann");
+    assert!(
+        socket
+            .say(&frames::token(name, &token, Some("4.8.0")))
+            .await
+    );
+    until(socket, name, Heard::Authenticated("read-write".to_owned())).await;
+    assert!(socket.say(&frames::named(name, &frames::step1(&[0]))).await);
+    until(socket, name, Heard::Step2).await;
+}
+
+#[tokio::test]
+async fn frames_before_the_token_are_kept_and_dealt_with_after_it() {
+    let relay = Relay::start();
+    let room = "session/early";
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    assert!(
+        socket
+            .say(&frames::named(room, &frames::update(&edit(50, "early"))))
+            .await
+    );
+    assert!(socket.say(&frames::named(room, &frames::step1(&[0]))).await);
+    let token = tokens::member("ann");
+    assert!(socket.say(&frames::token(room, &token, None)).await);
+    let first = next(&mut socket).await;
+    assert_eq!(
+        first,
+        (
+            room.to_owned(),
+            Heard::Authenticated("read-write".to_owned())
+        )
+    );
+    until(&mut socket, room, Heard::Status(true)).await;
+    let before = until(&mut socket, room, Heard::Step2).await;
+    // The relay asks back, in whichever order.
+    if !before.contains(&(room.to_owned(), Heard::Step1)) {
+        until(&mut socket, room, Heard::Step1).await;
+    }
+    let ben = Client::join(&relay, Provider::YWebsocket, room, &tokens::member("ben")).await;
+    ben.until("what came early", |state| {
+        state.document.map_value("early").is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_documents_share_a_socket_and_stay_apart() {
+    let relay = Relay::start();
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    let names: Vec<_> = (0..20)
+        .map(|number| format!("session/many-{number}"))
+        .collect();
+    for name in &names {
+        enter(&mut socket, name).await;
+    }
+    for (number, name) in names.iter().enumerate() {
+        let update = edit(60 + number as u64, &format!("key-{number}"));
+        assert!(
+            socket
+                .say(&frames::named(name, &frames::update(&update)))
+                .await
+        );
+        until(&mut socket, name, Heard::Status(true)).await;
+    }
+    for (number, name) in names.iter().enumerate() {
+        let client = Client::join(&relay, Provider::YWebsocket, name, &tokens::member("ben")).await;
+        let content = client.content();
+        assert_eq!(content.map.len(), 1, "{name}");
+        assert!(content.map.contains_key(&format!("key-{number}")), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_document_leaves_the_others_on_the_socket_alone() {
+    let relay = Relay::start();
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    enter(&mut socket, "session/good").await;
+    for (token, reason) in [
+        ("bad".to_owned(), "UNAUTHORIZED"),
+        (Claims::of("ann").writes("elsewhere").sign(), "FORBIDDEN"),
+    ] {
+        assert!(
+            socket
+                .say(&frames::token("session/bad", &token, Some("4.8.0")))
+                .await
+        );
+        until(&mut socket, "session/bad", Heard::Denied(reason.to_owned())).await;
+        // What is sent for it now waits for another try and is never answered.
+        assert!(
+            socket
+                .say(&frames::named("session/bad", &frames::step1(&[0])))
+                .await
+        );
+        let update = frames::named("session/good", &frames::update(&edit(70, reason)));
+        assert!(socket.say(&update).await);
+        let before = until(&mut socket, "session/good", Heard::Status(true)).await;
+        assert!(
+            before.iter().all(|(name, _)| name == "session/good"),
+            "{before:?}"
+        );
+    }
+    // A later token for it is a new beginning.
+    enter(&mut socket, "session/bad").await;
+}
+
+#[tokio::test]
+async fn every_update_and_step_2_is_acknowledged_exactly_once() {
+    let relay = Relay::start();
+    let room = "session/acks";
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    enter(&mut socket, room).await;
+    let author = Document::new(80);
+    let first = author.edit(|document, transaction| {
+        document.map.insert(transaction, "a", 1);
+    });
+    let second = author.edit(|document, transaction| {
+        document.map.insert(transaction, "b", 2);
+    });
+    // New, repeated, before its foundation, without any effect.
+    let messages = [
+        frames::update(&second),
+        frames::update(&first),
+        frames::update(&first),
+        frames::step2(&author.whole()),
+        frames::step2(&[0, 0]),
+        frames::update(&[0, 0]),
+    ];
+    for message in &messages {
+        assert!(socket.say(&frames::named(room, message)).await);
+    }
+    // Answered after all of these.
+    assert!(socket.say(&frames::named(room, &frames::step1(&[0]))).await);
+    let before = until(&mut socket, room, Heard::Step2).await;
+    let acknowledged = before
+        .iter()
+        .filter(|(_, heard)| *heard == Heard::Status(true))
+        .count();
+    let mut missing = messages.len() - acknowledged;
+    // Acknowledgements may wait for the disk; none may come twice.
+    while 0 < missing {
+        if next(&mut socket).await.1 == Heard::Status(true) {
+            missing -= 1;
+        }
+    }
+    assert!(socket.say(&frames::stateless(room, "fence")).await);
+    assert!(socket.say(&frames::named(room, &frames::step1(&[0]))).await);
+    let rest = until(&mut socket, room, Heard::Step2).await;
+    assert!(
+        !rest
+            .iter()
+            .any(|(_, heard)| matches!(heard, Heard::Status(_))),
+        "{rest:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_closed_document_ends_without_the_socket_and_can_be_opened_again() {
+    let relay = Relay::start();
+    let room = "session/closed";
+    let watcher = Client::join(&relay, Provider::YWebsocket, room, &tokens::member("w")).await;
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    enter(&mut socket, "session/other").await;
+    for clock in [1, 20] {
+        enter(&mut socket, room).await;
+        let state = r#"{"user":{"name":"x"}}"#;
+        assert!(
+            socket
+                .say(&frames::named(
+                    room,
+                    &frames::awareness(&[(90, clock, state)])
+                ))
+                .await
+        );
+        watcher
+            .until("the document's user", |state| state.sees(90))
+            .await;
+        assert!(socket.say(&frames::close_document(room)).await);
+        watcher
+            .until("the document's user to be gone", |state| !state.sees(90))
+            .await;
+        // The last words of an old provider must not open it again.
+        let last = frames::awareness(&[(90, clock + 1, "null")]);
+        assert!(socket.say(&frames::named(room, &last)).await);
+        assert!(
+            socket
+                .say(&frames::named("session/other", &frames::step1(&[0])))
+                .await
+        );
+        until(&mut socket, "session/other", Heard::Step2).await;
+    }
+}
+
+#[tokio::test]
+async fn sessions_of_one_document_on_one_socket_are_addressed_by_their_whole_key() {
+    let relay = Relay::start();
+    let room = "session/keys";
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    let (first, second) = (format!("{room}\0abc123"), format!("{room}\0xyz789"));
+    enter(&mut socket, &first).await;
+    enter(&mut socket, &second).await;
+    assert!(
+        socket
+            .say(&frames::named(&first, &frames::update(&edit(95, "shared"))))
+            .await
+    );
+    let mut is_saved = false;
+    let mut is_heard = false;
+    while !(is_saved && is_heard) {
+        match next(&mut socket).await {
+            (name, Heard::Status(true)) if name == first => is_saved = true,
+            (name, Heard::Update) if name == second => is_heard = true,
+            (name, _) => assert!(name == first || name == second, "a frame for {name:?}"),
+        }
+    }
+    let ben = Client::join(&relay, Provider::YWebsocket, room, &tokens::member("ben")).await;
+    ben.until("the shared document", |state| {
+        state.document.map_value("shared").is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stateless_messages_go_to_the_others_and_never_back() {
+    let relay = Relay::start();
+    let room = "session/stateless";
+    let ann = Client::join(&relay, Provider::Hocuspocus2, room, &tokens::member("ann")).await;
+    let ben = Client::join(&relay, Provider::Hocuspocus4, room, &tokens::member("ben")).await;
+    let reader = Claims::of("reader").reads(room).sign();
+    let reader = Client::join(&relay, Provider::Hocuspocus4, room, &reader).await;
+    // Its test fails if anything of this door's protocol reaches the other one.
+    let sync = Client::join(&relay, Provider::YWebsocket, room, &tokens::member("cat")).await;
+    ann.send_as_is(frames::stateless(room, "from ann"));
+    reader.send_as_is(frames::stateless(room, "from the reader"));
+    ben.until("both messages", |state| state.stateless.len() == 2)
+        .await;
+    ann.until("the reader's message", |state| {
+        state.stateless == ["from the reader"]
+    })
+    .await;
+    reader
+        .until("ann's message", |state| state.stateless == ["from ann"])
+        .await;
+    ben.write("after");
+    for client in [&ann, &reader, &sync] {
+        client.until_text("after").await;
+    }
+    assert_eq!(ann.state().stateless, ["from the reader"]);
+    assert_eq!(reader.state().stateless, ["from ann"]);
+}

@@ -1,0 +1,17 @@
+//! What the tests use to start a relay and to talk to it as others do.
+//!
+//! [`relay`] is the process, [`client`] a well-behaved editor on either Yjs door, [`old_client`]
+//! one of 2024, [`raw`] a socket that may do anything, [`proxy`] a network that can go silent.
+//! [`frames`] has the bytes, [`tokens`] the passes, [`http`] the other way in.
+
+pub mod client;
+pub mod document;
+pub mod frames;
+pub mod http;
+pub mod old_client;
+pub mod proxy;
+pub mod random;
+pub mod raw;
+pub mod relay;
+pub mod time;
+pub mod tokens;
