@@ -28,18 +28,18 @@ const MAY_IMPORT: [(&str, &str, &str); 15] = [
     ),
     (
         "auth",
-        "model clock limits",
-        "anyhow jsonwebtoken rustls serde serde_json tokio ureq",
+        "model clock limits wire::close",
+        "anyhow getrandom jsonwebtoken rustls serde serde_json tokio ureq",
     ),
     ("store", "model limits metrics", "tokio"),
     (
         "relay",
         "auth clock limits metrics model presence room store wire",
-        "anyhow futures getrandom slab tokio",
+        "anyhow futures getrandom prometheus_client slab tokio",
     ),
     (
         "doors",
-        "auth clock limits metrics model presence relay wire",
+        "auth clock limits metrics model presence relay room::FromSession wire",
         "futures headers hyper hyper_util percent_encoding tokio warp",
     ),
     (
@@ -47,7 +47,11 @@ const MAY_IMPORT: [(&str, &str, &str); 15] = [
         "auth clock limits metrics model presence relay wire",
         "futures headers percent_encoding serde serde_json tokio tokio_stream warp",
     ),
-    ("config", "limits model relay", "anyhow clap serde toml"),
+    (
+        "config",
+        "auth limits model relay",
+        "anyhow clap serde toml",
+    ),
     // The composition root: the only place where concrete stores are named.
     ("cli", EVERYTHING, EVERYTHING),
     ("main", EVERYTHING, EVERYTHING),
@@ -197,17 +201,25 @@ impl Source {
         first.strip_suffix(".rs").unwrap_or(first)
     }
 
+    /// Whether the folder's front page takes it in for tests only.
+    fn is_test(&self) -> bool {
+        let path = root().join("src").join(&self.name);
+        let front_page = fs::read_to_string(path.with_file_name("mod.rs")).unwrap_or_default();
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        front_page.contains(&format!("#[cfg(test)]\nmod {stem};"))
+    }
+
     /// Without comments, and without the tests at its bottom, which may use what they like.
     fn code_without_tests(&self) -> String {
-        let end = self
-            .text
-            .find("#[cfg(test)]\nmod ")
-            .unwrap_or(self.text.len());
-        let lines = self.text[..end].lines();
-        lines
-            .filter(|line| !line.trim_start().starts_with("//"))
-            .collect::<Vec<_>>()
-            .join("\n")
+        if self.is_test() {
+            return String::new();
+        }
+        let is_body = |rest: &str| rest.lines().next().is_some_and(|line| line.ends_with('{'));
+        let mut marks = self.text.match_indices("#[cfg(test)]\nmod ");
+        let end = marks.find(|(at, mark)| is_body(&self.text[at + mark.len()..]));
+        let code = &self.text[..end.map_or(self.text.len(), |(at, _)| at)];
+        let is_code = |line: &&str| !line.trim_start().starts_with("//");
+        code.lines().filter(is_code).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -123,12 +123,15 @@ describe('the document', { concurrency: 3 }, () => {
     assert.equal((await post('?if=empty')).status, 412);
   });
 
-  test('is written by back ends alone', async () => {
+  test('is not written by readers, nor by people of other rooms', async () => {
     const room = freshRoom('forbidden');
     const options = { method: 'POST', body: Y.encodeStateAsUpdate(new Y.Doc()) };
-    const token = relay.token(room, { sub: 'ann' });
-    const answer = await relay.fetch(`/v1/rooms/${room}/document`, { ...options, token });
-    assert.equal(answer.status, 403);
-    assert.equal((await answer.json()).code, 'FORBIDDEN');
+    const reader = relay.token(room, { sub: 'ann', access: 'read' });
+    const stranger = relay.token(freshRoom('elsewhere'), { sub: 'ann' });
+    for (const token of [reader, stranger]) {
+      const answer = await relay.fetch(`/v1/rooms/${room}/document`, { ...options, token });
+      assert.equal(answer.status, 403);
+      assert.equal((await answer.json()).code, 'FORBIDDEN');
+    }
   });
 });
