@@ -249,24 +249,10 @@ async fn text_frames_are_ignored_on_both_doors() {
     let text = Shape::of(raw::TEXT).write(br#"{"type":"hello"}"#);
     let mut socket = sync_socket(relay.address, SHARED).await;
     assert!(socket.send(&text).await);
-    assert!(socket.say(&frames::query_awareness()).await);
-    let is_awareness = |frame: &[u8]| matches!(frames::read(frame), Some(Message::Awareness(_)));
-    socket
-        .heard_that(is_awareness)
-        .await
-        .expect("a text frame ended /sync");
+    socket.fence().await.expect("a text frame ended /sync");
     let mut socket = collab_socket(relay.address, SHARED).await;
     assert!(socket.send(&text).await);
-    assert!(
-        socket
-            .say(&frames::named(SHARED, &frames::query_awareness()))
-            .await
-    );
-    let is_awareness = |frame: &[u8]| is_message(frame, |it| matches!(it, Message::Awareness(_)));
-    socket
-        .heard_that(is_awareness)
-        .await
-        .expect("a text frame ended /collab");
+    socket.fence().await.expect("a text frame ended /collab");
 }
 
 #[tokio::test]
@@ -564,10 +550,7 @@ impl Fuzzer {
                 socket.reset()
             };
         }
-        // Pings are answered in order: the answer comes when the case has been dealt with.
-        let fence = seed.to_be_bytes();
-        socket.send(&Shape::of(raw::PING).write(&fence)).await;
-        match self.outcome(&mut socket, &fence).await {
+        match socket.fence().await.err() {
             None => {
                 self.tally.survived += 1;
                 self.sockets.insert(position, socket);
@@ -585,29 +568,6 @@ impl Fuzzer {
             Some(Ended::Cut) => {
                 panic!("seed {seed} at {position:?}: cut off without a word for {bytes:02x?}")
             }
-        }
-    }
-
-    /// `None` if the socket goes on.
-    async fn outcome(&self, socket: &mut RawSocket, fence: &[u8]) -> Option<Ended> {
-        let pong = async {
-            loop {
-                match socket.next().await {
-                    None => return Some(Ended::Cut),
-                    Some(frame) if frame.opcode == 10 && frame.payload == fence => return None,
-                    Some(frame) if frame.opcode == raw::CLOSE => {
-                        let (code, reason) = frame.payload.split_at_checked(2)?;
-                        let code = u16::from_be_bytes([code[0], code[1]]);
-                        let reason = String::from_utf8_lossy(reason).into_owned();
-                        return Some(Ended::Closed(code, reason));
-                    }
-                    Some(_) => {}
-                }
-            }
-        };
-        match tokio::time::timeout(Duration::from_secs(20), pong).await {
-            Ok(outcome) => outcome,
-            Err(_) => panic!("a ping went unanswered: {fence:02x?}"),
         }
     }
 
