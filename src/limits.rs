@@ -42,8 +42,6 @@ pub const AWARENESS_ENTRIES_MAX: usize = 20_000;
 pub const AWARENESS_IDS_PER_SESSION_MAX: usize = 64;
 /// Clocks of yrs clients are 32 bits wide and wrap; refuse long before.
 pub const AWARENESS_CLOCK_MAX: u64 = (1 << 32) - (1 << 16);
-/// Clocks that the relay raises itself stop here: the last one that yrs clients can hold.
-pub const AWARENESS_CLOCK_END: u64 = u32::MAX as u64;
 /// Departed client ids remembered in one room. Far more than leave in a minute, unless somebody
 /// makes them up.
 pub const AWARENESS_DEPARTED_MAX: usize = 65_536;

@@ -3,7 +3,7 @@
 //! Each document (or, for newer providers, each session of one) has an address of its own and is
 //! let in or refused on its own: a refusal is a message for that address, and the socket stays.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -61,7 +61,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
         early: Early::default(),
         documents: HashMap::new(),
         addresses: HashMap::new(),
-        gone: HashSet::new(),
+        gone: HashMap::new(),
     };
     Ok(Welcome {
         door: Box::new(door),
@@ -82,8 +82,18 @@ struct CollabDoor {
     early: Early,
     documents: HashMap<String, Document>,
     addresses: HashMap<SessionId, String>,
-    /// Addresses that were closed or refused: what still comes for them opens nothing.
-    gone: HashSet<String>,
+    /// Addresses that were closed or refused, and whether they were refused: what a client had
+    /// already sent for them opens nothing.
+    gone: HashMap<String, Gone>,
+}
+
+/// How a document ended.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Gone {
+    /// By its client: a step 1 or a token opens it again.
+    Closed,
+    /// By us: a token opens it again.
+    Denied,
 }
 
 /// What came for documents that are not open, over the socket's whole life.
@@ -219,7 +229,7 @@ impl CollabDoor {
     ) {
         match message {
             ClientMessage::Auth { token, version: _ } => self.authenticate(turn, address, token),
-            ClientMessage::Close => self.close_document(turn, address, Ending::Clean),
+            ClientMessage::Close => self.close_document(turn, address, Ending::Clean, Gone::Closed),
             ClientMessage::Forbidden(_) | ClientMessage::Unknown(_) => {
                 turn.count_refused(Refusal::BadMessage);
                 turn.close(Refusal::BadMessage);
@@ -262,8 +272,10 @@ impl CollabDoor {
         frame: &[u8],
     ) {
         let is_step1 = matches!(message, ClientMessage::Sync(SyncMessage::Step1(_)));
-        if !is_step1 && self.gone.contains(address) {
-            return;
+        match self.gone.get(address) {
+            Some(Gone::Denied) => return,
+            Some(Gone::Closed) if !is_step1 => return,
+            Some(Gone::Closed) | None => {}
         }
         self.early.frames += 1;
         self.early.bytes += frame.len();
@@ -419,12 +431,12 @@ impl CollabDoor {
 
     /// Refuses one document; the socket stays for the others.
     fn deny(&mut self, turn: &mut Turn<'_>, address: &str, refusal: Refusal) {
-        self.close_document(turn, address, Ending::Lost);
+        self.close_document(turn, address, Ending::Lost, Gone::Denied);
         turn.count_denied(refusal);
         send(turn, address, ServerMessage::Denied(refusal.reason()));
     }
 
-    fn close_document(&mut self, turn: &mut Turn<'_>, address: &str, ending: Ending) {
+    fn close_document(&mut self, turn: &mut Turn<'_>, address: &str, ending: Ending, how: Gone) {
         match self.documents.remove(address) {
             Some(Document::Open(open)) => {
                 self.addresses.remove(&open.seat.session);
@@ -436,7 +448,7 @@ impl CollabDoor {
         if DOCUMENTS_PER_SOCKET_MAX <= self.gone.len() {
             self.gone.clear();
         }
-        self.gone.insert(address.to_owned());
+        self.gone.insert(address.to_owned(), how);
         self.reschedule();
     }
 

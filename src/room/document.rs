@@ -289,6 +289,8 @@ impl Document {
     }
 
     fn apply(&mut self, bytes: &Bytes) -> Result<(), Box<dyn std::error::Error>> {
+        #[cfg(test)]
+        faults::check(bytes);
         let update = yrs::Update::decode_v1(bytes)?;
         let mut transaction = self.doc.transact_mut();
         transaction.apply_update(update)?;
@@ -408,5 +410,26 @@ impl Document {
     /// neither. Costs its size; the update that did it is not loaded again.
     fn abandon(self) {
         std::mem::forget(self);
+    }
+}
+
+/// No update that passes the validator is known to make yrs panic, so tests name one that does.
+#[cfg(test)]
+pub mod faults {
+    use std::cell::RefCell;
+
+    use bytes::Bytes;
+
+    thread_local! {
+        static PANIC_ON: RefCell<Option<Bytes>> = const { RefCell::new(None) };
+    }
+
+    /// From now on, on this thread, applying this update panics.
+    pub fn panic_on(update: Bytes) {
+        PANIC_ON.set(Some(update));
+    }
+
+    pub(super) fn check(update: &Bytes) {
+        PANIC_ON.with_borrow(|evil| assert_ne!(evil.as_ref(), Some(update), "as asked for"));
     }
 }

@@ -18,6 +18,8 @@ mod input;
 mod object;
 mod output;
 mod stamp;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -671,7 +673,7 @@ impl Room {
                 } => {
                     self.roster.leave(now, session, Ending::Clean);
                 }
-                Event::Active { session } => self.roster.touch(now, session),
+                Event::Active { session } => self.roster.bring_forward(now, session),
             }
         }
         if has_changed {

@@ -1,1 +1,41 @@
-fn main() {}
+//! The repository's two commands: `cargo xtask test` and `cargo xtask demo`.
+
+mod demo;
+mod node;
+mod process;
+mod stages;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask test [rust|clients|lint]...   checks everything, or the named parts
+       cargo xtask demo [--release]              runs the relay with two people in a session";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["test", parts @ ..] => {
+            match parts.iter().map(|name| stages::Part::parse(name)).collect() {
+                Some(parts) => stages::run(parts),
+                None => return usage(),
+            }
+        }
+        ["demo"] => demo::run(demo::Build::Debug),
+        ["demo", "--release"] => demo::run(demo::Build::Release),
+        _ => return usage(),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}

@@ -15,7 +15,8 @@
 //!   the next change of its state continues from there. Its answer has the same text at a clock
 //!   already known, and passes no rule, so nothing goes on for ever.
 //! * **Push.** A newcomer is sent all present states once its announcement is handled, at its first
-//!   step 2 if it has none, or 300 ms after it opened. What it may know as gone is raised before.
+//!   step 2 if it has none, or 300 ms after it opened. What it may know as gone is raised before:
+//!   whatever did not rise since the client may last have been here.
 //! * **Memory.** Of a departed id the clock, and whose it is, are remembered for a minute.
 //!
 //! Nothing here knows of sockets or the document. Inputs and a time go in; [`Event`]s come out and
@@ -26,27 +27,30 @@
 //! sends [`Awareness::present`] without the entries it holds, and from then on, at the end of each
 //! turn, what [`Awareness::since`] has for it.
 
+mod event;
 mod memory;
 mod session;
 
 #[cfg(test)]
 mod hostility;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod world;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::limits::{
     AWARENESS_CAST_AGAIN_AFTER, AWARENESS_CLOCK_MAX, AWARENESS_RETURN_WITHIN, CLIENT_ID_MAX,
 };
 use crate::model::{ClientId, Grant, SessionId};
-use crate::presence::Appearance;
 use crate::room::stamp::{JSON_SPACE, Stamped, stamp};
 use crate::wire::yjs::{AwarenessEntry, AwarenessUpdate};
+
+pub use event::{Entry, Event};
 
 use memory::Memory;
 use session::Session;
@@ -58,61 +62,9 @@ pub struct Awareness {
     sessions: HashMap<SessionId, Session>,
     pushes: BTreeSet<(Timestamp, SessionId)>,
     last_end: Option<Timestamp>,
+    /// The same of sessions without an own id.
+    last_end_without_own: Option<Timestamp>,
     events: VecDeque<Event>,
-}
-
-/// What the room must do about it; drain with `poll_event` after every call.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Event {
-    /// The entry changed: everybody but the session that holds it is to get its newest state (or
-    /// its removal). Who is behind gets the newest only.
-    Cast {
-        /// Whose.
-        client: ClientId,
-    },
-    /// Send the owner the nudge `(client, clock, null)`, before anything else of this turn.
-    Nudge {
-        /// The owner.
-        session: SessionId,
-        /// Its id.
-        client: ClientId,
-        /// One below the clock it is to land on.
-        clock: u64,
-    },
-    /// Send the session all present states except those it holds (again, if it had been sent them).
-    Push {
-        /// The newcomer.
-        session: SessionId,
-    },
-    /// What the session shows of its user changed in content; `None`: it shows nothing any more.
-    Shows {
-        /// Which.
-        session: SessionId,
-        /// From the state that changed last among those it holds and that have a `presence` or a
-        /// `user` object.
-        appearance: Option<Appearance>,
-    },
-    /// The session's state changed in content (a renewal does not): of several tabs this is the one
-    /// that shows its user now.
-    Active {
-        /// Which.
-        session: SessionId,
-    },
-}
-
-/// An entry as it is to be sent.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Entry {
-    /// Whose.
-    pub client: ClientId,
-    /// The clock last given out (`K`).
-    pub clock: u64,
-    /// The stamped state; `None` is gone.
-    pub state: Option<Arc<str>>,
-    /// Grows with every cast, over the whole room: who has seen version v needs what is above it.
-    pub version: u64,
-    /// The session holding it, which is never sent it.
-    pub session: Option<SessionId>,
 }
 
 impl Awareness {
@@ -159,7 +111,7 @@ impl Awareness {
         if let Some(member) = self.sessions.get_mut(&session) {
             member.hear_frame();
             if member.push_at.is_some() {
-                self.push(now, session, self.recent_end(now));
+                self.push(now, session, self.may_be_away_since(now, session));
             }
         }
     }
@@ -214,6 +166,9 @@ impl Awareness {
             }
         }
         self.last_end = Some(now);
+        if member.own.is_none() {
+            self.last_end_without_own = Some(now);
+        }
         if member.shown.is_some() {
             self.events.push_back(Event::Shows {
                 session,
@@ -227,7 +182,7 @@ impl Awareness {
         while let Some(&(due, session)) = self.pushes.first()
             && due <= now
         {
-            self.push(now, session, self.recent_end(now));
+            self.push(now, session, self.may_be_away_since(now, session));
         }
         self.memory.forget(now);
     }
@@ -325,12 +280,26 @@ impl Awareness {
             known.heard = clock;
         }
         self.follow(now, session, client, clock, text, stamped);
+        if let Some(known) = self.memory.get(client)
+            && clock < known.entry.clock
+            && known.raised < now
+        {
+            // Taken over as it is, but the last nudge was lost with the old link. Below the known
+            // clock its renewals would go unheard.
+            let clock = known.entry.clock - 1;
+            self.events.push_back(Event::Nudge {
+                session,
+                client,
+                clock,
+            });
+        }
         self.refresh_shown(session);
         // Second, so that a user who moves from one link to another is never without.
         if let Some(previous) = previous {
             self.refresh_shown(previous);
         }
         if !is_pushed || away_since.is_some() {
+            let away_since = away_since.max(self.may_be_away_since(now, session));
             self.push(now, session, away_since);
         }
     }
@@ -537,10 +506,26 @@ impl Awareness {
         self.events.push_back(Event::Push { session });
     }
 
-    /// Without an own id, the last session that ended may have been this client's.
-    fn recent_end(&self, now: Timestamp) -> Option<Timestamp> {
-        self.last_end
-            .filter(|&end| now.since(end) < AWARENESS_RETURN_WITHIN)
+    /// For a client that nothing tells from a newcomer, since when it may have been away: the last
+    /// session that ended may have been its own, and one of the same user that did not end may be
+    /// its old link. A client with an own id, never heard of before, can only have had one without.
+    fn may_be_away_since(&self, now: Timestamp, session: SessionId) -> Option<Timestamp> {
+        let newcomer = self.sessions.get(&session)?;
+        let has_own = newcomer.own.is_some();
+        let is_old_link = |(&other, member): (&SessionId, &Session)| {
+            other != session
+                && member.grant.identity.user == newcomer.grant.identity.user
+                && (member.own.is_none() || !has_own)
+        };
+        if self.sessions.iter().any(is_old_link) {
+            return Some(now);
+        }
+        let last_end = if has_own {
+            self.last_end_without_own
+        } else {
+            self.last_end
+        };
+        last_end.filter(|&end| now.since(end) < AWARENESS_RETURN_WITHIN)
     }
 
     fn raise(&mut self, now: Timestamp, client: ClientId) {

@@ -1,7 +1,7 @@
 //! What people do to their links, with clients of every kind: everybody is right at once, nobody
 //! is ever missing, and it is silent afterwards.
 
-use super::world::{Kind, Place, World};
+use super::world::{Dice, Kind, Place, World};
 
 /// Six people of mixed kinds who have been there for a while; the returning one comes first. Plays
 /// with every kind of returning client and several latencies.
@@ -333,6 +333,45 @@ fn tabs_of_one_browser_tell_each_other_and_the_server() {
             .unwrap();
         assert_eq!(entry.session, world.clients[tabs[1]].link);
         world.run(16_000);
+        world.assert_silence();
+    }
+}
+
+#[test]
+fn whatever_people_do_everybody_is_right_in_the_end() {
+    for seed in 0..200 {
+        let mut dice = Dice(seed);
+        let mut world = World::new([0, 20, 250][dice.below(3) as usize]);
+        let count = 2 + dice.below(5);
+        for number in 0..count {
+            let user = format!("user-{}", number % 4);
+            let kind = Kind::ALL[dice.below(4) as usize];
+            world.client(&user, kind);
+        }
+        for step in 0..60 {
+            let place = dice.below(count) as Place;
+            let is_connected = world.clients[place].link.is_some();
+            match dice.below(10) {
+                0..4 if !is_connected => world.connect(place),
+                0..2 => world.disconnect(place),
+                // A half-open link; not with a null that was lost in it, which nobody can know of.
+                2 if is_connected && world.clients[place].state.is_some() => {
+                    let session = world.lose(place);
+                    world.run(dice.below(800));
+                    if dice.below(2) == 0 {
+                        world.connect(place);
+                    }
+                    world.run(dice.below(800));
+                    session.into_iter().for_each(|session| world.end(session));
+                }
+                3 if dice.below(8) == 0 => world.restart(),
+                4 => world.set_null(place),
+                _ => world.set(place, step),
+            }
+            let pauses = [0, 1, 30, 300, 2_000, 12_000];
+            world.run(pauses[dice.below(6) as usize]);
+        }
+        world.arrive();
         world.assert_silence();
     }
 }

@@ -1,0 +1,618 @@
+//! What must hold for updates to be forwarded as they came, and what a room owes its sessions.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use yrs::updates::decoder::Decode;
+use yrs::updates::encoder::Encode;
+use yrs::{Doc, GetString, ReadTxn, StateVector as YrsStateVector, Text, Transact};
+
+use super::*;
+use crate::model::{Identity, Kind};
+use crate::room::document::faults;
+use crate::wire::yjs::StateVector;
+
+const ANN: SessionId = SessionId(1);
+const BOB: SessionId = SessionId(2);
+const EVE: SessionId = SessionId(3);
+
+/// A room with a store and a clock, and what it told everybody.
+struct Driver {
+    room: Room,
+    now: Timestamp,
+    stored: Vec<(Sequence, Bytes)>,
+    last: Sequence,
+    /// Tasks that were sent away and are not back.
+    away: Vec<Task>,
+    runs_tasks: bool,
+    told: Vec<Told>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Told {
+    Update {
+        sequence: Sequence,
+        update: Bytes,
+        from: Option<SessionId>,
+    },
+    Message(SessionId, Message),
+    Refused(SessionId, Refusal),
+    Reply(Reply),
+    Unload,
+}
+
+impl Driver {
+    fn new() -> Self {
+        let now = Timestamp::from_millis(1_000_000);
+        let mut driver = Self {
+            room: Room::new(now, Policy::of(Kind::Session), 1 << 20),
+            now,
+            stored: Vec::new(),
+            last: 0,
+            away: Vec::new(),
+            runs_tasks: true,
+            told: Vec::new(),
+        };
+        driver.handle(Input::Tick);
+        driver
+    }
+
+    /// A new room over the same store.
+    fn restart(&mut self) {
+        self.room = Room::new(self.now, Policy::of(Kind::Session), 1 << 20);
+        self.handle(Input::Tick);
+    }
+
+    fn handle(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.room.handle(self.now, input);
+            while let Some(output) = self.room.poll_output() {
+                self.perform(output, &mut inputs);
+            }
+        }
+    }
+
+    fn perform(&mut self, output: Output, inputs: &mut VecDeque<Input>) {
+        match output {
+            Output::Load => {
+                inputs.push_back(Input::Loaded {
+                    updates: self.stored.clone(),
+                    last: self.last,
+                });
+            }
+            Output::Work(task) if self.runs_tasks => {
+                inputs.push_back(Input::Reported(Box::new(task.run())));
+            }
+            Output::Work(task) => self.away.push(*task),
+            Output::Keep(Keep::Append { sequence, update }) => {
+                self.stored.push((sequence, update));
+                self.last = sequence;
+                inputs.push_back(Input::Stored { through: sequence });
+            }
+            Output::Keep(Keep::Snapshot { through, update }) => {
+                self.stored.retain(|&(sequence, _)| through < sequence);
+                self.stored.insert(0, (through, update));
+            }
+            Output::Keep(Keep::Quarantine { sequence }) => {
+                self.stored.retain(|&(kept, _)| kept != sequence);
+            }
+            Output::Update {
+                sequence,
+                update,
+                from,
+            } => {
+                self.told.push(Told::Update {
+                    sequence,
+                    update,
+                    from,
+                });
+            }
+            Output::Tell { session, message } => self.told.push(Told::Message(session, message)),
+            Output::Refuse { session, refusal } => self.told.push(Told::Refused(session, refusal)),
+            Output::Answer { reply, .. } => self.told.push(Told::Reply(reply)),
+            Output::Unload => self.told.push(Told::Unload),
+            Output::Awareness | Output::Presence(_) | Output::Stateless { .. } => {}
+        }
+    }
+
+    fn join(&mut self, session: SessionId, access: Access) {
+        let identity = Identity {
+            user: UserId::parse(&format!("user-{}", session.0)).unwrap(),
+            name: "somebody".into(),
+            avatar: None,
+            color: None,
+        };
+        let grant = Grant {
+            identity,
+            role: None,
+            access,
+            is_stamped: true,
+            is_participant: true,
+        };
+        self.handle(Input::Join {
+            session,
+            grant,
+            wants_status: true,
+        });
+    }
+
+    fn say(&mut self, session: SessionId, message: FromSession) {
+        self.handle(Input::Message { session, message });
+    }
+
+    fn edit(&mut self, session: SessionId, update: &Bytes) {
+        self.say(session, FromSession::Update(checked(update)));
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.handle(Input::Tick);
+    }
+
+    fn take_told(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What a peer that has nothing is answered.
+    fn answer_to(&mut self, session: SessionId) -> Bytes {
+        self.told.clear();
+        self.say(session, FromSession::Step1(StateVector::empty()));
+        let answer = self.take_told().into_iter().find_map(|told| match told {
+            Told::Message(to, Message::Answer { update, .. }) if to == session => Some(update),
+            _ => None,
+        });
+        answer.expect("step 1 is answered")
+    }
+
+    fn statuses(&mut self) -> HashMap<SessionId, Vec<bool>> {
+        let mut statuses: HashMap<SessionId, Vec<bool>> = HashMap::new();
+        for told in self.take_told() {
+            if let Told::Message(session, Message::Status(is_applied)) = told {
+                statuses.entry(session).or_default().push(is_applied);
+            }
+        }
+        statuses
+    }
+}
+
+fn checked(update: &Bytes) -> Update {
+    validator::update(update.clone()).expect("a real update")
+}
+
+/// The updates of somebody who types words one after the other.
+fn typed(words: &[&str]) -> Vec<Bytes> {
+    let doc = Doc::with_client_id(7);
+    let text = doc.get_or_insert_text("text");
+    words
+        .iter()
+        .map(|word| {
+            let mut transaction = doc.transact_mut();
+            let end = text.len(&transaction);
+            text.insert(&mut transaction, end, word);
+            Bytes::from(transaction.encode_update_v1())
+        })
+        .collect()
+}
+
+fn text_of<'a>(updates: impl IntoIterator<Item = &'a Bytes>) -> String {
+    let doc = Doc::new();
+    let text = doc.get_or_insert_text("text");
+    for update in updates {
+        let update = yrs::Update::decode_v1(update).expect("a decodable update");
+        doc.transact_mut()
+            .apply_update(update)
+            .expect("an applicable update");
+    }
+    text.get_string(&doc.transact())
+}
+
+/// What a session was sent after it joined with nothing: the answer, then updates.
+fn received(told: &[Told], session: SessionId) -> Vec<Bytes> {
+    told.iter()
+        .filter_map(|told| match told {
+            Told::Message(to, Message::Answer { update, .. }) if *to == session => Some(update),
+            Told::Update { update, from, .. } if *from != Some(session) => Some(update),
+            _ => None,
+        })
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn updates_are_forwarded_as_the_bytes_that_came_in_the_order_of_the_log() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.join(BOB, Access::Write);
+    let words = typed(&["one ", "two ", "three "]);
+    driver.take_told();
+    for word in &words {
+        driver.edit(ANN, word);
+    }
+    let forwarded: Vec<Bytes> = driver
+        .told
+        .iter()
+        .filter_map(|told| match told {
+            Told::Update { update, from, .. } => {
+                assert_eq!(*from, Some(ANN));
+                Some(update.clone())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(forwarded, words);
+    let logged: Vec<Bytes> = driver
+        .stored
+        .iter()
+        .map(|(_, update)| update.clone())
+        .collect();
+    assert_eq!(logged, words);
+    assert_eq!(driver.statuses()[&ANN], [true, true, true]);
+}
+
+#[test]
+fn the_document_catches_up_before_it_is_read() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    for word in typed(&["one ", "two "]) {
+        driver.edit(ANN, &word);
+    }
+    driver.join(BOB, Access::Write);
+    assert_eq!(text_of([&driver.answer_to(BOB)]), "one two ");
+}
+
+#[test]
+fn the_document_catches_up_by_itself_in_batches() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.runs_tasks = false;
+    for word in typed(&["one ", "two ", "three "]) {
+        driver.edit(ANN, &word);
+    }
+    assert!(driver.away.is_empty(), "nobody reads: no hurry");
+    assert!(
+        driver
+            .room
+            .next_deadline()
+            .is_some_and(|at| at <= driver.now + APPLY_WITHIN)
+    );
+    driver.wait(APPLY_WITHIN);
+    assert_eq!(driver.away.len(), 1);
+    assert_eq!(driver.away[0].apply.len(), 3);
+}
+
+#[test]
+fn while_the_document_is_away_the_room_goes_on() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.join(BOB, Access::Write);
+    driver.runs_tasks = false;
+    driver.say(BOB, FromSession::Step1(StateVector::empty()));
+    let words = typed(&["one ", "two "]);
+    for word in &words {
+        driver.edit(ANN, word);
+    }
+    assert_eq!(driver.statuses()[&ANN], [true, true]);
+    let task = driver.away.pop().expect("the question was sent away");
+    driver.runs_tasks = true;
+    driver.handle(Input::Reported(Box::new(task.run())));
+    let Some(Told::Message(
+        BOB,
+        Message::Answer {
+            through, update, ..
+        },
+    )) = driver
+        .told
+        .iter()
+        .find(|told| matches!(told, Told::Message(BOB, Message::Answer { .. })))
+    else {
+        panic!("the answer came back: {:?}", driver.told)
+    };
+    // What came meanwhile is behind the answer, and known to be.
+    assert_eq!((*through, text_of([update])), (0, String::new()));
+    assert_eq!(text_of([&driver.answer_to(BOB)]), "one two ");
+}
+
+#[test]
+fn who_joins_before_a_gap_closes_is_not_left_without_what_was_behind_it() {
+    let words = typed(&["one ", "two ", "three ", "four "]);
+    for joins_after in 0..=words.len() {
+        let mut driver = Driver::new();
+        driver.join(ANN, Access::Write);
+        // The last three arrive before the first: a gap, as other relays and stores may leave it.
+        let order = [&words[1], &words[3], &words[2], &words[0]];
+        for (number, word) in order.into_iter().enumerate() {
+            if number == joins_after {
+                driver.join(BOB, Access::Write);
+                driver.say(BOB, FromSession::Step1(StateVector::empty()));
+            }
+            driver.edit(ANN, word);
+            driver.wait(APPLY_WITHIN);
+        }
+        if joins_after == words.len() {
+            driver.join(BOB, Access::Write);
+            driver.say(BOB, FromSession::Step1(StateVector::empty()));
+        }
+        let joined = driver
+            .told
+            .iter()
+            .position(|told| *told == Told::Message(BOB, Message::Hold))
+            .expect("the question was heard");
+        let received = received(&driver.told[joined..], BOB);
+        assert_eq!(
+            text_of(&received),
+            "one two three four ",
+            "joined after {joins_after}"
+        );
+    }
+}
+
+#[test]
+fn a_gap_that_closes_sends_everybody_what_a_newcomer_may_lack() {
+    // Blocks of one client that do not build on each other: yrs takes the one behind a gap in, says
+    // that it has nothing beyond the gap, and gives it to nobody who has all before the gap.
+    let doc = Doc::with_client_id(7);
+    let updates: Vec<Bytes> = ["one", "two", "three"]
+        .into_iter()
+        .map(|root| {
+            let text = doc.get_or_insert_text(root);
+            let mut transaction = doc.transact_mut();
+            text.insert(&mut transaction, 0, root);
+            Bytes::from(transaction.encode_update_v1())
+        })
+        .collect();
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.edit(ANN, &updates[0]);
+    driver.edit(ANN, &updates[2]);
+    driver.join(BOB, Access::Write);
+    driver.take_told();
+    let has_one = yrs::Update::decode_v1(&updates[0])
+        .expect("decodable")
+        .state_vector();
+    let has_one = validator::state_vector(has_one.encode_v1().into()).expect("a state vector");
+    driver.say(BOB, FromSession::Step1(has_one));
+    driver.edit(ANN, &updates[1]);
+    driver.wait(APPLY_WITHIN);
+
+    let bobs = Doc::new();
+    for update in [updates[0].clone()]
+        .into_iter()
+        .chain(received(&driver.told, BOB))
+    {
+        let update = yrs::Update::decode_v1(&update).expect("decodable");
+        bobs.transact_mut()
+            .apply_update(update)
+            .expect("applicable");
+    }
+    for root in ["one", "two", "three"] {
+        let text = bobs.get_or_insert_text(root);
+        assert_eq!(text.get_string(&bobs.transact()), root);
+    }
+}
+
+#[test]
+fn a_reader_changes_nothing_and_is_told_so() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.join(EVE, Access::Read);
+    let words = typed(&["one ", "two "]);
+    driver.edit(ANN, &words[0]);
+    driver.take_told();
+    driver.edit(EVE, &words[1]);
+    assert_eq!(driver.statuses()[&EVE], [false]);
+    assert_eq!(driver.room.take_counts().dropped, 1);
+    // Bringing what is known already is no edit.
+    driver.say(EVE, FromSession::Step2(checked(&words[0])));
+    driver.say(EVE, FromSession::Step2(checked(&words[1])));
+    assert_eq!(driver.statuses()[&EVE], [true, false]);
+    assert_eq!(text_of([&driver.answer_to(ANN)]), "one ");
+}
+
+#[test]
+fn a_step_2_without_news_is_confirmed_and_not_sent_around() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    let doc = Doc::with_client_id(9);
+    let text = doc.get_or_insert_text("text");
+    text.insert(&mut doc.transact_mut(), 0, "abc");
+    text.remove_range(&mut doc.transact_mut(), 1, 1);
+    let whole = Bytes::from(
+        doc.transact()
+            .encode_state_as_update_v1(&YrsStateVector::default()),
+    );
+    driver.edit(ANN, &whole);
+    driver.take_told();
+    // What a returning client sends: no blocks, but every deletion there is.
+    let known = doc.transact().state_vector();
+    let again = Bytes::from(doc.transact().encode_diff_v1(&known));
+    assert_ne!(again.as_ref(), [0, 0]);
+    driver.say(ANN, FromSession::Step2(checked(&again)));
+    driver.say(ANN, FromSession::Step2(Update::empty()));
+    assert!(
+        !driver
+            .told
+            .iter()
+            .any(|told| matches!(told, Told::Update { .. }))
+    );
+    assert_eq!(driver.statuses()[&ANN], [true, true]);
+    assert_eq!(driver.stored.len(), 1);
+}
+
+#[test]
+fn a_room_that_was_unloaded_comes_back_the_same() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    let words = typed(&["one ", "two "]);
+    driver.edit(ANN, &words[0]);
+    driver.handle(Input::Leave {
+        session: ANN,
+        ending: Ending::Clean,
+    });
+    driver.wait(Duration::from_secs(59));
+    assert!(!driver.told.contains(&Told::Unload));
+    driver.wait(Duration::from_secs(2));
+    assert!(driver.told.contains(&Told::Unload));
+    driver.restart();
+    driver.join(BOB, Access::Write);
+    driver.edit(BOB, &words[1]);
+    assert_eq!(
+        driver
+            .stored
+            .iter()
+            .map(|&(sequence, _)| sequence)
+            .collect::<Vec<_>>(),
+        [1, 2]
+    );
+    assert_eq!(text_of([&driver.answer_to(BOB)]), "one two ");
+}
+
+#[test]
+fn a_long_log_becomes_a_snapshot() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    let doc = Doc::with_client_id(7);
+    let text = doc.get_or_insert_text("text");
+    let page = "x".repeat(10_000);
+    // Written and deleted over and over: the document stays small, the log does not.
+    for _ in 0..150 {
+        let mut transaction = doc.transact_mut();
+        let length = text.len(&transaction);
+        text.remove_range(&mut transaction, 0, length);
+        text.insert(&mut transaction, 0, &page);
+        let update = Bytes::from(transaction.encode_update_v1());
+        drop(transaction);
+        driver.edit(ANN, &update);
+        driver.wait(APPLY_WITHIN);
+    }
+    let kept: usize = driver.stored.iter().map(|(_, update)| update.len()).sum();
+    assert!(
+        kept < SNAPSHOT_LOG_BYTES_MIN + 100_000,
+        "{kept} bytes are kept"
+    );
+    assert_eq!(text_of([&driver.answer_to(ANN)]), page);
+    driver.restart();
+    driver.join(BOB, Access::Write);
+    assert_eq!(text_of([&driver.answer_to(BOB)]), page);
+}
+
+#[test]
+fn an_update_that_breaks_the_document_is_set_aside_and_the_room_rebuilt() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.join(EVE, Access::Write);
+    let words = typed(&["one ", "two ", "three "]);
+    driver.edit(ANN, &words[0]);
+    let doc = Doc::with_client_id(666);
+    let text = doc.get_or_insert_text("text");
+    let mut transaction = doc.transact_mut();
+    text.insert(&mut transaction, 0, "evil");
+    let evil = Bytes::from(transaction.encode_update_v1());
+    faults::panic_on(evil.clone());
+    driver.edit(EVE, &evil);
+    driver.edit(ANN, &words[1]);
+    driver.wait(APPLY_WITHIN);
+    assert!(
+        driver
+            .told
+            .contains(&Told::Refused(EVE, Refusal::BadUpdate))
+    );
+    assert!(
+        !driver
+            .told
+            .iter()
+            .any(|told| matches!(told, Told::Refused(ANN, _)))
+    );
+    assert!(driver.stored.iter().all(|(_, update)| *update != evil));
+    assert_eq!(driver.room.take_counts().quarantined, 1);
+    driver.edit(ANN, &words[2]);
+    driver.join(BOB, Access::Write);
+    assert_eq!(text_of([&driver.answer_to(BOB)]), "one two three ");
+}
+
+#[test]
+fn what_is_accepted_while_a_document_is_rebuilt_is_in_it_afterwards() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    let words = typed(&["one ", "two ", "three "]);
+    driver.edit(ANN, &words[0]);
+    driver.edit(ANN, &words[1]);
+    driver.runs_tasks = false;
+    driver.wait(APPLY_WITHIN);
+    let task = driver.away.pop().expect("applied in a batch");
+    let mut report = task.run();
+    // As if yrs had failed on the second.
+    report.document = None;
+    report.broken = Some(2);
+    driver.edit(ANN, &words[2]);
+    driver.runs_tasks = true;
+    driver.handle(Input::Reported(Box::new(report)));
+    driver.edit(ANN, &words[1]);
+    driver.join(BOB, Access::Write);
+    assert_eq!(text_of([&driver.answer_to(BOB)]), "one two three ");
+}
+
+#[test]
+fn a_document_beyond_its_limit_takes_no_more() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    let page = "x".repeat(300_000);
+    for update in typed(&[&page, &page, &page, &page]) {
+        driver.edit(ANN, &update);
+    }
+    assert!(
+        driver
+            .told
+            .contains(&Told::Refused(ANN, Refusal::LimitDocument))
+    );
+    assert_eq!(driver.stored.len(), 3);
+}
+
+#[test]
+fn of_racing_first_contents_one_wins() {
+    let mut driver = Driver::new();
+    driver.runs_tasks = false;
+    for (request, word) in ["one ", "two ", "three "].into_iter().enumerate() {
+        let doc = Doc::with_client_id(request as u64 + 10);
+        let text = doc.get_or_insert_text("text");
+        let mut transaction = doc.transact_mut();
+        text.insert(&mut transaction, 0, word);
+        let update = checked(&Bytes::from(transaction.encode_update_v1()));
+        let request = RequestId(request as u64);
+        driver.handle(Input::Apply {
+            request,
+            update,
+            only_if_empty: true,
+        });
+    }
+    driver.runs_tasks = true;
+    let loading = driver.away.drain(..).collect::<Vec<_>>();
+    for task in loading {
+        driver.handle(Input::Reported(Box::new(task.run())));
+    }
+    let replies: Vec<Told> = driver.take_told();
+    let won = replies
+        .iter()
+        .filter(|told| **told == Told::Reply(Reply::Applied))
+        .count();
+    let lost = replies
+        .iter()
+        .filter(|told| **told == Told::Reply(Reply::NotEmpty))
+        .count();
+    assert_eq!((won, lost), (1, 2));
+    driver.join(ANN, Access::Write);
+    assert_eq!(text_of([&driver.answer_to(ANN)]), "one ");
+}
+
+#[test]
+fn many_who_join_alike_share_one_encoding() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.edit(ANN, &typed(&["one "])[0]);
+    let first = driver.answer_to(ANN);
+    driver.join(BOB, Access::Write);
+    let second = driver.answer_to(BOB);
+    assert_eq!(first.as_ptr(), second.as_ptr());
+    let vector = Bytes::from(Doc::new().transact().state_vector().encode_v1());
+    assert_eq!(vector, StateVector::empty().bytes());
+}
