@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headers::authorization::{Authorization, Bearer};
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -57,9 +58,12 @@ pub fn knock() -> impl Filter<Extract = (Knock,), Error = Rejection> + Clone {
 }
 
 impl Knock {
-    /// The token of the query.
+    /// The token of the query, or the bearer token of a program that can set headers.
     pub fn token(&self) -> Option<String> {
-        url::query_value(&self.query, "token")
+        url::query_value(&self.query, "token").or_else(|| {
+            let bearer = self.headers.typed_get::<Authorization<Bearer>>()?;
+            Some(bearer.token().to_owned())
+        })
     }
 
     /// Who asks: by the query's token, or as a guest where those are let in.
