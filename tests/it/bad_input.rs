@@ -14,7 +14,7 @@ use crate::support::frames::{self, Message, Writer};
 use crate::support::random::Random;
 use crate::support::raw::{self, Ended, RawSocket, Shape};
 use crate::support::relay::Relay;
-use crate::support::time::{now, percentile};
+use crate::support::time::{PATIENCE, now, percentile};
 use crate::support::{http, tokens};
 
 const SHARED: &str = "session/shared";
@@ -189,7 +189,6 @@ async fn undecodable_messages_close_with_bad_message() {
         ("a number without an end", vec![0x80; 12]),
         ("a giant state vector", frames::step1(&giant)),
         ("half a state vector", frames::step1(&[2, 1, 1])),
-        ("giant awareness", awareness(&giant)),
         ("half an awareness entry", awareness(&[1, 5])),
         (
             "awareness that is no JSON",
@@ -223,6 +222,13 @@ async fn undecodable_messages_close_with_bad_message() {
             "{name}"
         );
     }
+    // A count is checked against its limit before it is checked against the bytes.
+    let mut socket = sync_socket(relay.address, SHARED).await;
+    assert!(socket.say(&awareness(&giant)).await);
+    assert_eq!(
+        socket.ended().await,
+        Ended::Closed(1009, "LIMIT_AWARENESS".to_owned())
+    );
     for (name, frame) in [
         ("no name", vec![5, b'a']),
         ("an unknown type", frames::named("session/a", &[99])),
@@ -240,6 +246,24 @@ async fn undecodable_messages_close_with_bad_message() {
             Ended::Closed(4400, "BAD_MESSAGE".to_owned()),
             "{name}"
         );
+    }
+}
+
+#[tokio::test]
+async fn strangers_on_collab_are_answered_as_long_as_they_may_stay() {
+    let relay = Relay::start();
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    socket
+        .fence()
+        .await
+        .expect("a stranger may ask whether the relay is there");
+    for state_vector in [&[0][..], &[0, 0, 0], &[2, 1, 1]] {
+        let step1 = frames::named(SHARED, &frames::step1(state_vector));
+        assert!(socket.say(&step1).await);
+        socket
+            .fence()
+            .await
+            .expect("a stranger is denied the document, not the socket");
     }
 }
 
@@ -550,17 +574,23 @@ impl Fuzzer {
                 socket.reset()
             };
         }
-        match socket.fence().await.err() {
+        let outcome = tokio::time::timeout(PATIENCE / 2, socket.fence()).await;
+        let Ok(outcome) = outcome else {
+            panic!("seed {seed} at {position:?}: no answer to a ping after {bytes:02x?}")
+        };
+        match outcome.err() {
             None => {
                 self.tally.survived += 1;
                 self.sockets.insert(position, socket);
             }
             Some(Ended::Closed(code, reason)) => {
+                // A close is answered with its own code.
+                let is_answer = bytes[0] & 0x0f == raw::CLOSE;
                 let is_known =
                     matches!(code, 1000 | 1002 | 1005 | 1007 | 1008 | 1009 | 4400 | 4401);
                 let has_reason = !reason.is_empty() || matches!(code, 1000 | 1005);
                 assert!(
-                    is_known && has_reason,
+                    is_answer || is_known && has_reason,
                     "seed {seed} at {position:?}: {code} {reason:?} for {bytes:02x?}"
                 );
                 *self.tally.closed.entry((code, reason)).or_default() += 1;
