@@ -122,6 +122,8 @@ const _: () = assert!(
 pub const PENDING_UPDATES_MAX: usize = 1_000;
 /// The same in bytes.
 pub const PENDING_BYTES_MAX: usize = 8 << 20;
+/// A room that could not be unloaded when its time had come is looked at again after this long.
+pub const UNLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long updates may go unapplied when nobody reads the document: they are applied together.
 pub const APPLY_WITHIN: Duration = Duration::from_millis(50);
 /// As many bytes of them end the wait.
@@ -138,6 +140,8 @@ pub const BACKLOG_BYTES_MAX: usize = 4 << 20;
 pub const DIRECT_BYTES_MAX: usize = 1 << 20;
 /// A socket is not read while more than this waits to be written to it.
 pub const READ_PAUSE_BYTES: usize = 256 << 10;
+/// A ping is not answered while more than this waits to be written: answers must not pile up.
+pub const PONG_BEHIND_BYTES_MAX: usize = 16 << 10;
 /// How long a socket may take nothing of what waits for it.
 pub const STUCK_FOR_MAX: Duration = Duration::from_secs(30);
 /// One read of one socket, shared by all sockets of a worker: what one socket does per turn.

@@ -213,6 +213,11 @@ impl Connection {
         }
     }
 
+    /// How much still waits for the socket, in bytes.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.tail.bytes
+    }
+
     /// Whether something still waits for the socket.
     pub(super) fn is_full(&self) -> bool {
         !self.tail.chunks.is_empty()

@@ -19,8 +19,8 @@ use tokio::task::LocalSet;
 use crate::auth::Verifier;
 use crate::clock::{SystemClock, Timestamp};
 use crate::limits::{
-    BACKLOG_BYTES_MAX, DIRECT_BYTES_MAX, FAR_QUEUE_MAX, Limits, READ_BUFFER_BYTES,
-    READ_PAUSE_BYTES, STORE_RETRY_AFTER, THROTTLE_PAUSE, WORKER_INBOX_MAX,
+    BACKLOG_BYTES_MAX, DIRECT_BYTES_MAX, FAR_QUEUE_MAX, Limits, PONG_BEHIND_BYTES_MAX,
+    READ_BUFFER_BYTES, READ_PAUSE_BYTES, STORE_RETRY_AFTER, THROTTLE_PAUSE, WORKER_INBOX_MAX,
 };
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Grant, Policies, RequestId, RoomName, SessionId, UserId};
@@ -487,8 +487,9 @@ impl Worker {
                 Event::Ping(payload) => {
                     let mut frame = Vec::with_capacity(2 + payload.len());
                     websocket::write_pong(&mut frame, payload);
-                    // A flood of pings whose answers nobody reads must not pile up.
-                    if !connection.is_full() {
+                    // A flood of pings whose answers nobody reads must not pile up. One that comes
+                    // while a little waits is answered: clients take silence for a dead link.
+                    if connection.waiting_bytes() < PONG_BEHIND_BYTES_MAX {
                         connection.write_control(Bytes::from(frame));
                     }
                     continue;

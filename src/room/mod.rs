@@ -26,7 +26,9 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::limits::{APPLY_WITHIN, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX};
+use crate::limits::{
+    APPLY_WITHIN, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX, UNLOAD_RETRY_AFTER,
+};
 use crate::model::{Access, Grant, Policy, RequestId, SessionId, UserId};
 use crate::presence::{Ending, Participant, Roster};
 use crate::room::awareness::{Awareness, Event};
@@ -638,10 +640,12 @@ impl Room {
             && self.conditional.is_empty()
             && self.durability.is_durable();
         if is_quiet && self.unapplied.is_empty() {
+            // Said once: a deadline that has passed already would be due for ever.
+            self.empty_since = None;
             self.outputs.push_back(Output::Unload);
         } else {
-            // Look again after another while.
-            self.empty_since = Some(now);
+            // Look again after another while, which is some time even where rooms go at once.
+            self.empty_since = Some(now + UNLOAD_RETRY_AFTER);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::support::frames::{self, Message, Writer};
 use crate::support::random::Random;
 use crate::support::raw::{self, Ended, RawSocket, Shape};
 use crate::support::relay::Relay;
-use crate::support::time::{now, percentile};
+use crate::support::time::{PATIENCE, now, percentile};
 use crate::support::{http, tokens};
 
 const SHARED: &str = "session/shared";
@@ -189,7 +189,6 @@ async fn undecodable_messages_close_with_bad_message() {
         ("a number without an end", vec![0x80; 12]),
         ("a giant state vector", frames::step1(&giant)),
         ("half a state vector", frames::step1(&[2, 1, 1])),
-        ("giant awareness", awareness(&giant)),
         ("half an awareness entry", awareness(&[1, 5])),
         (
             "awareness that is no JSON",
@@ -223,6 +222,13 @@ async fn undecodable_messages_close_with_bad_message() {
             "{name}"
         );
     }
+    // A count is checked against its limit before it is checked against the bytes.
+    let mut socket = sync_socket(relay.address, SHARED).await;
+    assert!(socket.say(&awareness(&giant)).await);
+    assert_eq!(
+        socket.ended().await,
+        Ended::Closed(1009, "LIMIT_AWARENESS".to_owned())
+    );
     for (name, frame) in [
         ("no name", vec![5, b'a']),
         ("an unknown type", frames::named("session/a", &[99])),
@@ -244,29 +250,33 @@ async fn undecodable_messages_close_with_bad_message() {
 }
 
 #[tokio::test]
+async fn strangers_on_collab_are_answered_as_long_as_they_may_stay() {
+    let relay = Relay::start();
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    socket
+        .fence()
+        .await
+        .expect("a stranger may ask whether the relay is there");
+    for state_vector in [&[0][..], &[0, 0, 0], &[2, 1, 1]] {
+        let step1 = frames::named(SHARED, &frames::step1(state_vector));
+        assert!(socket.say(&step1).await);
+        socket
+            .fence()
+            .await
+            .expect("a stranger is denied the document, not the socket");
+    }
+}
+
+#[tokio::test]
 async fn text_frames_are_ignored_on_both_doors() {
     let relay = Relay::start();
     let text = Shape::of(raw::TEXT).write(br#"{"type":"hello"}"#);
     let mut socket = sync_socket(relay.address, SHARED).await;
     assert!(socket.send(&text).await);
-    assert!(socket.say(&frames::query_awareness()).await);
-    let is_awareness = |frame: &[u8]| matches!(frames::read(frame), Some(Message::Awareness(_)));
-    socket
-        .heard_that(is_awareness)
-        .await
-        .expect("a text frame ended /sync");
+    socket.fence().await.expect("a text frame ended /sync");
     let mut socket = collab_socket(relay.address, SHARED).await;
     assert!(socket.send(&text).await);
-    assert!(
-        socket
-            .say(&frames::named(SHARED, &frames::query_awareness()))
-            .await
-    );
-    let is_awareness = |frame: &[u8]| is_message(frame, |it| matches!(it, Message::Awareness(_)));
-    socket
-        .heard_that(is_awareness)
-        .await
-        .expect("a text frame ended /collab");
+    socket.fence().await.expect("a text frame ended /collab");
 }
 
 #[tokio::test]
@@ -564,20 +574,23 @@ impl Fuzzer {
                 socket.reset()
             };
         }
-        // Pings are answered in order: the answer comes when the case has been dealt with.
-        let fence = seed.to_be_bytes();
-        socket.send(&Shape::of(raw::PING).write(&fence)).await;
-        match self.outcome(&mut socket, &fence).await {
+        let outcome = tokio::time::timeout(PATIENCE / 2, socket.fence()).await;
+        let Ok(outcome) = outcome else {
+            panic!("seed {seed} at {position:?}: no answer to a ping after {bytes:02x?}")
+        };
+        match outcome.err() {
             None => {
                 self.tally.survived += 1;
                 self.sockets.insert(position, socket);
             }
             Some(Ended::Closed(code, reason)) => {
+                // A close is answered with its own code.
+                let is_answer = bytes[0] & 0x0f == raw::CLOSE;
                 let is_known =
                     matches!(code, 1000 | 1002 | 1005 | 1007 | 1008 | 1009 | 4400 | 4401);
                 let has_reason = !reason.is_empty() || matches!(code, 1000 | 1005);
                 assert!(
-                    is_known && has_reason,
+                    is_answer || is_known && has_reason,
                     "seed {seed} at {position:?}: {code} {reason:?} for {bytes:02x?}"
                 );
                 *self.tally.closed.entry((code, reason)).or_default() += 1;
@@ -585,29 +598,6 @@ impl Fuzzer {
             Some(Ended::Cut) => {
                 panic!("seed {seed} at {position:?}: cut off without a word for {bytes:02x?}")
             }
-        }
-    }
-
-    /// `None` if the socket goes on.
-    async fn outcome(&self, socket: &mut RawSocket, fence: &[u8]) -> Option<Ended> {
-        let pong = async {
-            loop {
-                match socket.next().await {
-                    None => return Some(Ended::Cut),
-                    Some(frame) if frame.opcode == 10 && frame.payload == fence => return None,
-                    Some(frame) if frame.opcode == raw::CLOSE => {
-                        let (code, reason) = frame.payload.split_at_checked(2)?;
-                        let code = u16::from_be_bytes([code[0], code[1]]);
-                        let reason = String::from_utf8_lossy(reason).into_owned();
-                        return Some(Ended::Closed(code, reason));
-                    }
-                    Some(_) => {}
-                }
-            }
-        };
-        match tokio::time::timeout(Duration::from_secs(20), pong).await {
-            Ok(outcome) => outcome,
-            Err(_) => panic!("a ping went unanswered: {fence:02x?}"),
         }
     }
 

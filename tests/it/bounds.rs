@@ -362,12 +362,9 @@ async fn fifty_rooms_that_are_left_cost_nothing_in_the_end() {
         for number in 0..50 {
             let room = format!("session/{round}-{number}");
             let token = tokens::member("ann");
-            let ann = Client::show_up(&relay, Provider::YWebsocket, &room, &token, "ann").await;
+            let ann = Client::show_up(&relay, Provider::Hocuspocus4, &room, &token, "ann").await;
             ann.write(&"w".repeat(20_000));
-            ann.send(frames::query_awareness());
-            let frames = ann.state().frames;
-            ann.until("the edit to be taken", |state| frames < state.frames)
-                .await;
+            ann.until("saved", |state| state.unsynced == 0).await;
         }
         let last = format!("session/{round}-49");
         polled("the rooms to be unloaded", || async {

@@ -4,7 +4,7 @@ use yrs::{Map, Text};
 
 use crate::support::client::{Client, Provider, converged, presence_of};
 use crate::support::document::Document;
-use crate::support::frames::{self, Message};
+use crate::support::frames;
 use crate::support::old_client::OldClient;
 use crate::support::random::Random;
 use crate::support::raw::RawSocket;
@@ -171,12 +171,8 @@ async fn check_order(relay: &Relay, room: &str, updates: &[Vec<u8>], order: &[us
             witnesses.push(Client::join(relay, provider, room, &token).await);
         }
         assert!(sender.say(&frames::update(&updates[index])).await);
-        // The answer comes after the update was taken.
-        assert!(sender.say(&frames::query_awareness()).await);
-        let is_awareness =
-            |message: &[u8]| matches!(frames::read(message), Some(Message::Awareness(_)));
         sender
-            .heard_that(is_awareness)
+            .fence()
             .await
             .expect("a gap is no fault of the sender");
     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::client::{Client, Provider, presence_of};
-use crate::support::frames::{self, Message};
+use crate::support::frames;
 use crate::support::http::{self, Events};
 use crate::support::random::Random;
 use crate::support::raw::RawSocket;
@@ -43,26 +43,6 @@ fn forge(random: &mut Random, victims: &[(u64, u64)], own: (u64, u64)) -> Vec<u8
         );
     }
     frames::awareness(&entries)
-}
-
-async fn fence(socket: &mut RawSocket, door: Provider, room: &str) {
-    let query = match door {
-        Provider::YWebsocket => frames::query_awareness(),
-        _ => frames::named(room, &frames::query_awareness()),
-    };
-    assert!(socket.say(&query).await);
-    let is_answer = |message: &[u8]| {
-        let message = match door {
-            Provider::YWebsocket => message,
-            _ => frames::split_name(message).map_or(&[][..], |(_, message)| message),
-        };
-        // The keep-alive is an empty awareness message; here three victims are present.
-        matches!(frames::read(message), Some(Message::Awareness(list)) if 3 <= list.len())
-    };
-    socket
-        .heard_that(is_answer)
-        .await
-        .expect("the relay closed an impostor that it is to ignore");
 }
 
 async fn check_impostor(door: Provider) {
@@ -126,7 +106,10 @@ async fn check_impostor(door: Provider) {
                     .await
             );
         }
-        fence(&mut socket, door, room).await;
+        socket
+            .fence()
+            .await
+            .expect("an impostor is to be ignored, not closed");
     }
 
     // Whatever was passed on has been passed on before this.

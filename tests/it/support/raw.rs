@@ -13,6 +13,7 @@ pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
 pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
+pub const PONG: u8 = 10;
 
 /// A frame as it stands on the wire.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -90,6 +91,7 @@ pub fn binary(payload: &[u8]) -> Vec<u8> {
 pub struct RawSocket {
     tcp: TcpStream,
     unread: Vec<u8>,
+    fences: u64,
 }
 
 impl RawSocket {
@@ -160,7 +162,11 @@ impl RawSocket {
             "a wrong accept key:\n{head}"
         );
         unread.drain(..end);
-        Ok(Self { tcp, unread })
+        Ok(Self {
+            tcp,
+            unread,
+            fences: 0,
+        })
     }
 
     /// Sends bytes; false when the relay no longer takes them.
@@ -217,12 +223,37 @@ impl RawSocket {
 
     /// Reads messages until one fits; `Err` when the socket ended.
     pub async fn heard_that(&mut self, fits: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, Ended> {
-        loop {
-            let message = self.heard().await?;
-            if fits(&message) {
-                return Ok(message);
+        let search = async {
+            loop {
+                let message = self.heard().await?;
+                if fits(&message) {
+                    return Ok(message);
+                }
             }
-        }
+        };
+        within(PATIENCE, "a certain message", search).await
+    }
+
+    /// Returns when everything sent so far has been dealt with: pings are answered in order.
+    /// Messages that come before the answer are dropped. `Err` when the socket ended.
+    pub async fn fence(&mut self) -> Result<(), Ended> {
+        self.fences += 1;
+        let payload = self.fences.to_be_bytes();
+        // Whether the relay still takes it shows in what it answers.
+        self.send(&Shape::of(PING).write(&payload)).await;
+        let pong = async {
+            loop {
+                match self.next().await {
+                    None => return Err(Ended::Cut),
+                    Some(frame) if frame.opcode == CLOSE => return Err(ended_by(&frame)),
+                    Some(frame) if frame.opcode == PONG && frame.payload == payload => {
+                        return Ok(());
+                    }
+                    Some(_) => {}
+                }
+            }
+        };
+        within(PATIENCE, "an answer to a ping", pong).await
     }
 
     /// Whether the relay leaves the socket open for that long.

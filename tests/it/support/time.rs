@@ -9,7 +9,7 @@ use copresence::clock::SystemClock;
 static CLOCK: LazyLock<SystemClock> = LazyLock::new(SystemClock::new);
 
 /// How long a test waits for what must come, on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Time since the suite began; never goes back.
 pub fn now() -> Duration {
