@@ -1,6 +1,7 @@
 //! A store that keeps everything in memory and nothing on disk: for tests, and to try things.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -11,12 +12,13 @@ use crate::store::{Sequence, Store, StoreError, Stored, Write};
 /// Documents live as long as the process.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    documents: Mutex<HashMap<RoomName, Log>>,
+    documents: Mutex<BTreeMap<RoomName, Log>>,
 }
 
 #[derive(Debug, Default)]
 struct Log {
     updates: Vec<(Sequence, Bytes)>,
+    quarantined: Vec<(Sequence, Bytes)>,
     last: Sequence,
 }
 
@@ -26,7 +28,7 @@ impl MemoryStore {
         Self::default()
     }
 
-    fn documents(&self) -> MutexGuard<'_, HashMap<RoomName, Log>> {
+    fn documents(&self) -> MutexGuard<'_, BTreeMap<RoomName, Log>> {
         // Nothing below panics while it holds the lock; if it ever does, the map is still whole.
         self.documents
             .lock()
@@ -51,21 +53,39 @@ impl Store for MemoryStore {
         for (room, write) in batch {
             let log = documents.entry(room.clone()).or_default();
             match write {
-                Write::Append { sequence, update } => {
+                Write::Append { sequence, update } if log.last < *sequence => {
                     log.updates.push((*sequence, update.clone()));
-                    log.last = log.last.max(*sequence);
+                    log.last = *sequence;
                 }
+                Write::Append { .. } => {}
                 Write::Snapshot { through, update } => {
                     log.updates.retain(|(sequence, _)| through < sequence);
                     log.updates.insert(0, (*through, update.clone()));
                     log.last = log.last.max(*through);
                 }
                 Write::Quarantine { sequence } => {
-                    log.updates.retain(|(kept, _)| kept != sequence);
+                    let aside = log.updates.extract_if(.., |(kept, _)| kept == sequence);
+                    log.quarantined.extend(aside);
                 }
             }
         }
         Ok(())
+    }
+
+    fn rooms(&self, after: Option<&RoomName>, limit: usize) -> Result<Vec<RoomName>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let documents = self.documents();
+        let names = documents
+            .range::<RoomName, _>((from, Bound::Unbounded))
+            .map(|(name, _)| name);
+        Ok(names.take(limit).cloned().collect())
+    }
+
+    fn quarantined(&self, room: &RoomName) -> Result<Vec<(Sequence, Bytes)>, StoreError> {
+        let documents = self.documents();
+        Ok(documents
+            .get(room)
+            .map_or_else(Vec::new, |log| log.quarantined.clone()))
     }
 
     fn is_immediate(&self) -> bool {

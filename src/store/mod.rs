@@ -53,15 +53,40 @@ pub enum StoreError {
     /// It cannot read or write now; it may later.
     #[error("the store is down: {0}")]
     Down(String),
+    /// What it kept of one document is not what it was given. Others are not affected.
+    #[error("the document of {room} is damaged at {sequence}: {reason}")]
+    Damaged {
+        /// Whose document.
+        room: RoomName,
+        /// The place in its log.
+        sequence: Sequence,
+        /// What is wrong there.
+        reason: String,
+    },
 }
 
-/// What keeps documents. Methods block and are called on threads made for it.
+/// What keeps documents. Methods block; they are called on threads made for it, several at once.
 pub trait Store: Send + Sync + 'static {
     /// Everything kept of a document; empty for one never seen.
     fn load(&self, room: &RoomName) -> Result<Stored, StoreError>;
-    /// Carries out writes of any rooms, all or none; when it returns they are durable.
+
+    /// Carries out writes of any rooms in the order given, all or none; when it returns `Ok` they
+    /// survive a loss of power. A write that was carried out before (the answer to it was lost)
+    /// changes nothing.
     fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError>;
-    /// Whether writing costs nothing worth a thread: carried out where it is called.
+
+    /// The names of the documents kept, in the order of their bytes, from behind `after`.
+    fn rooms(&self, after: Option<&RoomName>, limit: usize) -> Result<Vec<RoomName>, StoreError>;
+
+    /// The updates of a document that were set aside, in the order of its log.
+    fn quarantined(&self, room: &RoomName) -> Result<Vec<(Sequence, Bytes)>, StoreError>;
+
+    /// What the store's own means say about its health; nothing when all is well.
+    fn complaints(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Whether writing takes no time worth speaking of and cannot fail: carried out at once.
     fn is_immediate(&self) -> bool {
         false
     }
