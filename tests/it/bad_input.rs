@@ -222,12 +222,12 @@ async fn undecodable_messages_close_with_bad_message() {
             "{name}"
         );
     }
-    // A count is checked against its limit before it is checked against the bytes.
+    // A count that the bytes cannot hold is no message, whatever the limit.
     let mut socket = sync_socket(relay.address, SHARED).await;
     assert!(socket.say(&awareness(&giant)).await);
     assert_eq!(
         socket.ended().await,
-        Ended::Closed(1009, "LIMIT_AWARENESS".to_owned())
+        Ended::Closed(4400, "BAD_MESSAGE".to_owned())
     );
     for (name, frame) in [
         ("no name", vec![5, b'a']),
