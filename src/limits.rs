@@ -158,3 +158,8 @@ pub const THROTTLE_PAUSE: Duration = Duration::from_millis(20);
 pub const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long a client may sync before its token comes, where nobody is let in without.
 pub const TOKEN_WITHIN: Duration = Duration::from_millis(500);
+
+/// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
+pub const TOOL_ROOMS_MAX: usize = 64;
+/// As many bytes of their documents end a commit before.
+pub const TOOL_COMMIT_BYTES: usize = 8 << 20;

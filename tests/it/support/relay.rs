@@ -123,6 +123,7 @@ pub struct Options {
     arguments: Vec<String>,
     config: String,
     has_other_key: bool,
+    has_store: bool,
     share: Wanted,
 }
 
@@ -144,6 +145,12 @@ impl Options {
     pub fn other_key(mut self) -> Self {
         self.has_other_key = true;
         self
+    }
+
+    /// Keeps documents there, e.g. `sqlite:PATH`, instead of in memory.
+    pub fn store(mut self, url: &str) -> Self {
+        self.has_store = true;
+        self.argument("--store").argument(url)
     }
 
     /// Lines of the configuration file.
@@ -185,6 +192,9 @@ impl Options {
         command.arg("serve").args(["--listen", "127.0.0.1:0"]);
         if !self.has_other_key {
             command.args(["--jwt-secret", SECRET]);
+        }
+        if !self.has_store {
+            command.args(["--store", "memory:"]);
         }
         if !self.config.is_empty() {
             let file = folder.path().join("config.toml");
