@@ -270,7 +270,10 @@ impl Kept {
             .chain(stored.updates.into_iter().map(row(false)))
             .collect();
         // What a snapshot has passed can no longer be appended after it.
-        rows.sort_by_key(|row| (row.sequence, !row.is_aside));
+        rows.sort_by(|a, b| {
+            let key = |row: &Row| (row.sequence, !row.is_aside);
+            key(a).cmp(&key(b)).then_with(|| a.update.cmp(&b.update))
+        });
         Ok(Self {
             rows,
             last: stored.last,
@@ -366,8 +369,11 @@ fn continued(source: &Kept, target: &Kept) -> Vec<Write> {
             update,
             is_aside,
         } = row.clone();
-        // Only the first that is loaded may be a snapshot, and is one if it is not next.
-        let is_snapshot = may_be_snapshot && !is_aside && sequence != passed + 1;
+        // Snapshots come before all of the log. One that is loaded shows in that its place is not
+        // the next; one that was set aside, in that the place is taken.
+        let is_next = sequence == passed + 1;
+        let is_taken = sequence == passed;
+        let is_snapshot = may_be_snapshot && if is_aside { is_taken } else { !is_next };
         may_be_snapshot &= is_aside;
         passed = sequence;
         let present = target.rows.get(at);
@@ -452,7 +458,7 @@ mod tests {
     };
 
     /// What a store may hold of a room.
-    fn sources() -> [Vec<Write>; 6] {
+    fn sources() -> [Vec<Write>; 7] {
         [
             vec![append(1, 1), append(2, 2), append(3, 3)],
             vec![append(1, 1), append(2, 2), aside(2), append(3, 3)],
@@ -471,6 +477,14 @@ mod tests {
                 snapshot(2, 1..2),
                 append(3, 3),
                 aside(3),
+            ],
+            // The log and the snapshot of it, one after the other.
+            vec![
+                append(1, 1),
+                aside(1),
+                snapshot(1, 3..5),
+                aside(1),
+                append(2, 2),
             ],
             // Damaged: something is missing.
             vec![append(1, 1), append(2, 2), append(9, 3), append(10, 4)],

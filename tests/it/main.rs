@@ -23,3 +23,4 @@ mod ghosts;
 mod hostile;
 mod presence;
 mod support;
+mod tools;
