@@ -22,5 +22,6 @@ mod drain;
 mod ghosts;
 mod hostile;
 mod presence;
+mod store;
 mod support;
 mod tools;
