@@ -4,12 +4,16 @@
 //! that replace the log up to a number. It knows nothing of Yjs: to it an update is bytes.
 
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 
 use bytes::Bytes;
 
 use crate::model::RoomName;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 
 /// The place of an update in its document's log; the first is 1.
 pub type Sequence = u64;
