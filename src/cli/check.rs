@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use bytes::Bytes;
 
 use crate::cli::reading::{Fault, Reading};
-use crate::cli::stores::{Absent, StoreOptions};
+use crate::cli::stores::{Purpose, StoreOptions};
 use crate::limits::TOOL_ROOMS_MAX;
 use crate::model::RoomName;
 use crate::store::{Sequence, Store, StoreError, Stored};
@@ -21,7 +21,7 @@ pub(super) struct CheckOptions {
 
 impl CheckOptions {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let (store, choice) = self.store.open(Absent::Refuse)?;
+        let (store, choice) = self.store.open(Purpose::Read)?;
         let mut stdout = io::stdout().lock();
         let sums = check(&*store, &mut stdout)?;
         writeln!(stdout, "{choice}: {sums}")?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::cli::reading::Reading;
-use crate::cli::stores::{self, Absent};
+use crate::cli::stores::{self, Purpose};
 use crate::config::{ConfigError, StoreChoice};
 use crate::limits::{TOOL_COMMIT_BYTES, TOOL_ROOMS_MAX};
 use crate::model::RoomName;
@@ -36,8 +36,8 @@ impl CopyOptions {
         if from == to {
             return Err(ConfigError::new("--from and --to are the same store").into());
         }
-        let source = stores::open_for_tool("--from", &from, Absent::Refuse)?;
-        let target = stores::open_for_tool("--to", &to, Absent::Make)?;
+        let source = stores::open_for_tool("--from", &from, Purpose::Own)?;
+        let target = stores::open_for_tool("--to", &to, Purpose::Make)?;
         let rooms = count(&*source)?;
         eprintln!("{rooms} rooms from {from} to {to}");
         let mut copying = Copying::new(source, target);

@@ -12,7 +12,7 @@ use warp::Filter;
 
 use crate::auth::Verifier;
 use crate::cli::listener::{self, Listening};
-use crate::cli::stores::{self, Absent};
+use crate::cli::stores::{self, Purpose};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http::{self, HttpOptions};
@@ -27,7 +27,7 @@ const ANSWERS_SHARE: u32 = 10;
 /// that not everything could be saved in time.
 pub fn run(config: Config) -> anyhow::Result<()> {
     // Outside of the runtime, also when it is dropped: databases may have one of their own.
-    let store = stores::open(&config.store, Absent::Make)?;
+    let store = stores::open(&config.store, Purpose::Make)?;
     tracing::info!(store = %config.store, "documents are kept");
     // One thread for HTTP; rooms and their sockets live on the relay's own threads.
     tokio::runtime::Builder::new_current_thread()

@@ -1,22 +1,22 @@
 //! From an address to the store behind it: the only place that names the stores.
 
-use std::fs::DirBuilder;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
-
 use crate::config::{ConfigError, Options, StoreChoice};
-use crate::store::{MemoryStore, Store};
+#[cfg(feature = "postgres")]
+use crate::store::PostgresStore;
+use crate::store::{MemoryStore, SqliteStore, Store};
 
-/// What to do when the file of an embedded store is not there.
+/// What is wanted of a store. A database server grants all of it to everybody.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Absent {
-    /// Begin one.
+pub(super) enum Purpose {
+    /// To write to it; it is made if it is not there.
     Make,
-    /// Say so: whoever wants to read has mistyped.
-    Refuse,
+    /// To be the only one who writes to it; it must be there.
+    Own,
+    /// To read it, whoever writes to it; it must be there.
+    Read,
 }
 
 /// The options of a command that works on a store: those of `serve`.
@@ -43,9 +43,9 @@ pub(super) struct StoreOptions {
 
 impl StoreOptions {
     /// Opens the store that is meant, as a tool does, and names it.
-    pub(super) fn open(&self, absent: Absent) -> anyhow::Result<(Arc<dyn Store>, StoreChoice)> {
+    pub(super) fn open(&self, purpose: Purpose) -> anyhow::Result<(Arc<dyn Store>, StoreChoice)> {
         let choice = StoreChoice::of(&self.options()?)?;
-        Ok((open_for_tool("--store", &choice, absent)?, choice))
+        Ok((open_for_tool("--store", &choice, purpose)?, choice))
     }
 
     /// What of the relay's own options is the tools' matter too.
@@ -59,40 +59,36 @@ impl StoreOptions {
     }
 }
 
-/// Opens a store for a tool: one that keeps nothing makes no sense there.
+/// Opens a store for a tool, given as `option`: one that keeps nothing makes no sense there.
 pub(super) fn open_for_tool(
     option: &str,
     choice: &StoreChoice,
-    absent: Absent,
+    purpose: Purpose,
 ) -> anyhow::Result<Arc<dyn Store>> {
     if let StoreChoice::Memory = choice {
-        return Err(
-            ConfigError::new(format!("{option}: `memory:` keeps nothing to work on")).into(),
-        );
+        let why = format!("{option}: `memory:` keeps nothing to work on");
+        return Err(ConfigError::new(why).into());
     }
-    open(choice, absent).with_context(|| match choice {
-        StoreChoice::Sqlite(_) => {
-            "a relay that uses this store must be stopped first (or asked over HTTP)"
-        }
-        StoreChoice::Postgres(_) | StoreChoice::Memory => "cannot start",
+    open(choice, purpose).map_err(|error| match (choice, purpose) {
+        (StoreChoice::Sqlite(_), Purpose::Make | Purpose::Own) => anyhow::anyhow!(
+            "{error:#}\nif it is a relay that uses it: stop it first, or ask it over HTTP"
+        ),
+        _ => error,
     })
 }
 
 /// Opens a store.
-pub(super) fn open(choice: &StoreChoice, absent: Absent) -> anyhow::Result<Arc<dyn Store>> {
+pub(super) fn open(choice: &StoreChoice, purpose: Purpose) -> anyhow::Result<Arc<dyn Store>> {
     match choice {
         StoreChoice::Memory => Ok(Arc::new(MemoryStore::new())),
-        StoreChoice::Sqlite(_) | StoreChoice::Postgres(_) => anyhow::bail!("not yet"),
+        StoreChoice::Sqlite(path) => Ok(Arc::new(match purpose {
+            Purpose::Make => SqliteStore::open(path)?,
+            Purpose::Own => SqliteStore::open_existing(path)?,
+            Purpose::Read => SqliteStore::open_to_read(path)?,
+        })),
+        #[cfg(feature = "postgres")]
+        StoreChoice::Postgres(url) => Ok(Arc::new(PostgresStore::open(url.expose())?)),
+        #[cfg(not(feature = "postgres"))]
+        StoreChoice::Postgres(_) => anyhow::bail!("this build has no Postgres"),
     }
-}
-
-/// Makes the folder of a file, for nobody but us: documents are private.
-fn make_folder(file: &Path) -> io::Result<()> {
-    let Some(folder) = file.parent() else {
-        return Ok(());
-    };
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(folder)
 }

@@ -53,7 +53,11 @@ impl Done {
     fn badly(self, code: i32, named: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{}{}", self.text(), self.stderr);
         for name in named {
-            assert!(self.stderr.contains(name), "{name:?} is not in: {}", self.stderr);
+            assert!(
+                self.stderr.contains(name),
+                "{name:?} is not in: {}",
+                self.stderr
+            );
         }
         self
     }
@@ -144,22 +148,35 @@ async fn a_document_goes_out_as_a_file_and_into_another_store() {
     let (from, to) = (stores.url("from.db"), stores.url("new/folder/to.db"));
     let mut random = Random::new(7);
     let document = Document::new(1);
-    let edits: Vec<_> = (0..30).map(|_| document.edit_randomly(&mut random)).collect();
+    let edits: Vec<_> = (0..30)
+        .map(|_| document.edit_randomly(&mut random))
+        .collect();
     fill(&from, &[room("session/Größe", &edits)]).await;
 
     let file = stores.file("document.update");
     let path = file.to_str().unwrap();
     tool(&["export", "session/Größe", "--store", &from, "--out", path]).well();
-    assert_eq!(Document::of_update(&fs::read(&file).unwrap()).content(), document.content());
+    assert_eq!(
+        Document::of_update(&fs::read(&file).unwrap()).content(),
+        document.content()
+    );
 
     tool(&["import", "acme.notes", path, "--store", &to]).well();
     assert_eq!(export(&to, "acme.notes").content(), document.content());
     let again = tool(&["import", "acme.notes", path, "--store", &to]).well();
-    assert!(again.stderr.contains("has all of it already"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("has all of it already"),
+        "{}",
+        again.stderr
+    );
     assert!(check(&to).well().text().contains("1 rooms, 1 updates"));
 
     let relay = Relay::options().store(&to).start();
-    let answer = http::get(relay.address, "/v1/rooms/acme.notes/document", &tokens::service());
+    let answer = http::get(
+        relay.address,
+        "/v1/rooms/acme.notes/document",
+        &tokens::service(),
+    );
     let served = Document::of_update(&answer.await.body);
     assert_eq!(served.content(), document.content());
 }
@@ -233,7 +250,11 @@ fn the_commands_find_the_store_as_serve_does() {
     run("by/default", &[], &[]);
     run("by/file", &file, &[]);
     run("by/environment", &file, &[data]);
-    run("by/flag", &["--config", "relay.toml", "--data", "from-flag"], &[data]);
+    run(
+        "by/flag",
+        &["--config", "relay.toml", "--data", "from-flag"],
+        &[data],
+    );
     run("by/address", &["--store", "sqlite:address.db"], &[data]);
     for (room, place) in [
         ("by/default", "copresence-data/copresence.db"),
@@ -274,10 +295,21 @@ async fn a_running_relay_keeps_its_file_to_itself_but_may_be_read() {
 async fn check_names_the_room_and_the_place_of_a_damage() {
     let stores = Stores::new();
     let store = stores.url("s.db");
-    let updates = ["first", "the second update", "third"].map(|words| saying(words.len() as u64, words));
-    fill(&store, &[room("session/hurt", &updates), room("session/well", &updates[..2])]).await;
+    let updates =
+        ["first", "the second update", "third"].map(|words| saying(words.len() as u64, words));
+    fill(
+        &store,
+        &[
+            room("session/hurt", &updates),
+            room("session/well", &updates[..2]),
+        ],
+    )
+    .await;
     let sound = check(&store).well().text();
-    assert!(sound.contains("2 rooms, 5 updates") && sound.contains("no damage"), "{sound}");
+    assert!(
+        sound.contains("2 rooms, 5 updates") && sound.contains("no damage"),
+        "{sound}"
+    );
 
     // On the disk, behind SQLite's back: only the first of the two, in the newer page.
     let connection = Connection::open(stores.file("s.db")).unwrap();
@@ -293,21 +325,29 @@ async fn check_names_the_room_and_the_place_of_a_damage() {
     let found = check(&store).badly(1, &[]).text();
     assert!(found.contains("session/hurt: damaged at 2: "), "{found}");
     assert!(!found.contains("session/well: "), "{found}");
-    assert!(found.lines().last().unwrap().ends_with("1 damaged"), "{found}");
+    assert!(
+        found.lines().last().unwrap().ends_with("1 damaged"),
+        "{found}"
+    );
 
     let named = ["session/hurt", "damaged at 2"];
     tool(&["export", "session/hurt", "--store", &store]).badly(1, &named);
     assert!(export(&store, "session/well").text().contains("second"));
     let copied = copy(&store, &stores.url("other.db"));
     let copied = copied.badly(1, &["session/hurt: not copied", "damaged at 2"]);
-    assert!(copied.stderr.contains("1 rooms copied"), "{}", copied.stderr);
+    assert!(
+        copied.stderr.contains("1 rooms copied"),
+        "{}",
+        copied.stderr
+    );
 }
 
 #[tokio::test]
 async fn a_byte_that_flipped_on_the_disk_is_found() {
     let stores = Stores::new();
     let store = stores.url("s.db");
-    let updates = ["first", "an unmistakable text", "third"].map(|words| saying(words.len() as u64, words));
+    let updates =
+        ["first", "an unmistakable text", "third"].map(|words| saying(words.len() as u64, words));
     fill(&store, &[room("session/1", &updates)]).await;
     damage(&stores.file("s.db"), "an unmistakable text");
     let found = check(&store).badly(1, &[]).text();
@@ -321,13 +361,25 @@ fn updates_that_are_gone_are_damage() {
     for client in 1..=5 {
         let file = stores.file("update");
         fs::write(&file, saying(client, "word ")).unwrap();
-        tool(&["import", "session/1", file.to_str().unwrap(), "--store", &store]).well();
+        tool(&[
+            "import",
+            "session/1",
+            file.to_str().unwrap(),
+            "--store",
+            &store,
+        ])
+        .well();
     }
     let connection = Connection::open(stores.file("s.db")).unwrap();
-    connection.execute("DELETE FROM document_update WHERE sequence IN (3, 4)", []).unwrap();
+    connection
+        .execute("DELETE FROM document_update WHERE sequence IN (3, 4)", [])
+        .unwrap();
     connection.close().unwrap();
     let found = check(&store).badly(1, &[]).text();
-    assert!(found.contains("session/1: damaged at 3: updates are missing up to 4"), "{found}");
+    assert!(
+        found.contains("session/1: damaged at 3: updates are missing up to 4"),
+        "{found}"
+    );
 }
 
 #[test]
@@ -347,7 +399,11 @@ fn addresses_that_cannot_work_are_refused_and_passwords_not_told() {
             ("", "is empty"),
         ] {
             let arguments = [command, &[address]].concat();
-            let refused = done(relay::command().args(&arguments).current_dir(stores.0.path()));
+            let refused = done(
+                relay::command()
+                    .args(&arguments)
+                    .current_dir(stores.0.path()),
+            );
             let refused = refused.badly(2, &[command[command.len() - 1], named]);
             assert!(!refused.stderr.contains("hunter2"), "{}", refused.stderr);
         }
@@ -376,9 +432,16 @@ fn a_target_with_content_of_its_own_is_left_as_it_is() {
         fs::write(&file, saying(client, words)).unwrap();
         tool(&["import", room, file.to_str().unwrap(), "--store", store]).well();
     }
-    let named = ["session/1: not copied: the target has content", "1 rooms copied"];
+    let named = [
+        "session/1: not copied: the target has content",
+        "1 rooms copied",
+    ];
     copy(&from, &to).badly(1, &named);
-    for (room, text) in [("session/1", "Three."), ("session/2", "Two."), ("session/4", "Four.")] {
+    for (room, text) in [
+        ("session/1", "Three."),
+        ("session/2", "Two."),
+        ("session/4", "Four."),
+    ] {
         assert_eq!(export(&to, room).text(), text);
     }
 }
