@@ -36,7 +36,7 @@ impl CopyOptions {
         if from == to {
             return Err(ConfigError::new("--from and --to are the same store").into());
         }
-        let source = stores::open_for_tool("--from", &from, Purpose::Own)?;
+        let source = open_source(&from)?;
         let target = stores::open_for_tool("--to", &to, Purpose::Make)?;
         let rooms = count(&*source)?;
         eprintln!("{rooms} rooms from {from} to {to}");
@@ -57,6 +57,15 @@ impl CopyOptions {
             1
         }))
     }
+}
+
+/// Alone with it, if that can be had: what others write meanwhile need not arrive.
+fn open_source(choice: &StoreChoice) -> anyhow::Result<Arc<dyn Store>> {
+    stores::open_for_tool("--from", choice, Purpose::Own).or_else(|in_use| {
+        let source = stores::open_for_tool("--from", choice, Purpose::Read).map_err(|_| in_use)?;
+        eprintln!("{choice} is in use: what is written to it from now on takes another run");
+        Ok(source)
+    })
 }
 
 /// How many rooms there are.

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context;
+
 use crate::config::{ConfigError, Options, StoreChoice};
 #[cfg(feature = "postgres")]
 use crate::store::PostgresStore;
-use crate::store::{MemoryStore, SqliteStore, Store};
+use crate::store::{MemoryStore, SqliteStore, Store, StoreError};
 
 /// What is wanted of a store. A database server grants all of it to everybody.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,16 +81,20 @@ pub(super) fn open_for_tool(
 
 /// Opens a store.
 pub(super) fn open(choice: &StoreChoice, purpose: Purpose) -> anyhow::Result<Arc<dyn Store>> {
-    match choice {
+    let opened: Result<Arc<dyn Store>, StoreError> = match choice {
         StoreChoice::Memory => Ok(Arc::new(MemoryStore::new())),
-        StoreChoice::Sqlite(path) => Ok(Arc::new(match purpose {
-            Purpose::Make => SqliteStore::open(path)?,
-            Purpose::Own => SqliteStore::open_existing(path)?,
-            Purpose::Read => SqliteStore::open_to_read(path)?,
-        })),
+        StoreChoice::Sqlite(path) => match purpose {
+            Purpose::Make => SqliteStore::open(path),
+            Purpose::Own => SqliteStore::open_existing(path),
+            Purpose::Read => SqliteStore::open_to_read(path),
+        }
+        .map(|store| Arc::new(store) as _),
         #[cfg(feature = "postgres")]
-        StoreChoice::Postgres(url) => Ok(Arc::new(PostgresStore::open(url.expose())?)),
+        StoreChoice::Postgres(url) => {
+            PostgresStore::open(url.expose()).map(|store| Arc::new(store) as _)
+        }
         #[cfg(not(feature = "postgres"))]
         StoreChoice::Postgres(_) => anyhow::bail!("this build has no Postgres"),
-    }
+    };
+    opened.with_context(|| format!("cannot open {choice}"))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -151,6 +151,12 @@ impl Options {
     pub fn store(mut self, url: &str) -> Self {
         self.has_store = true;
         self.argument("--store").argument(url)
+    }
+
+    /// Keeps documents in the embedded store in this folder.
+    pub fn data(mut self, folder: &Path) -> Self {
+        self.has_store = true;
+        self.argument("--data").argument(folder.to_str().unwrap())
     }
 
     /// Lines of the configuration file.
