@@ -21,5 +21,7 @@ mod documents;
 mod drain;
 mod ghosts;
 mod hostile;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod presence;
 mod support;
