@@ -156,3 +156,5 @@ pub const FAR_QUEUE_MAX: usize = 1_024;
 pub const THROTTLE_PAUSE: Duration = Duration::from_millis(20);
 /// How long after a failed write the store is tried again.
 pub const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long a client may sync before its token comes, where nobody is let in without.
+pub const TOKEN_WITHIN: Duration = Duration::from_millis(500);

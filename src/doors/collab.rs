@@ -16,8 +16,8 @@ use crate::clock::Timestamp;
 use crate::doors::upgrade::{Knock, Welcome, knock};
 use crate::doors::{DoorOptions, checked};
 use crate::limits::{
-    DOCUMENTS_PER_SOCKET_MAX, REFRESH_BEFORE, UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX,
-    UNAUTHENTICATED_FRAMES_MAX,
+    DOCUMENTS_PER_SOCKET_MAX, REFRESH_BEFORE, TOKEN_WITHIN, UNAUTHENTICATED_BYTES_MAX,
+    UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
 };
 use crate::metrics::DoorLabel;
 use crate::model::{Access, RoomName, SessionId, Token, UserId};
@@ -52,10 +52,12 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
 
 /// Everybody may open a socket here; what they may do is asked for each document.
 async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
+    let patience_ends = relay.clock().now() + UNAUTHENTICATED_FOR_MAX;
     let door = CollabDoor {
         query_token: knock.token(),
         guest: relay.verifier().guest(),
-        deadline: Some(relay.clock().now() + UNAUTHENTICATED_FOR_MAX),
+        patience_ends,
+        deadline: Some(patience_ends),
         has_settled: false,
         has_authenticated: false,
         early: Early::default(),
@@ -74,6 +76,8 @@ struct CollabDoor {
     query_token: Option<String>,
     /// Who a client without a token is, where those are let in: one person for each socket.
     guest: Option<Token>,
+    /// When the socket must have authenticated somewhere.
+    patience_ends: Timestamp,
     /// When something is due: the end of patience, a token to be renewed or to end.
     deadline: Option<Timestamp>,
     /// Whether the socket has found its worker.
@@ -109,6 +113,8 @@ enum Document {
     Waiting {
         frames: Vec<Bytes>,
         is_checking: bool,
+        /// When a client that began without a token is refused.
+        deny_at: Option<Timestamp>,
     },
     /// Let in.
     Open(Box<OpenDocument>),
@@ -183,23 +189,28 @@ impl Door for CollabDoor {
         let now = turn.now();
         if !self.has_authenticated {
             turn.limit_messages(Some(UNAUTHENTICATED_BYTES_MAX));
-            if self.deadline.is_some_and(|deadline| deadline <= now) {
+            if self.patience_ends <= now {
                 turn.close(Refusal::Unauthorized);
+                return;
             }
-            return;
         }
         let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         let mut expired = Vec::new();
         let mut tiring = Vec::new();
+        let mut silent = Vec::new();
         for (address, document) in &mut self.documents {
-            if let Document::Open(open) = document {
-                if due(open.token.expires_at) {
-                    expired.push(address.clone());
-                } else if due(open.refresh_at) {
+            match document {
+                Document::Open(open) if due(open.token.expires_at) => expired.push(address.clone()),
+                Document::Open(open) if due(open.refresh_at) => {
                     open.refresh_at = None;
                     tiring.push(address.clone());
                 }
+                Document::Waiting { deny_at, .. } if due(*deny_at) => silent.push(address.clone()),
+                Document::Open(_) | Document::Waiting { .. } => {}
             }
+        }
+        for address in silent {
+            self.deny(turn, &address, Refusal::Unauthorized);
         }
         for address in tiring {
             send(turn, &address, ServerMessage::TokenRequest);
@@ -289,16 +300,21 @@ impl CollabDoor {
             return;
         };
         frames.push(Bytes::copy_from_slice(frame));
-        let is_checking = matches!(
-            self.documents.get(address),
-            Some(Document::Waiting {
-                is_checking: true,
-                ..
-            })
-        );
-        if is_step1 && !is_checking {
-            // Providers of version 2 that have no token say nothing before this.
+        if !is_step1 {
+            return;
+        }
+        // Providers of version 2 that have no token say nothing before this.
+        if self.query_token.is_some() || self.guest.is_some() {
             self.authenticate(turn, address, "");
+        } else if let Some(Document::Waiting {
+            is_checking: false,
+            deny_at,
+            ..
+        }) = self.documents.get_mut(address)
+        {
+            // Others may have begun to sync while their token was still being fetched.
+            deny_at.get_or_insert(turn.now() + TOKEN_WITHIN);
+            self.reschedule();
         }
     }
 
@@ -317,6 +333,7 @@ impl CollabDoor {
             let waiting = Document::Waiting {
                 frames: Vec::new(),
                 is_checking: false,
+                deny_at: None,
             };
             self.documents.insert(address.to_owned(), waiting);
         }
@@ -462,13 +479,12 @@ impl CollabDoor {
     }
 
     fn reschedule(&mut self) {
-        if self.has_authenticated {
-            self.deadline = self
-                .open()
-                .flat_map(|(_, open)| [open.refresh_at, open.token.expires_at])
-                .flatten()
-                .min();
-        }
+        let due = self.documents.values().flat_map(|document| match document {
+            Document::Open(open) => [open.refresh_at, open.token.expires_at],
+            Document::Waiting { deny_at, .. } => [*deny_at, None],
+        });
+        let patience = (!self.has_authenticated).then_some(self.patience_ends);
+        self.deadline = due.flatten().chain(patience).min();
     }
 }
 

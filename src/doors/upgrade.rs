@@ -58,11 +58,11 @@ pub fn knock() -> impl Filter<Extract = (Knock,), Error = Rejection> + Clone {
 }
 
 impl Knock {
-    /// The token of the query, or the bearer token of a program that can set headers.
+    /// The token of the query or, from clients that are no browsers, of the header.
     pub fn token(&self) -> Option<String> {
         url::query_value(&self.query, "token").or_else(|| {
-            let bearer = self.headers.typed_get::<Authorization<Bearer>>()?;
-            Some(bearer.token().to_owned())
+            let header = self.headers.typed_get::<Authorization<Bearer>>()?;
+            Some(header.token().to_owned())
         })
     }
 

@@ -58,8 +58,19 @@ impl Dialect {
         out
     }
 
-    /// Writes one binary WebSocket frame with awareness entries; nothing for none.
+    /// Writes one binary WebSocket frame with awareness entries, if there are any.
     fn write_awareness<'a>(
+        &self,
+        out: &mut Vec<u8>,
+        entries: impl Iterator<Item = (u64, u64, Option<&'a str>)> + Clone,
+    ) {
+        if entries.clone().next().is_some() {
+            self.write_all_awareness(out, entries);
+        }
+    }
+
+    /// The same, also if there are none: whoever asks is answered.
+    fn write_all_awareness<'a>(
         &self,
         out: &mut Vec<u8>,
         entries: impl Iterator<Item = (u64, u64, Option<&'a str>)> + Clone,
@@ -72,9 +83,6 @@ impl Dialect {
                 + varuint_len(clock)
                 + varuint_len(text.len() as u64)
                 + text.len();
-        }
-        if count == 0 {
-            return;
         }
         let prefix = self.prefix();
         let payload_len = varuint_len(count) + body_len;
@@ -156,13 +164,24 @@ impl Backlog {
     }
 }
 
+/// What a member has been told of awareness.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Told {
+    /// Nothing, and nothing is to be: it has not said who it is.
+    Nothing,
+    /// It is to be sent everybody present, even if that is nobody: it may have asked.
+    ToBePushed,
+    /// Everything up to this version.
+    Version(u64),
+}
+
 /// What one member has and lacks.
 #[derive(Debug)]
 pub struct Progress {
     /// Every update up to here has been sent, or came from it.
     pub position: Sequence,
-    /// The awareness version it has been told; `None` until it is pushed the present states.
-    pub awareness: Option<u64>,
+    /// What it has been told of awareness.
+    pub awareness: Told,
     /// Whether its answer to step 1 is being made: updates wait until it is sent.
     pub is_held: bool,
     /// Whether it has asked for the whole document, having fallen too far behind.
@@ -244,23 +263,30 @@ pub fn compose<'a>(
     }
 }
 
-/// Writes what awareness a member lacks that was last told `version`; zero: everybody present.
+/// Writes what awareness a member lacks that has been told so much.
 pub fn compose_awareness(
     dialect: &Dialect,
     out: &mut Vec<u8>,
     session: SessionId,
     awareness: &Awareness,
-    version: u64,
+    told: Told,
 ) {
-    let entries: Vec<&Entry> = match version {
-        0 => awareness.present().collect(),
-        _ => awareness.since(version).collect(),
-    };
-    let others = entries
-        .into_iter()
-        .filter(|entry| entry.session != Some(session))
-        .map(as_sent);
-    dialect.write_awareness(out, others.collect::<Vec<_>>().into_iter());
+    let others = |entry: &&Entry| entry.session != Some(session);
+    match told {
+        Told::Nothing => {}
+        Told::ToBePushed => {
+            let entries: Vec<_> = awareness.present().filter(others).map(as_sent).collect();
+            dialect.write_all_awareness(out, entries.into_iter());
+        }
+        Told::Version(version) => {
+            let entries: Vec<_> = awareness
+                .since(version)
+                .filter(others)
+                .map(as_sent)
+                .collect();
+            dialect.write_awareness(out, entries.into_iter());
+        }
+    }
 }
 
 fn as_sent(entry: &Entry) -> (u64, u64, Option<&str>) {

@@ -29,7 +29,7 @@ use crate::relay::connection::{
     Beat, Bucket, Connection, Door, Ears, Handling, Newcomer, Pulse, Seat, SeatPlace, State, Tail,
 };
 use crate::relay::deadlines::Deadlines;
-use crate::relay::fanout::{self, Dialect, Direct, Progress, Recent, Turnful};
+use crate::relay::fanout::{self, Dialect, Direct, Progress, Recent, Told, Turnful};
 use crate::relay::heavy::{HeavyPool, Job, Order};
 use crate::relay::inbox::{Delivery, FarEvent, ToWorker};
 use crate::relay::placement::worker_of;
@@ -890,7 +890,7 @@ impl Worker {
                 member.progress.position = *through;
                 self.around.metrics.slow_resyncs.inc();
             }
-            Message::PushAwareness => member.progress.awareness = Some(0),
+            Message::PushAwareness => member.progress.awareness = Told::ToBePushed,
             Message::Status(_) | Message::Nudge { .. } => {}
         }
         let before = member.direct.bytes();
@@ -1186,7 +1186,7 @@ impl Worker {
         if let Some(open) = self.rooms.get_mut(key) {
             let progress = Progress {
                 position: open.newest,
-                awareness: None,
+                awareness: Told::Nothing,
                 is_held: false,
                 is_resyncing: false,
             };
@@ -1423,7 +1423,7 @@ impl OpenRoom {
             let kept_up = !progress.is_held
                 && !progress.is_resyncing
                 && progress.position == *flushed
-                && progress.awareness == Some(*flushed_awareness);
+                && progress.awareness == Told::Version(*flushed_awareness);
             if kept_up {
                 if has_news {
                     match turnful.involves(session) {
@@ -1432,16 +1432,14 @@ impl OpenRoom {
                     }
                 }
                 progress.position = *newest;
-                progress.awareness = Some(version);
+                progress.awareness = Told::Version(version);
             } else {
-                if let Some(told) = progress
-                    .awareness
-                    .filter(|&told| told == 0 || told < version)
-                {
+                if progress.awareness != Told::Nothing {
+                    let told = progress.awareness;
                     direct.write(|out| {
                         fanout::compose_awareness(dialect, out, session, awareness, told);
                     });
-                    progress.awareness = Some(version);
+                    progress.awareness = Told::Version(version);
                 }
                 if !progress.is_held && !progress.is_resyncing && progress.position < *newest {
                     match backlog.after(progress.position) {

@@ -137,6 +137,9 @@ pub fn state_vector(bytes: Bytes) -> Result<StateVector, Invalid> {
 pub fn awareness(bytes: Bytes) -> Result<AwarenessUpdate, InvalidAwareness> {
     let mut reader = Reader::new(&bytes);
     let entries = reader.varuint()?;
+    if entries > (reader.remaining() / AWARENESS_ENTRY_BYTES_MIN) as u64 {
+        return Err(InvalidAwareness::Malformed);
+    }
     if entries > AWARENESS_ENTRIES_MAX as u64 {
         return Err(InvalidAwareness::TooManyEntries);
     }
@@ -156,6 +159,9 @@ pub fn awareness(bytes: Bytes) -> Result<AwarenessUpdate, InvalidAwareness> {
     }
     Ok(AwarenessUpdate(bytes))
 }
+
+/// An id, a clock and the length of a state.
+const AWARENESS_ENTRY_BYTES_MIN: usize = 3;
 
 /// What one client inserts by an update.
 pub(in crate::wire) struct Section {
