@@ -170,8 +170,9 @@ fn row(client: u64) -> (Document, Vec<Vec<u8>>) {
     (author, updates.to_vec())
 }
 
-/// The changes arrive in this order; before each, somebody joins by each door. In the end all have
-/// what the author has, and so has who comes after.
+/// The changes arrive in this order; before each, somebody joins by each door, and while each
+/// arrives somebody who was there from the beginning is away. In the end all have what the author
+/// has, and so has who comes after.
 async fn check_order(
     relay: &Relay,
     room: &str,
@@ -184,18 +185,29 @@ async fn check_order(
     let path = format!("/sync/{room}?token={token}");
     let mut sender = RawSocket::open(relay.address, &path).await;
     assert!(sender.say(&frames::step1(&[0])).await);
+    let doors = [Provider::YWebsocket, Provider::Hocuspocus4];
+    let mut travellers = Vec::new();
+    for number in 0..2 * order.len() {
+        travellers.push(Client::join(relay, doors[number % 2], room, &token).await);
+    }
     let mut witnesses = Vec::new();
-    for &index in order {
-        for provider in [Provider::YWebsocket, Provider::Hocuspocus4] {
-            let token = tokens::member("witness");
+    for (&index, travellers) in order.iter().zip(travellers.chunks_mut(2)) {
+        for provider in doors {
             witnesses.push(Client::join(relay, provider, room, &token).await);
+        }
+        for traveller in &mut *travellers {
+            traveller.hang_up().await;
         }
         assert!(sender.say(&frames::update(&updates[index])).await);
         sender
             .fence()
             .await
             .expect("a gap is no fault of the sender");
+        for traveller in travellers {
+            traveller.connect().await;
+        }
     }
+    witnesses.extend(travellers);
     for (number, witness) in witnesses.iter().enumerate() {
         let what = format!("all changes, in the order {order:?}, for witness {number}");
         witness
