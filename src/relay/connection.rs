@@ -15,7 +15,7 @@ use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, RoomName, SessionId, Token, UserId};
 use crate::relay::rooms::RoomKey;
 use crate::relay::socket::{RawSocket, Socket};
-use crate::relay::worker::Turn;
+use crate::relay::turn::Turn;
 use crate::wire::close::Refusal;
 use crate::wire::websocket::Decoder;
 

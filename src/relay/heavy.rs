@@ -6,11 +6,12 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use crate::limits::{HEAVY_QUEUE_MAX, WORKER_STACK_BYTES};
+use crate::limits::{HEAVY_QUEUE_MAX, LOAD_AFTER_WRITES_WITHIN, WORKER_STACK_BYTES};
 use crate::model::RoomName;
 use crate::relay::inbox::ToWorker;
+use crate::relay::storage::{Storage, Ticket};
 use crate::room::{Input, Task};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Something to do away from the worker.
 pub enum Job {
@@ -28,6 +29,8 @@ pub struct Order {
     pub life: u64,
     /// What to do.
     pub job: Job,
+    /// What must be on disk before a document is loaded.
+    pub after: Ticket,
     /// The worker that owns the room.
     pub reply_to: mpsc::Sender<ToWorker>,
 }
@@ -40,16 +43,21 @@ pub struct HeavyPool {
 
 impl HeavyPool {
     /// Starts the threads; they end when the last handle is gone.
-    pub fn start(threads: usize, store: Arc<dyn Store>) -> std::io::Result<Self> {
+    pub fn start(
+        threads: usize,
+        store: Arc<dyn Store>,
+        storage: &Storage,
+    ) -> std::io::Result<Self> {
         // When it is full, a worker keeps its orders (one for each room at most) and tries again.
         let (orders, receiver) = sync_channel(HEAVY_QUEUE_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..threads.max(1) {
             let (receiver, store) = (receiver.clone(), store.clone());
+            let storage = storage.clone();
             thread::Builder::new()
                 .name(format!("heavy-{number}"))
                 .stack_size(WORKER_STACK_BYTES)
-                .spawn(move || work(&receiver, &*store))?;
+                .spawn(move || work(&receiver, &*store, &storage))?;
         }
         Ok(Self { orders })
     }
@@ -62,29 +70,21 @@ impl HeavyPool {
     }
 }
 
-fn work(orders: &Mutex<Receiver<Order>>, store: &dyn Store) {
+fn work(orders: &Mutex<Receiver<Order>>, store: &dyn Store, storage: &Storage) {
     loop {
         let next = orders.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Order {
             room,
             life,
             job,
+            after,
             reply_to,
         }) = next
         else {
             return;
         };
         let input = match job {
-            Job::Load => match store.load(&room) {
-                Ok(stored) => Input::Loaded {
-                    updates: stored.updates,
-                    last: stored.last,
-                },
-                Err(error) => {
-                    tracing::error!(%room, %error, "a document could not be loaded");
-                    Input::LoadFailed
-                }
-            },
+            Job::Load => load(&room, after, store, storage),
             Job::Work(task) => Input::Reported(Box::new(task.run())),
         };
         // A worker that is gone needs no answer.
@@ -93,5 +93,25 @@ fn work(orders: &Mutex<Receiver<Order>>, store: &dyn Store) {
             life,
             input: Box::new(input),
         });
+    }
+}
+
+fn load(room: &RoomName, after: Ticket, store: &dyn Store, storage: &Storage) -> Input {
+    if !store.is_immediate() && !storage.wait(after, LOAD_AFTER_WRITES_WITHIN) {
+        tracing::error!(%room, "a document was not loaded: what came before is not written");
+        return Input::LoadFailed;
+    }
+    match store.load(room) {
+        Ok(stored) => Input::Loaded {
+            updates: stored.updates,
+            last: stored.last,
+        },
+        Err(error) => {
+            tracing::error!(%room, %error, "a document could not be loaded");
+            if let StoreError::Down(_) = error {
+                storage.suspect(&error);
+            }
+            Input::LoadFailed
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::model::{ConnectionId, Grant, RoomName, SessionId, UserId};
 use crate::presence::Ending;
 use crate::relay::connection::Newcomer;
 use crate::relay::fanout::Dialect;
+use crate::relay::storage::Committed;
 use crate::relay::worker::Worker;
 use crate::room::{FromSession, Input};
 use crate::wire::close::Refusal;
@@ -27,6 +28,8 @@ pub enum ToWorker {
         /// What came of it.
         input: Box<Input>,
     },
+    /// Writes of this worker are on disk.
+    Committed(Committed),
     /// From a socket on another worker to a room here.
     FromFar {
         /// Which room.
@@ -56,8 +59,8 @@ pub enum ToWorker {
     Drain {
         /// Until when.
         deadline: Timestamp,
-        /// Answered when done.
-        done: oneshot::Sender<()>,
+        /// Answered when done: whether everything is stored.
+        done: oneshot::Sender<bool>,
     },
     /// The relay is gone.
     Stop,
