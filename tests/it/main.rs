@@ -22,4 +22,5 @@ mod drain;
 mod ghosts;
 mod hostile;
 mod presence;
+mod recorded;
 mod support;
