@@ -168,3 +168,5 @@ pub const COMMIT_BYTES_MAX: usize = 16 << 20;
 pub const LOAD_AFTER_WRITES_WITHIN: Duration = Duration::from_secs(5);
 /// Threads for heavy jobs, where there are fewer cores: loading waits for the store, not the core.
 pub const HEAVY_THREADS_MIN: usize = 4;
+/// The address of a Hocuspocus frame: a room name and the id of a session, with room to spare.
+pub const ADDRESS_BYTES_MAX: usize = 1_024;

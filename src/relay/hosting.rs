@@ -7,7 +7,7 @@ use crate::relay::PresenceEvent;
 use crate::relay::connection::{Connection, State};
 use crate::relay::fanout::{Dialect, Recent, Told};
 use crate::relay::flush::Sends;
-use crate::relay::heavy::{Job, Order};
+use crate::relay::heavy::{Job, Order, RoomOrder};
 use crate::relay::inbox::{Delivery, ToWorker};
 use crate::relay::rooms::{Link, RoomKey};
 use crate::relay::storage::{Committed, Kept};
@@ -127,13 +127,13 @@ impl Worker {
         };
         let reply_to = self.around.inboxes[self.around.number].clone();
         let after = self.around.storage.ticket();
-        let order = Order {
+        let order = Order::Room(RoomOrder {
             room: open.name.clone(),
             life: open.life,
             job,
             after,
             reply_to,
-        };
+        });
         self.orders.push_back(order);
         self.order_again();
     }

@@ -28,6 +28,15 @@ pub enum ToWorker {
         /// What came of it.
         input: Box<Input>,
     },
+    /// Something large that a connection sent has been looked through.
+    Checked {
+        /// Which connection.
+        connection: ConnectionId,
+        /// What its door gave with it.
+        key: String,
+        /// What it says, if it is sane.
+        outcome: Result<FromSession, Refusal>,
+    },
     /// Writes of this worker are on disk.
     Committed(Committed),
     /// From a socket on another worker to a room here.

@@ -16,6 +16,7 @@ use crate::relay::rooms::RoomKey;
 use crate::relay::socket::RawSocket;
 use crate::relay::turn::Turn;
 use crate::relay::worker::Worker;
+use crate::room::FromSession;
 use crate::room::Input;
 use crate::wire::close::Refusal;
 use crate::wire::websocket::{self, Event, Opcode};
@@ -88,10 +89,9 @@ impl Worker {
                         .inc_by(count as u64);
                     let is_more = count == buffer.len();
                     self.received(id, &mut buffer[..count]);
-                    let is_paused = self
-                        .connections
-                        .get(&id)
-                        .is_some_and(|connection| !connection.unread.is_empty());
+                    let is_paused = self.connections.get(&id).is_some_and(|connection| {
+                        connection.is_checking || !connection.unread.is_empty()
+                    });
                     if is_paused {
                         return Poll::Pending;
                     }
@@ -114,7 +114,7 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&id) else {
             return true;
         };
-        if connection.resume_at.is_some_and(|at| now < at) {
+        if connection.is_checking || connection.resume_at.is_some_and(|at| now < at) {
             return false;
         }
         connection.resume_at = None;
@@ -124,7 +124,25 @@ impl Worker {
         }
         self.connections
             .get(&id)
-            .is_none_or(|connection| connection.unread.is_empty())
+            .is_none_or(|connection| !connection.is_checking && connection.unread.is_empty())
+    }
+
+    /// Something large has been looked through: goes on with it, and with what came behind it.
+    pub(super) fn checked(
+        &mut self,
+        id: ConnectionId,
+        key: &str,
+        outcome: Result<FromSession, Refusal>,
+    ) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.is_checking = false;
+        connection.pulse.heard();
+        connection.waker.wake_by_ref();
+        if connection.state == State::Open {
+            self.with_door(id, |door, turn| door.checked(turn, key, outcome));
+        }
     }
 
     /// Takes in what a socket said.
@@ -147,6 +165,10 @@ impl Worker {
             }
             ears.decoder
                 .set_message_bytes_max(connection.message_bytes_max);
+            if connection.is_checking {
+                connection.unread.extend_from_slice(input);
+                break;
+            }
             if !input.is_empty() && (is_congested || !connection.bucket.has_one(now)) {
                 connection.unread.extend_from_slice(input);
                 connection.resume_at = Some(now + THROTTLE_PAUSE);

@@ -10,6 +10,7 @@ use crate::model::{ConnectionId, Grant, RoomName};
 use crate::presence::Ending;
 use crate::relay::connection::{Seat, SeatPlace, State};
 use crate::relay::fanout::Dialect;
+use crate::relay::heavy::{Check, Order};
 use crate::relay::inbox::{FarEvent, ToWorker};
 use crate::relay::placement::worker_of;
 use crate::relay::rooms::Link;
@@ -112,6 +113,24 @@ impl Turn<'_> {
                 );
             }
         }
+    }
+
+    /// Has something large looked through on another thread; the door hears of it by its `checked`.
+    /// Until then nothing more of this connection is read.
+    pub fn check_later(&mut self, key: String, check: Check) {
+        let worker = &mut *self.worker;
+        let Some(connection) = worker.connections.get_mut(&self.connection) else {
+            return;
+        };
+        connection.is_checking = true;
+        let reply_to = worker.around.inboxes[worker.around.number].clone();
+        worker.orders.push_back(Order::Check {
+            connection: self.connection,
+            key,
+            check,
+            reply_to,
+        });
+        worker.order_again();
     }
 
     /// The session's token was renewed.

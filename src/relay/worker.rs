@@ -238,6 +238,11 @@ impl Worker {
                     self.let_happen(key, *input);
                 }
             }
+            ToWorker::Checked {
+                connection,
+                key,
+                outcome,
+            } => self.checked(connection, &key, outcome),
             ToWorker::Committed(committed) => self.committed(committed),
             ToWorker::FromFar {
                 room,
@@ -291,6 +296,7 @@ impl Worker {
             pulse: Pulse::new(now, ping_every, dead_after),
             bucket: Bucket::new(now, self.around.limits.rate),
             unread: socket.read_ahead.to_vec(),
+            is_checking: false,
             resume_at: None,
             owed_bytes: 0,
             owed_credits: Vec::new(),
@@ -394,8 +400,11 @@ impl Worker {
             .rooms
             .get(key)
             .is_some_and(|open| open.members.is_empty())
-            && self.rooms.close(key).is_some()
+            && let Some(closed) = self.rooms.close(key)
         {
+            // A large document takes long to drop.
+            self.orders.push_back(Order::Forget(Box::new(closed)));
+            self.order_again();
             self.room_deadlines.set(key, None);
             self.dirty.retain(|&dirty| dirty != key);
             self.agenda.retain(|&(other, _)| other != key);
