@@ -31,7 +31,7 @@ const MAY_IMPORT: [(&str, &str, &str); 15] = [
         "model clock limits wire::close",
         "anyhow getrandom jsonwebtoken rustls serde serde_json tokio ureq",
     ),
-    ("store", "model limits metrics", "tokio"),
+    ("store", "model limits metrics", "crc32fast rusqlite tokio"),
     (
         "relay",
         "auth clock limits metrics model presence room store wire",

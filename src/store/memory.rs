@@ -17,9 +17,40 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Log {
-    updates: Vec<(Sequence, Bytes)>,
+    snapshot: Option<(Sequence, Bytes)>,
+    updates: BTreeMap<Sequence, Bytes>,
     quarantined: Vec<(Sequence, Bytes)>,
     last: Sequence,
+}
+
+impl Log {
+    fn carry_out(&mut self, write: &Write) {
+        match write {
+            Write::Append { sequence, update } if self.last < *sequence => {
+                self.updates.insert(*sequence, update.clone());
+                self.last = *sequence;
+            }
+            Write::Append { .. } => {}
+            Write::Snapshot { through, update } => {
+                let is_older = |(kept, _): &(Sequence, Bytes)| through < kept;
+                if !self.snapshot.as_ref().is_some_and(is_older) {
+                    self.snapshot = Some((*through, update.clone()));
+                    self.updates = self.updates.split_off(&through.saturating_add(1));
+                    self.last = self.last.max(*through);
+                }
+            }
+            Write::Quarantine { sequence } => {
+                let update = self.updates.remove_entry(sequence);
+                let snapshot = self.snapshot.take_if(|(through, _)| through == sequence);
+                for aside in update.into_iter().chain(snapshot) {
+                    if !self.quarantined.contains(&aside) {
+                        self.quarantined.push(aside);
+                    }
+                }
+                self.quarantined.sort_by_key(|(sequence, _)| *sequence);
+            }
+        }
+    }
 }
 
 impl MemoryStore {
@@ -42,8 +73,9 @@ impl Store for MemoryStore {
         let Some(log) = documents.get(room) else {
             return Ok(Stored::default());
         };
+        let updates = log.updates.iter().map(|(at, update)| (*at, update.clone()));
         Ok(Stored {
-            updates: log.updates.clone(),
+            updates: log.snapshot.iter().cloned().chain(updates).collect(),
             last: log.last,
         })
     }
@@ -51,23 +83,7 @@ impl Store for MemoryStore {
     fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
         let mut documents = self.documents();
         for (room, write) in batch {
-            let log = documents.entry(room.clone()).or_default();
-            match write {
-                Write::Append { sequence, update } if log.last < *sequence => {
-                    log.updates.push((*sequence, update.clone()));
-                    log.last = *sequence;
-                }
-                Write::Append { .. } => {}
-                Write::Snapshot { through, update } => {
-                    log.updates.retain(|(sequence, _)| through < sequence);
-                    log.updates.insert(0, (*through, update.clone()));
-                    log.last = log.last.max(*through);
-                }
-                Write::Quarantine { sequence } => {
-                    let aside = log.updates.extract_if(.., |(kept, _)| kept == sequence);
-                    log.quarantined.extend(aside);
-                }
-            }
+            documents.entry(room.clone()).or_default().carry_out(write);
         }
         Ok(())
     }

@@ -4,12 +4,15 @@
 //! that replace the log up to a number. It knows nothing of Yjs: to it an update is bytes.
 
 mod memory;
+mod migrations;
+mod sqlite;
 
 use bytes::Bytes;
 
 use crate::model::RoomName;
 
 pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
 
 /// The place of an update in its document's log; the first is 1.
 pub type Sequence = u64;

@@ -23,4 +23,5 @@ mod ghosts;
 mod hostile;
 mod presence;
 mod recorded;
+mod store;
 mod support;

@@ -1,0 +1,187 @@
+//! Documents in one SQLite file: the embedded store.
+//!
+//! A [`SqliteStore`] has the file for itself (a lock beside it), one connection that writes
+//! ([`writer`]) and a few that read. The file is in write-ahead-log mode with `synchronous = FULL`:
+//! a commit is one append to the log and one sync, readers never wait for the writer nor the writer
+//! for them. It knows nothing of what the updates mean; a checksum beside each tells whether it
+//! still is what was handed in. Start with [`SqliteStore::open`]; the tables are described in
+//! `docs/schema.md`.
+
+mod connection;
+mod reader;
+mod writer;
+
+use std::fmt::Display;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use rusqlite::{Connection, Transaction};
+
+use crate::model::RoomName;
+use crate::store::sqlite::connection::{Purpose, connect, is_current, lock, make_folder, migrate};
+use crate::store::sqlite::reader::{Fault, is_corruption};
+use crate::store::sqlite::writer::Writer;
+use crate::store::{Sequence, Store, StoreError, Stored, Write};
+
+/// Readers that wait for work; more at once are opened and closed again.
+const IDLE_READERS_MAX: usize = 4;
+
+/// The store in a file.
+pub struct SqliteStore {
+    path: PathBuf,
+    /// None for a store that was opened to be read.
+    writer: Option<Mutex<Writer>>,
+    idle_readers: Mutex<Vec<Connection>>,
+    /// Held, not used. The last field: it is dropped after the connections.
+    _lock: Option<File>,
+}
+
+impl SqliteStore {
+    /// Opens the database, makes it if there is none (its folder, too), and brings its tables up to
+    /// date. Fails while another process has it.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        make_folder(path).map_err(|error| unusable(path, error))?;
+        Self::open_for(path, Purpose::Create)
+    }
+
+    /// The same for a database that must be there.
+    pub fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        must_exist(path)?;
+        Self::open_for(path, Purpose::Write)
+    }
+
+    /// Opens a database that must be there to read it only, also while another process has it.
+    pub fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        must_exist(path)?;
+        let failed = |error| down(path, error);
+        let reader = connect(path, Purpose::Read).map_err(failed)?;
+        if !is_current(&reader).map_err(failed)? {
+            return Err(unusable(path, "its tables are not those of this version"));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            writer: None,
+            idle_readers: Mutex::new(vec![reader]),
+            _lock: None,
+        })
+    }
+
+    /// Takes migrations back, newest first, until `last` is the last; with 0 the documents are gone.
+    pub fn undo_migrations(path: &Path, last: u32) -> Result<(), StoreError> {
+        must_exist(path)?;
+        let _lock = lock(path)?;
+        let mut connection = connect(path, Purpose::Write).map_err(|error| down(path, error))?;
+        migrate(&mut connection, path, Some(last))
+    }
+
+    fn open_for(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let mut connection = connect(path, purpose).map_err(|error| down(path, error))?;
+        migrate(&mut connection, path, None)?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer: Some(Mutex::new(Writer::new(path.to_owned(), connection))),
+            idle_readers: Mutex::default(),
+            _lock: Some(lock),
+        })
+    }
+
+    /// Reads in one transaction, so that what is read belongs together. A connection that failed is
+    /// not used again.
+    fn read<T, E: From<rusqlite::Error>>(
+        &self,
+        read: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let idle = self.idle_readers().pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => connect(&self.path, Purpose::Read)?,
+        };
+        let transaction = connection.transaction()?;
+        let result = read(&transaction)?;
+        transaction.finish()?;
+        let mut idle = self.idle_readers();
+        if idle.len() < IDLE_READERS_MAX {
+            idle.push(connection);
+        }
+        Ok(result)
+    }
+
+    fn failed(&self, room: &RoomName, fault: Fault) -> StoreError {
+        match fault {
+            Fault::Database(error) => down(&self.path, error),
+            Fault::Damaged(sequence, reason) => StoreError::Damaged {
+                room: room.clone(),
+                sequence,
+                reason,
+            },
+        }
+    }
+
+    fn idle_readers(&self) -> MutexGuard<'_, Vec<Connection>> {
+        // A list of connections is whole whatever happened to who held it.
+        self.idle_readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for SqliteStore {
+    fn load(&self, room: &RoomName) -> Result<Stored, StoreError> {
+        self.read(|transaction| reader::load(transaction, room))
+            .map_err(|fault| self.failed(room, fault))
+    }
+
+    fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
+        let Some(writer) = &self.writer else {
+            return Err(unusable(&self.path, "it was opened to be read"));
+        };
+        // Who panicked while writing has rolled back; what the file says is right.
+        let mut writer = writer.lock().unwrap_or_else(|poisoned| {
+            let mut writer = poisoned.into_inner();
+            writer.begin_again();
+            writer
+        });
+        writer.write(batch).map_err(|error| down(&self.path, error))
+    }
+
+    fn rooms(&self, after: Option<&RoomName>, limit: usize) -> Result<Vec<RoomName>, StoreError> {
+        let after = after.map_or("", RoomName::as_str);
+        self.read(|transaction| reader::rooms(transaction, after, limit))
+            .map_err(|error| down(&self.path, error))
+    }
+
+    fn quarantined(&self, room: &RoomName) -> Result<Vec<(Sequence, Bytes)>, StoreError> {
+        self.read(|transaction| reader::quarantined(transaction, room))
+            .map_err(|fault| self.failed(room, fault))
+    }
+
+    fn complaints(&self) -> Result<Vec<String>, StoreError> {
+        match self.read(|transaction| reader::complaints(transaction)) {
+            Err(error) if is_corruption(&error) => Ok(vec![error.to_string()]),
+            complaints => complaints.map_err(|error| down(&self.path, error)),
+        }
+    }
+}
+
+fn must_exist(path: &Path) -> Result<(), StoreError> {
+    if path.is_file() {
+        return Ok(());
+    }
+    Err(unusable(path, "there is no database"))
+}
+
+fn down(path: &Path, error: rusqlite::Error) -> StoreError {
+    unusable(path, error)
+}
+
+fn unusable(path: &Path, why: impl Display) -> StoreError {
+    StoreError::Down(format!("{}: {why}", path.display()))
+}
+
+/// SQLite's integers are signed.
+fn number(sequence: Sequence) -> rusqlite::Result<i64> {
+    i64::try_from(sequence).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}

@@ -1,0 +1,876 @@
+//! What every store promises, shown on each of them; and what the embedded one promises beyond it.
+//!
+//! A promise is a function that is given an empty store. [`conforms`] shows them all, so a new
+//! store needs three lines here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+
+use bytes::Bytes;
+use copresence::model::RoomName;
+use copresence::store::{MemoryStore, Sequence, SqliteStore, Store, StoreError, Stored, Write};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::support::random::Random;
+
+type Promise = (&'static str, fn(&dyn Store));
+
+const PROMISES: [Promise; 14] = [
+    ("what was written is read back in order", round_trip),
+    ("a room never seen is empty", never_seen),
+    ("bodies may be empty or large", sizes),
+    ("a batch is all or nothing for its readers", whole_batches),
+    ("writing again changes nothing", again),
+    ("a snapshot replaces the log before it", snapshots),
+    ("a snapshot never goes backwards", late_snapshot),
+    ("what is set aside is kept, but not loaded", quarantine),
+    ("a snapshot can be set aside", snapshot_set_aside),
+    ("numbers may be missing", gaps),
+    ("names are told apart and listed by their bytes", names),
+    ("ten thousand rooms are listed in pages", many_rooms),
+    (
+        "writers, compaction and readers do not disturb each other",
+        races,
+    ),
+    ("any history ends as it does in memory", histories),
+];
+
+/// Shows every promise on a store of its own.
+pub fn conforms(open: impl Fn() -> Box<dyn Store>) {
+    for (name, promise) in PROMISES {
+        println!("{name}");
+        promise(&*open());
+    }
+}
+
+#[test]
+fn the_store_in_memory_keeps_its_promises() {
+    conforms(|| Box::new(MemoryStore::new()));
+}
+
+#[test]
+fn the_embedded_store_keeps_its_promises() {
+    let folder = TempDir::new().unwrap();
+    let count = AtomicUsize::new(0);
+    conforms(|| {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        let path = folder.path().join(format!("{number}/copresence.db"));
+        Box::new(SqliteStore::open(&path).unwrap())
+    });
+}
+
+fn round_trip(store: &dyn Store) {
+    let batch = [
+        append("a", 1, "one"),
+        append("b", 1, "other"),
+        append("a", 2, "two"),
+    ];
+    store.write(&batch).unwrap();
+    store.write(&[append("a", 3, "three")]).unwrap();
+    assert_stored(store, "a", &[(1, "one"), (2, "two"), (3, "three")], 3);
+    assert_stored(store, "b", &[(1, "other")], 1);
+    assert_eq!(store.complaints().unwrap(), [""; 0]);
+}
+
+fn never_seen(store: &dyn Store) {
+    assert_stored(store, "nobody", &[], 0);
+    assert_eq!(store.quarantined(&room("nobody")).unwrap(), []);
+    assert_eq!(store.rooms(None, 10).unwrap(), []);
+    store.write(&[]).unwrap();
+}
+
+fn sizes(store: &dyn Store) {
+    let large = Bytes::from(Random::new(7).bytes(20 << 20));
+    let update = |sequence, update: &Bytes| {
+        let update = update.clone();
+        (room("a"), Write::Append { sequence, update })
+    };
+    store
+        .write(&[update(1, &Bytes::new()), update(2, &large)])
+        .unwrap();
+    let stored = store.load(&room("a")).unwrap();
+    assert_eq!(stored.updates.len(), 2);
+    assert!(stored.updates[0].1.is_empty());
+    assert!(stored.updates[1].1 == large);
+    let update = large.slice(1..);
+    let through = 2;
+    store
+        .write(&[(room("a"), Write::Snapshot { through, update })])
+        .unwrap();
+    let stored = store.load(&room("a")).unwrap();
+    assert!(stored.updates.len() == 1 && stored.updates[0].1 == large[1..]);
+}
+
+fn whole_batches(store: &dyn Store) {
+    const BATCHES: u64 = 200;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for batch in 0..BATCHES {
+                let batch: Vec<_> = (1..=5).map(|n| append("a", batch * 5 + n, "x")).collect();
+                store.write(&batch).unwrap();
+            }
+        });
+        let mut seen = 0;
+        while seen < BATCHES * 5 {
+            let stored = store.load(&room("a")).unwrap();
+            assert_eq!(stored.last % 5, 0, "half a batch is seen");
+            assert_eq!(stored.updates.len() as u64, stored.last);
+            assert!(seen <= stored.last);
+            seen = stored.last;
+        }
+    });
+}
+
+fn again(store: &dyn Store) {
+    let batch = [
+        append("a", 1, "one"),
+        append("a", 2, "two"),
+        snapshot("a", 2, "one two"),
+        append("a", 3, "three"),
+        aside("a", 3),
+        append("a", 4, "four"),
+    ];
+    for _ in 0..3 {
+        store.write(&batch).unwrap();
+        assert_stored(store, "a", &[(2, "one two"), (4, "four")], 4);
+        assert_aside(store, "a", &[(3, "three")]);
+    }
+    store.write(&[append("a", 4, "not four")]).unwrap();
+    assert_stored(store, "a", &[(2, "one two"), (4, "four")], 4);
+}
+
+fn snapshots(store: &dyn Store) {
+    for sequence in 1..=4 {
+        store.write(&[append("a", sequence, "x")]).unwrap();
+        store.write(&[append("b", sequence, "y")]).unwrap();
+    }
+    store.write(&[snapshot("a", 3, "xxx")]).unwrap();
+    assert_stored(store, "a", &[(3, "xxx"), (4, "x")], 4);
+    assert_stored(store, "b", &[(1, "y"), (2, "y"), (3, "y"), (4, "y")], 4);
+    store.write(&[snapshot("a", 4, "xxxx")]).unwrap();
+    assert_stored(store, "a", &[(4, "xxxx")], 4);
+    store.write(&[append("a", 5, "x")]).unwrap();
+    assert_stored(store, "a", &[(4, "xxxx"), (5, "x")], 5);
+    // A document that begins with a snapshot, as one that is copied or restored does.
+    store
+        .write(&[snapshot("c", 9, "z"), append("c", 10, "z")])
+        .unwrap();
+    assert_stored(store, "c", &[(9, "z"), (10, "z")], 10);
+}
+
+fn late_snapshot(store: &dyn Store) {
+    let log: Vec<_> = (1..=6).map(|n| append("a", n, "x")).collect();
+    store.write(&log).unwrap();
+    store.write(&[snapshot("a", 4, "xxxx")]).unwrap();
+    store.write(&[snapshot("a", 2, "xx")]).unwrap();
+    assert_stored(store, "a", &[(4, "xxxx"), (5, "x"), (6, "x")], 6);
+}
+
+fn quarantine(store: &dyn Store) {
+    let log: Vec<_> = (1..=4).map(|n| append("a", n, "x")).collect();
+    store.write(&log).unwrap();
+    store
+        .write(&[aside("a", 4), aside("a", 2), aside("a", 7)])
+        .unwrap();
+    assert_stored(store, "a", &[(1, "x"), (3, "x")], 4);
+    assert_aside(store, "a", &[(2, "x"), (4, "x")]);
+    // The number is not given out again.
+    store
+        .write(&[append("a", 4, "y"), append("a", 5, "z")])
+        .unwrap();
+    assert_stored(store, "a", &[(1, "x"), (3, "x"), (5, "z")], 5);
+    store.write(&[snapshot("a", 5, "xxz")]).unwrap();
+    assert_stored(store, "a", &[(5, "xxz")], 5);
+    assert_aside(store, "a", &[(2, "x"), (4, "x")]);
+}
+
+fn snapshot_set_aside(store: &dyn Store) {
+    store
+        .write(&[
+            append("a", 1, "bad"),
+            aside("a", 1),
+            snapshot("a", 1, "worse"),
+        ])
+        .unwrap();
+    store
+        .write(&[append("a", 2, "good"), aside("a", 1)])
+        .unwrap();
+    assert_stored(store, "a", &[(2, "good")], 2);
+    assert_aside(store, "a", &[(1, "bad"), (1, "worse")]);
+}
+
+fn gaps(store: &dyn Store) {
+    store
+        .write(&[append("a", 2, "x"), append("a", 40, "y")])
+        .unwrap();
+    assert_stored(store, "a", &[(2, "x"), (40, "y")], 40);
+    store.write(&[snapshot("a", 41, "xy")]).unwrap();
+    assert_stored(store, "a", &[(41, "xy")], 41);
+}
+
+fn names(store: &dyn Store) {
+    let long = "ü".repeat(127);
+    let names = [
+        "%",
+        "%25",
+        "_",
+        "a",
+        "A",
+        "a ",
+        " a",
+        "a'b",
+        "a\"b",
+        "a'; DROP TABLE document; --",
+        "a\\",
+        "a/b",
+        "a*",
+        "\u{e9}",
+        "e\u{301}",
+        "日本",
+        "🦀",
+        "\u{10ffff}",
+        "\u{ffff}",
+        &long,
+    ];
+    for name in names {
+        store.write(&[append(name, 1, name)]).unwrap();
+    }
+    for name in names {
+        assert_stored(store, name, &[(1, name)], 1);
+    }
+    let mut sorted = names.map(room);
+    sorted.sort_by(|a, b| a.as_str().as_bytes().cmp(b.as_str().as_bytes()));
+    assert_eq!(store.rooms(None, 100).unwrap(), sorted);
+    for page in [1, 3] {
+        assert_eq!(all_rooms(store, page), sorted);
+    }
+    assert_eq!(store.rooms(None, 0).unwrap(), []);
+    // What `after` names need not exist.
+    let behind = store.rooms(Some(&room("a!")), 1).unwrap();
+    assert_eq!(behind, [room("a\"b")]);
+}
+
+fn many_rooms(store: &dyn Store) {
+    let name = |number| format!("session/{number:05}");
+    let batch: Vec<_> = (0..10_000)
+        .map(|number| append(&name(number), 1, &name(number)))
+        .collect();
+    store.write(&batch).unwrap();
+    let rooms = all_rooms(store, 999);
+    assert!(rooms.iter().map(RoomName::as_str).eq((0..10_000).map(name)));
+    for number in (0..10_000).step_by(997) {
+        let name = name(number);
+        assert_stored(store, &name, &[(1, &name)], 1);
+    }
+}
+
+/// Updates say their number, snapshots through which number they go: a reader must find all of
+/// them, in one or the other.
+fn races(store: &dyn Store) {
+    const UPDATES: u64 = 400;
+    let rooms = ["a", "b"];
+    let written = rooms.map(|_| AtomicU64::new(0));
+    thread::scope(|scope| {
+        for (name, written) in rooms.iter().zip(&written) {
+            scope.spawn(move || {
+                for number in 1..=UPDATES {
+                    store
+                        .write(&[append(name, number, &number.to_string())])
+                        .unwrap();
+                    written.store(number, Ordering::Release);
+                }
+            });
+            scope.spawn(move || {
+                let mut through = 0;
+                while through < UPDATES {
+                    let last = written.load(Ordering::Acquire);
+                    if last < through + 7 && last < UPDATES {
+                        thread::yield_now();
+                        continue;
+                    }
+                    through = last;
+                    store
+                        .write(&[snapshot(name, through, &through.to_string())])
+                        .unwrap();
+                }
+            });
+            scope.spawn(move || {
+                let mut last = 0;
+                while last < UPDATES {
+                    let before = written.load(Ordering::Acquire);
+                    let stored = store.load(&room(name)).unwrap();
+                    assert!(before <= stored.last && last <= stored.last);
+                    last = stored.last;
+                    for (number, body) in &stored.updates {
+                        assert_eq!(*body, number.to_string());
+                    }
+                    let numbers: Vec<_> = stored.updates.iter().map(|(n, _)| *n).collect();
+                    let ascends = numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+                    assert!(ascends, "not all of the log: {numbers:?}");
+                    assert_eq!(numbers.last().copied().unwrap_or(0), last);
+                }
+            });
+        }
+    });
+}
+
+fn histories(store: &dyn Store) {
+    let seed = std::env::var("COPRESENCE_TEST_SEED").ok();
+    let seeds = match seed.and_then(|seed| seed.parse().ok()) {
+        Some(seed) => seed..seed + 1,
+        None => 0..60_u64,
+    };
+    for seed in seeds {
+        println!("COPRESENCE_TEST_SEED={seed}");
+        let memory = MemoryStore::new();
+        let names = ["a", "b", "c"].map(|name| format!("{seed}/{name}"));
+        let mut random = Random::new(seed);
+        let mut ends = BTreeMap::new();
+        let mut previous = Vec::new();
+        for _ in 0..20 {
+            let batch: Vec<_> = (0..random.below(8))
+                .map(|_| any_write(&mut random, &names, &mut ends))
+                .collect();
+            // The answer to the last one may have been lost.
+            let batch = match random.one_in(4) {
+                true => previous,
+                false => batch,
+            };
+            memory.write(&batch).unwrap();
+            store.write(&batch).unwrap();
+            for name in &names {
+                assert_same(store, &memory, &room(name));
+            }
+            previous = batch;
+        }
+    }
+}
+
+fn any_write(
+    random: &mut Random,
+    names: &[String],
+    ends: &mut BTreeMap<String, Sequence>,
+) -> (RoomName, Write) {
+    let name = random.pick(names);
+    let end = ends.entry(name.clone()).or_default();
+    let somewhere = 1 + random.below(*end as usize + 2) as u64;
+    let length_end = if random.one_in(10) { 9_000 } else { 30 };
+    let length = random.below(length_end);
+    let update = Bytes::from(random.bytes(length));
+    let write = match random.below(10) {
+        0..6 => {
+            *end += 1 + random.one_in(20) as u64;
+            let sequence = *end;
+            Write::Append { sequence, update }
+        }
+        6 => {
+            let sequence = somewhere;
+            Write::Append { sequence, update }
+        }
+        7 | 8 => {
+            let through = somewhere;
+            Write::Snapshot { through, update }
+        }
+        _ => {
+            let sequence = somewhere;
+            Write::Quarantine { sequence }
+        }
+    };
+    if let Write::Append { sequence, .. }
+    | Write::Snapshot {
+        through: sequence, ..
+    } = &write
+    {
+        *end = (*end).max(*sequence);
+    }
+    (room(name), write)
+}
+
+#[test]
+fn reopening_keeps_everything() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("not/yet/there/copresence.db");
+    let memory = MemoryStore::new();
+    let names = ["a", "b", "c"].map(str::to_owned);
+    let mut random = Random::new(3);
+    let mut ends = BTreeMap::new();
+    for _ in 0..10 {
+        let store = SqliteStore::open(&path).unwrap();
+        for name in &names {
+            assert_same(&store, &memory, &room(name));
+        }
+        for _ in 0..10 {
+            let batch = [any_write(&mut random, &names, &mut ends)];
+            store.write(&batch).unwrap();
+            memory.write(&batch).unwrap();
+        }
+        assert_eq!(store.complaints().unwrap(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_database_belongs_to_one_process() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    store.write(&[append("a", 1, "x")]).unwrap();
+    // The lock is the open file's, so another store here is as good as another process.
+    for second in [SqliteStore::open(&path), SqliteStore::open_existing(&path)] {
+        let error = second.err().unwrap().to_string();
+        assert!(
+            error.contains("another process") && error.contains("`--data`"),
+            "{error}"
+        );
+    }
+    let error = SqliteStore::undo_migrations(&path, 0)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("another process"), "{error}");
+    // To look at it is allowed.
+    let reader = SqliteStore::open_to_read(&path).unwrap();
+    assert_stored(&reader, "a", &[(1, "x")], 1);
+    store.write(&[append("a", 2, "y")]).unwrap();
+    assert_stored(&reader, "a", &[(1, "x"), (2, "y")], 2);
+    assert!(reader.write(&[append("a", 3, "z")]).is_err());
+    drop(store);
+    let store = SqliteStore::open(&path).unwrap();
+    store.write(&[append("a", 3, "z")]).unwrap();
+}
+
+#[test]
+fn tools_do_not_make_a_database_where_none_is() {
+    let (folder, path) = place();
+    for opened in [
+        SqliteStore::open_existing(&path),
+        SqliteStore::open_to_read(&path),
+    ] {
+        let error = opened.err().unwrap().to_string();
+        assert!(error.contains("there is no database"), "{error}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn files_that_are_not_ours_are_left_alone() {
+    let (_folder, path) = place();
+    fs::write(
+        &path,
+        "a shopping list, and rather a long one; ".repeat(100),
+    )
+    .unwrap();
+    assert!(SqliteStore::open(&path).is_err());
+    assert!(fs::read_to_string(&path).unwrap().starts_with("a shopping"));
+
+    fs::remove_file(&path).unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE song (title TEXT)")
+        .unwrap();
+    let error = SqliteStore::open(&path).err().unwrap().to_string();
+    assert!(error.contains("something else"), "{error}");
+}
+
+#[test]
+fn migrations_go_up_down_and_up_again() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    store.write(&[append("a", 1, "x")]).unwrap();
+    drop(store);
+    let before = schema(&path);
+    SqliteStore::undo_migrations(&path, 0).unwrap();
+    let bare = schema(&path);
+    assert!(bare.keys().all(|name| name == "migration"), "{bare:?}");
+    assert!(SqliteStore::open_to_read(&path).is_err());
+    SqliteStore::undo_migrations(&path, 0).unwrap();
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path).unwrap();
+        assert_stored(&store, "a", &[], 0);
+        drop(store);
+        assert_eq!(schema(&path), before);
+    }
+    Connection::open(&path)
+        .unwrap()
+        .execute("INSERT INTO migration VALUES (999, 'later')", [])
+        .unwrap();
+    let error = SqliteStore::open(&path).err().unwrap().to_string();
+    assert!(
+        error.contains("newer version") && error.contains("999"),
+        "{error}"
+    );
+}
+
+#[test]
+fn damage_is_noticed_and_harms_one_room() {
+    let spoil: [(&str, &str, Sequence); 5] = [
+        (
+            "a flipped bit in the log",
+            "UPDATE document_update SET body = x'0102ff' WHERE document_id = 2 AND sequence = 5",
+            5,
+        ),
+        (
+            "a flipped bit in the snapshot",
+            "UPDATE document_snapshot SET body = zeroblob(3) WHERE document_id = 2",
+            3,
+        ),
+        (
+            "a wrong checksum",
+            "UPDATE document_update SET checksum = checksum + 1 WHERE document_id = 2 AND sequence = 4",
+            4,
+        ),
+        (
+            "a lost end",
+            "DELETE FROM document_update WHERE document_id = 2 AND sequence = 5",
+            5,
+        ),
+        (
+            "a number that cannot be",
+            "UPDATE document SET last = -1 WHERE id = 2",
+            0,
+        ),
+    ];
+    for (what, sql, at) in spoil {
+        let (_folder, path) = place();
+        let store = SqliteStore::open(&path).unwrap();
+        for name in ["a", "b", "c"] {
+            let log = (1..=5).map(|n| append(name, n, "x"));
+            store.write(&log.collect::<Vec<_>>()).unwrap();
+            store.write(&[snapshot(name, 3, "xxx")]).unwrap();
+        }
+        let changed = Connection::open(&path).unwrap().execute(sql, []).unwrap();
+        assert_eq!(changed, 1, "{what}");
+        match store.load(&room("b")) {
+            Err(StoreError::Damaged {
+                room: name,
+                sequence,
+                ..
+            }) => {
+                assert_eq!((name, sequence), (room("b"), at), "{what}");
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+        for name in ["a", "c"] {
+            assert_stored(&store, name, &[(3, "xxx"), (4, "x"), (5, "x")], 5);
+            store.write(&[append(name, 6, "y")]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_broken_page_is_a_complaint_and_harms_its_room_only() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    let large = "large".repeat(20_000);
+    store
+        .write(&[append("a", 1, &large), append("b", 1, "small")])
+        .unwrap();
+    drop(store);
+    let mut file = fs::read(&path).unwrap();
+    let middle = find(&file, b"largelarge") + 40_000;
+    file[middle..middle + 8_192].fill(0xee);
+    fs::write(&path, file).unwrap();
+    let store = SqliteStore::open(&path).unwrap();
+    assert!(!store.complaints().unwrap().is_empty());
+    match store.load(&room("a")) {
+        Err(StoreError::Damaged { sequence: 1, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_stored(&store, "b", &[(1, "small")], 1);
+}
+
+#[test]
+fn a_name_that_is_none_is_a_complaint_and_hides_no_other() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    for name in ["a", "b", "c"] {
+        store.write(&[append(name, 1, "x")]).unwrap();
+    }
+    let sql = "UPDATE document SET room = 'b//' WHERE room = 'b'";
+    Connection::open(&path).unwrap().execute(sql, []).unwrap();
+    assert_eq!(all_rooms(&store, 1), [room("a"), room("c")]);
+    let complaints = store.complaints().unwrap();
+    assert!(
+        complaints.len() == 1 && complaints[0].contains("document 2"),
+        "{complaints:?}"
+    );
+}
+
+#[test]
+fn after_a_failed_write_the_store_works_again() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    store.write(&[append("a", 1, "x")]).unwrap();
+    // The second row of the batch is refused, as a full disk would.
+    let other = Connection::open(&path).unwrap();
+    let refuse = "CREATE TRIGGER full BEFORE INSERT ON document_update WHEN new.sequence = 3
+                  BEGIN SELECT raise(ABORT, 'disk full'); END";
+    other.execute_batch(refuse).unwrap();
+    let batch = [
+        append("b", 1, "x"),
+        append("a", 2, "y"),
+        append("a", 3, "z"),
+    ];
+    for _ in 0..3 {
+        let Err(StoreError::Down(reason)) = store.write(&batch) else {
+            panic!("written although it was refused");
+        };
+        assert!(reason.contains("disk full"), "{reason}");
+        assert_stored(&store, "a", &[(1, "x")], 1);
+        assert_eq!(store.rooms(None, 9).unwrap(), [room("a")]);
+    }
+    other.execute_batch("DROP TRIGGER full").unwrap();
+    store.write(&batch).unwrap();
+    assert_stored(&store, "a", &[(1, "x"), (2, "y"), (3, "z")], 3);
+    assert_stored(&store, "b", &[(1, "x")], 1);
+
+    // Somebody else's transaction is waited for, but not for ever; reading goes on.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.write(&[append("a", 4, "!")]).unwrap_err().to_string();
+    assert!(error.contains("locked"), "{error}");
+    assert_stored(&store, "b", &[(1, "x")], 1);
+    other.execute_batch("ROLLBACK").unwrap();
+    store.write(&[append("a", 4, "!")]).unwrap();
+    assert_eq!(store.complaints().unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_torn_log_loses_only_what_was_not_acknowledged() {
+    let (folder, path) = place();
+    let log = with_suffix(&path, "-wal");
+    let store = SqliteStore::open(&path).unwrap();
+    // How long the log was when a number was acknowledged.
+    let mut acknowledged = vec![(fs::metadata(&log).unwrap().len(), 0)];
+    let mut random = Random::new(11);
+    let body = |number: u64| format!("{number}!").repeat(number as usize % 40 * 20);
+    for number in 1..=150 {
+        store.write(&[append("a", number, &body(number))]).unwrap();
+        acknowledged.push((fs::metadata(&log).unwrap().len(), number));
+    }
+    let (end, last) = acknowledged[acknowledged.len() - 1];
+    let is_monotonous = acknowledged.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    assert!(
+        is_monotonous,
+        "the log was begun again, which this test does not expect"
+    );
+    for round in 0..150 {
+        let copy = folder.path().join(format!("{round}.db"));
+        let torn = with_suffix(&copy, "-wal");
+        fs::copy(&path, &copy).unwrap();
+        let length = random.below(end as usize + 1) as u64;
+        let mut bytes = fs::read(&log).unwrap();
+        bytes.truncate(length as usize);
+        if random.one_in(2) {
+            // Space that was allocated and never written.
+            bytes.resize(bytes.len() + random.below(9_000), 0);
+        }
+        fs::write(&torn, bytes).unwrap();
+        let promised = acknowledged
+            .iter()
+            .rev()
+            .find(|(needed, _)| *needed <= length)
+            .map_or(0, |(_, number)| *number);
+        let Ok(copy) = SqliteStore::open(&copy) else {
+            panic!("torn at {length}: cannot be opened");
+        };
+        let stored = copy.load(&room("a")).unwrap();
+        assert!(
+            (promised..=last).contains(&stored.last),
+            "torn at {length}: {}",
+            stored.last
+        );
+        let expected = (1..=stored.last).map(|number| (number, Bytes::from(body(number))));
+        assert!(stored.updates.into_iter().eq(expected));
+        assert_eq!(copy.complaints().unwrap(), [""; 0]);
+        copy.write(&[append("a", stored.last + 1, "on")]).unwrap();
+    }
+}
+
+#[test]
+fn a_copy_taken_at_any_moment_has_all_that_was_acknowledged_before() {
+    let (folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    let (acknowledged, is_done) = (AtomicU64::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Few enough that the log is not moved into the file while it is copied.
+            for number in 1..=250 {
+                store.write(&[append("a", number, "x")]).unwrap();
+                acknowledged.store(number, Ordering::Release);
+            }
+            is_done.store(1, Ordering::Release);
+        });
+        let mut round = 0;
+        while is_done.load(Ordering::Acquire) == 0 {
+            round += 1;
+            let copy = folder.path().join(format!("{round}.db"));
+            let before = acknowledged.load(Ordering::Acquire);
+            fs::copy(&path, &copy).unwrap();
+            fs::copy(with_suffix(&path, "-wal"), with_suffix(&copy, "-wal")).unwrap();
+            let copy = SqliteStore::open(&copy).unwrap();
+            let stored = copy.load(&room("a")).unwrap();
+            assert!(before <= stored.last);
+            assert_eq!(stored.updates.len() as u64, stored.last);
+            assert_eq!(copy.complaints().unwrap(), [""; 0]);
+        }
+    });
+}
+
+#[test]
+fn the_log_stays_short_and_a_long_reader_blocks_nobody() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    let log = with_suffix(&path, "-wal");
+    let body = "x".repeat(10_000);
+    let mut number = 0;
+    let mut write = |times| {
+        for _ in 0..times {
+            number += 1;
+            store.write(&[append("a", number, &body)]).unwrap();
+        }
+        fs::metadata(&log).unwrap().len()
+    };
+    let usual = write(1_500);
+    assert!(usual < 8 << 20, "{usual} bytes of log for 15 MB");
+    let other = Connection::open(&path).unwrap();
+    other
+        .execute_batch("BEGIN; SELECT * FROM document")
+        .unwrap();
+    assert!(usual < write(1_500), "the reader needs the log");
+    other.execute_batch("COMMIT").unwrap();
+    let with_reader = write(10);
+    assert!(
+        write(600) <= with_reader,
+        "the log is used again once the reader is gone"
+    );
+    assert_eq!(store.load(&room("a")).unwrap().last, number);
+}
+
+#[test]
+fn compaction_gives_space_back() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    let body = "x".repeat(900);
+    for batch in 0..60 {
+        let updates: Vec<_> = (1..=1_000)
+            .map(|n| append(&format!("room-{}", n % 20), batch * 1_000 + n, &body))
+            .collect();
+        store.write(&updates).unwrap();
+    }
+    let pages = |store: &SqliteStore| {
+        assert_eq!(store.complaints().unwrap(), [""; 0]);
+        let reader = Connection::open(&path).unwrap();
+        reader
+            .pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))
+            .unwrap()
+            * 4_096
+    };
+    let before = pages(&store);
+    assert!(54 << 20 < before, "{before}");
+    for number in 0..20 {
+        let name = format!("room-{number}");
+        let through = store.load(&room(&name)).unwrap().last;
+        store.write(&[snapshot(&name, through, "short")]).unwrap();
+    }
+    for number in 60_001..60_020 {
+        store.write(&[append("another", number, "x")]).unwrap();
+    }
+    let after = pages(&store);
+    assert!(after < 8 << 20, "{after} of {before}");
+    drop(store);
+    assert!(fs::metadata(&path).unwrap().len() < 8 << 20);
+}
+
+fn place() -> (TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("copresence.db");
+    (folder, path)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn find(bytes: &[u8], pattern: &[u8]) -> usize {
+    bytes
+        .windows(pattern.len())
+        .position(|window| window == pattern)
+        .unwrap()
+}
+
+fn schema(path: &Path) -> BTreeMap<String, Option<String>> {
+    let connection = Connection::open(path).unwrap();
+    let mut statement = connection
+        .prepare("SELECT name, sql FROM sqlite_schema")
+        .unwrap();
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn room(name: &str) -> RoomName {
+    RoomName::parse(name).unwrap()
+}
+
+fn append(name: &str, sequence: Sequence, update: &str) -> (RoomName, Write) {
+    let update = Bytes::copy_from_slice(update.as_bytes());
+    (room(name), Write::Append { sequence, update })
+}
+
+fn snapshot(name: &str, through: Sequence, update: &str) -> (RoomName, Write) {
+    let update = Bytes::copy_from_slice(update.as_bytes());
+    (room(name), Write::Snapshot { through, update })
+}
+
+fn aside(name: &str, sequence: Sequence) -> (RoomName, Write) {
+    (room(name), Write::Quarantine { sequence })
+}
+
+fn all_rooms(store: &dyn Store, page: usize) -> Vec<RoomName> {
+    let mut rooms: Vec<RoomName> = Vec::new();
+    loop {
+        let next = store.rooms(rooms.last(), page).unwrap();
+        if next.is_empty() {
+            return rooms;
+        }
+        assert!(next.len() <= page);
+        rooms.extend(next);
+    }
+}
+
+#[track_caller]
+fn assert_stored(store: &dyn Store, name: &str, updates: &[(Sequence, &str)], last: Sequence) {
+    let stored = store.load(&room(name)).unwrap();
+    assert_eq!(stored.last, last, "the end of {name}");
+    assert_eq!(readable(&stored.updates), updates, "the updates of {name}");
+}
+
+#[track_caller]
+fn assert_aside(store: &dyn Store, name: &str, updates: &[(Sequence, &str)]) {
+    let mut found = store.quarantined(&room(name)).unwrap();
+    assert!(found.is_sorted_by_key(|(sequence, _)| *sequence));
+    found.sort();
+    assert_eq!(readable(&found), updates, "set aside of {name}");
+}
+
+fn readable(updates: &[(Sequence, Bytes)]) -> Vec<(Sequence, &str)> {
+    updates
+        .iter()
+        .map(|(sequence, update)| (*sequence, str::from_utf8(update).unwrap()))
+        .collect()
+}
+
+#[track_caller]
+fn assert_same(store: &dyn Store, memory: &MemoryStore, name: &RoomName) {
+    let sorted = |store: &dyn Store| {
+        let Stored { updates, last } = store.load(name).unwrap();
+        let mut aside = store.quarantined(name).unwrap();
+        aside.sort();
+        (updates, last, aside)
+    };
+    assert!(sorted(store) == sorted(memory), "{name} differs");
+}
