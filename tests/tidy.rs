@@ -31,7 +31,11 @@ const MAY_IMPORT: [(&str, &str, &str); 15] = [
         "model clock limits wire::close",
         "anyhow getrandom jsonwebtoken rustls serde serde_json tokio ureq",
     ),
-    ("store", "model limits metrics", "crc32fast rusqlite tokio"),
+    (
+        "store",
+        "model limits metrics",
+        "crc32fast futures rusqlite rustls tokio tokio_postgres tokio_postgres_rustls webpki_roots",
+    ),
     (
         "relay",
         "auth clock limits metrics model presence room store wire",

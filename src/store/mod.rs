@@ -5,6 +5,8 @@
 
 mod memory;
 mod migrations;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
 use bytes::Bytes;
@@ -12,6 +14,8 @@ use bytes::Bytes;
 use crate::model::RoomName;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 
 /// The place of an update in its document's log; the first is 1.

@@ -1,0 +1,6 @@
+-- Takes every document with it.
+
+DROP TABLE IF EXISTS collab.document_quarantine;
+DROP TABLE IF EXISTS collab.document_snapshot;
+DROP TABLE IF EXISTS collab.document_update;
+DROP TABLE IF EXISTS collab.document;
