@@ -158,6 +158,18 @@ pub const THROTTLE_PAUSE: Duration = Duration::from_millis(20);
 pub const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long a client may sync before its token comes, where nobody is let in without.
 pub const TOKEN_WITHIN: Duration = Duration::from_millis(500);
+/// The first retry of a failed write comes sooner: most failures pass.
+pub const STORE_RETRY_AFTER_FIRST: Duration = Duration::from_millis(50);
+/// Writes in one commit, so that no acknowledgement waits long behind others.
+pub const COMMIT_WRITES_MAX: usize = 8_192;
+/// Bytes in one commit, but for a single larger write.
+pub const COMMIT_BYTES_MAX: usize = 16 << 20;
+/// How long loading a document waits for what was accepted before to be written.
+pub const LOAD_AFTER_WRITES_WITHIN: Duration = Duration::from_secs(5);
+/// Threads for heavy jobs, where there are fewer cores: loading waits for the store, not the core.
+pub const HEAVY_THREADS_MIN: usize = 4;
+/// The address of a Hocuspocus frame: a room name and the id of a session, with room to spare.
+pub const ADDRESS_BYTES_MAX: usize = 1_024;
 
 /// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
 pub const TOOL_ROOMS_MAX: usize = 64;

@@ -59,8 +59,6 @@ pub struct Metrics {
     pub participants: Gauge,
     /// WebSocket messages received.
     pub messages_in: PerDoor<Counter>,
-    /// WebSocket messages sent.
-    pub messages_out: PerDoor<Counter>,
     /// Bytes read from sockets.
     pub bytes_in: PerDoor<Counter>,
     /// Bytes written to sockets.
@@ -73,16 +71,8 @@ pub struct Metrics {
     pub updates_refused: Counter,
     /// Document updates set aside because the document did not survive them.
     pub updates_quarantined: Counter,
-    /// Awareness entries taken in.
-    pub awareness_accepted: Counter,
-    /// Awareness entries dropped: echoes, old clocks, ids of others.
-    pub awareness_dropped: Counter,
-    /// Awareness states rewritten to say who their sender is.
-    pub awareness_stamped: Counter,
     /// Slow connections that were sent a fresh sync instead of what they had missed.
     pub slow_resyncs: Counter,
-    /// Bytes waiting for sockets that are full.
-    pub outbox_bytes: Gauge,
     /// Bytes of accepted updates that are not yet on disk.
     pub unsaved_bytes: Gauge,
     /// Reads and writes the store failed.
@@ -109,7 +99,6 @@ impl Metrics {
             rooms: one(all, "rooms", "Rooms loaded now"),
             participants: one(all, "participants", "Participants connected now"),
             messages_in: doors(all, "messages_in", "WebSocket messages received"),
-            messages_out: doors(all, "messages_out", "WebSocket messages sent"),
             bytes_in: doors(all, "received_bytes", "Bytes read from sockets"),
             bytes_out: doors(all, "sent_bytes", "Bytes written to sockets"),
             updates_accepted: one(all, "updates_accepted", "Document updates taken in"),
@@ -124,26 +113,10 @@ impl Metrics {
                 "updates_quarantined",
                 "Document updates set aside because the document did not survive them",
             ),
-            awareness_accepted: one(all, "awareness_accepted", "Awareness entries taken in"),
-            awareness_dropped: one(
-                all,
-                "awareness_dropped",
-                "Awareness entries dropped: echoes, old clocks, ids of others",
-            ),
-            awareness_stamped: one(
-                all,
-                "awareness_stamped",
-                "Awareness states rewritten to say who their sender is",
-            ),
             slow_resyncs: one(
                 all,
                 "slow_resyncs",
                 "Slow connections sent a fresh sync instead of what they missed",
-            ),
-            outbox_bytes: one(
-                all,
-                "outbox_bytes",
-                "Bytes waiting for sockets that are full",
             ),
             unsaved_bytes: one(
                 all,
@@ -290,7 +263,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.messages_in.of(DoorLabel::Sync).inc_by(3);
         metrics.connections.of(DoorLabel::Collab).inc();
-        metrics.outbox_bytes.inc_by(42);
+        metrics.unsaved_bytes.inc_by(42);
         metrics.closed("SLOW");
         metrics.http_request("/v1/rooms/{room}/presence", 200);
         metrics.turn_seconds(1).observe(0.000_07);
@@ -301,7 +274,7 @@ mod tests {
             "copresence_messages_in_total{door=\"collab\"} 0",
             "# TYPE copresence_connections gauge",
             "copresence_connections{door=\"collab\"} 1",
-            "copresence_outbox_bytes 42",
+            "copresence_unsaved_bytes 42",
             "copresence_received_bytes_total{door=\"sync\"} 0",
             "copresence_closes_total{reason=\"SLOW\"} 1",
             "copresence_http_requests_total{route=\"/v1/rooms/{room}/presence\",status=\"200\"} 1",

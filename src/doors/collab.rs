@@ -16,8 +16,8 @@ use crate::clock::Timestamp;
 use crate::doors::upgrade::{Knock, Welcome, knock};
 use crate::doors::{DoorOptions, checked};
 use crate::limits::{
-    DOCUMENTS_PER_SOCKET_MAX, REFRESH_BEFORE, TOKEN_WITHIN, UNAUTHENTICATED_BYTES_MAX,
-    UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
+    ADDRESS_BYTES_MAX, DOCUMENTS_PER_SOCKET_MAX, INLINE_BYTES_MAX, REFRESH_BEFORE, TOKEN_WITHIN,
+    UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
 };
 use crate::metrics::DoorLabel;
 use crate::model::{Access, RoomName, SessionId, Token, UserId};
@@ -107,6 +107,15 @@ struct Early {
     bytes: usize,
 }
 
+impl Early {
+    /// Counts a frame; `false` when that is one too many.
+    fn takes(&mut self, bytes: usize) -> bool {
+        self.frames += 1;
+        self.bytes += bytes;
+        self.frames <= UNAUTHENTICATED_FRAMES_MAX && self.bytes <= UNAUTHENTICATED_BYTES_MAX
+    }
+}
+
 /// A document, from its first frame on.
 enum Document {
     /// Frames that came before the token, or while it is being checked, in order.
@@ -137,6 +146,10 @@ impl Door for CollabDoor {
         if is_text {
             return Handling::Done;
         }
+        if !self.has_authenticated && !self.early.takes(payload.len()) {
+            turn.close(Refusal::LimitMessage);
+            return Handling::Done;
+        }
         let frame = match hocuspocus::decode(payload) {
             Ok(ClientFrame::Document(frame)) => frame,
             Ok(ClientFrame::Ping | ClientFrame::Pong) => return Handling::Done,
@@ -146,6 +159,11 @@ impl Door for CollabDoor {
                 return Handling::Done;
             }
         };
+        if ADDRESS_BYTES_MAX < frame.address.len() {
+            // Not even worth an answer to it.
+            turn.close(Refusal::BadRoom);
+            return Handling::Done;
+        }
         if !self.has_settled {
             self.has_settled = true;
             // The socket lives where its first document does: most have one only.
@@ -178,6 +196,27 @@ impl Door for CollabDoor {
             .collect();
         for address in revoked {
             self.deny(turn, &address, Refusal::Revoked);
+        }
+    }
+
+    fn checked(
+        &mut self,
+        turn: &mut Turn<'_>,
+        address: &str,
+        outcome: Result<FromSession, Refusal>,
+    ) {
+        let Some(Document::Open(open)) = self.documents.get(address) else {
+            return;
+        };
+        match outcome {
+            Ok(message) => turn.say(&open.seat, message),
+            Err(refusal) => {
+                turn.count_refused(refusal);
+                match refusal {
+                    Refusal::BadUpdate => self.deny(turn, address, refusal),
+                    _ => turn.close(refusal),
+                }
+            }
         }
     }
 
@@ -249,7 +288,7 @@ impl CollabDoor {
             | ClientMessage::Awareness(_)
             | ClientMessage::QueryAwareness
             | ClientMessage::Stateless(_) => match self.documents.get(address) {
-                Some(Document::Open(_)) => self.say(turn, address, message),
+                Some(Document::Open(_)) => self.say(turn, address, message, frame),
                 Some(Document::Waiting { .. }) | None => {
                     self.keep_for_later(turn, address, message, frame);
                 }
@@ -258,19 +297,22 @@ impl CollabDoor {
     }
 
     /// Tells the room of an open document what its client says.
-    fn say(&mut self, turn: &mut Turn<'_>, address: &str, message: ClientMessage<'_>) {
-        let Some(Document::Open(open)) = self.documents.get(address) else {
-            return;
-        };
-        match read(message) {
-            Ok(message) => turn.say(&open.seat, message),
-            Err(refusal) => {
-                turn.count_refused(refusal);
-                match refusal {
-                    Refusal::BadUpdate => self.deny(turn, address, refusal),
-                    _ => turn.close(refusal),
-                }
-            }
+    fn say(
+        &mut self,
+        turn: &mut Turn<'_>,
+        address: &str,
+        message: ClientMessage<'_>,
+        frame: &[u8],
+    ) {
+        if INLINE_BYTES_MAX < frame.len() {
+            let frame = frame.to_vec();
+            let check = move || match hocuspocus::decode(&frame) {
+                Ok(ClientFrame::Document(frame)) => read(frame.message),
+                Ok(ClientFrame::Ping | ClientFrame::Pong) | Err(_) => Err(Refusal::BadMessage),
+            };
+            turn.check_later(address.to_owned(), Box::new(check));
+        } else {
+            self.checked(turn, address, read(message));
         }
     }
 
@@ -288,11 +330,7 @@ impl CollabDoor {
             Some(Gone::Closed) if !is_step1 => return,
             Some(Gone::Closed) | None => {}
         }
-        self.early.frames += 1;
-        self.early.bytes += frame.len();
-        if UNAUTHENTICATED_FRAMES_MAX < self.early.frames
-            || UNAUTHENTICATED_BYTES_MAX < self.early.bytes
-        {
+        if self.has_authenticated && !self.early.takes(frame.len()) {
             turn.close(Refusal::LimitMessage);
             return;
         }
@@ -437,9 +475,10 @@ impl CollabDoor {
         }));
         let waited = self.documents.insert(address.to_owned(), open);
         if let Some(Document::Waiting { frames, .. }) = waited {
-            for frame in frames {
-                if let Ok(ClientFrame::Document(frame)) = hocuspocus::decode(&frame) {
-                    self.say(turn, address, frame.message);
+            for bytes in frames {
+                if let Ok(ClientFrame::Document(frame)) = hocuspocus::decode(&bytes) {
+                    // Small enough all together to be looked through here: see `Early`.
+                    self.checked(turn, address, read(frame.message));
                 }
             }
         }

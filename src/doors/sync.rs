@@ -9,6 +9,7 @@ use warp::{Filter, Reply};
 use crate::clock::Timestamp;
 use crate::doors::upgrade::{Knock, Welcome, knock, room_of_path};
 use crate::doors::{DoorOptions, checked};
+use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::DoorLabel;
 use crate::model::{Grant, RoomName, SessionId, Token, UserId};
 use crate::relay::{Dialect, Door, Handling, Relay, Seat, Turn};
@@ -79,14 +80,26 @@ impl Door for SyncDoor {
             turn.say(seat, FromSession::Other);
             return Handling::Done;
         }
-        match read(payload) {
+        if INLINE_BYTES_MAX < payload.len() {
+            let payload = payload.to_vec();
+            turn.check_later(String::new(), Box::new(move || read(&payload)));
+        } else {
+            self.checked(turn, "", read(payload));
+        }
+        Handling::Done
+    }
+
+    fn checked(&mut self, turn: &mut Turn<'_>, _key: &str, outcome: Result<FromSession, Refusal>) {
+        let Some(seat) = &self.seat else {
+            return;
+        };
+        match outcome {
             Ok(message) => turn.say(seat, message),
             Err(refusal) => {
                 turn.count_refused(refusal);
                 turn.close(refusal);
             }
         }
-        Handling::Done
     }
 
     fn refused(&mut self, turn: &mut Turn<'_>, _session: SessionId, refusal: Refusal) {

@@ -1,9 +1,9 @@
 //! The API for programs and people.
 //!
-//! One warp filter answers the paths in [`route`] and rejects every other, so it can be mounted
-//! beside somebody else's routes. A request goes through [`gate`] (origin, method), [`caller`]
+//! One warp filter answers the paths in `route` and rejects every other, so it can be mounted
+//! beside somebody else's routes. A request goes through `gate` (origin, method), `caller`
 //! (token) and then the file named like what it asks for; whatever is wrong on the way becomes a
-//! [`problem`]. The handlers hold no room, only the relay's handle, and know nothing of workers,
+//! `problem`. The handlers hold no room, only the relay's handle, and know nothing of workers,
 //! sockets or Yjs. Start with [`routes`], then `answer` below it.
 
 mod body;

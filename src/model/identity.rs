@@ -45,7 +45,7 @@ impl Color {
     }
 
     /// The colour of someone who chose none: the same for a user id on every node and version.
-    /// FNV-1a over the id picks a row of [`PALETTE`]; both are part of the promise.
+    /// FNV-1a over the id picks a row of `PALETTE`; both are part of the promise.
     pub fn of_user(user: &UserId) -> Self {
         let hash = user
             .as_str()

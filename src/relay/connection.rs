@@ -15,7 +15,8 @@ use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, RoomName, SessionId, Token, UserId};
 use crate::relay::rooms::RoomKey;
 use crate::relay::socket::{RawSocket, Socket};
-use crate::relay::worker::Turn;
+use crate::relay::turn::Turn;
+use crate::room::FromSession;
 use crate::wire::close::Refusal;
 use crate::wire::websocket::Decoder;
 
@@ -32,6 +33,9 @@ pub trait Door: Send {
 
     /// The user's tokens are revoked, in one room or everywhere: end what they opened.
     fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>);
+
+    /// Something large has been looked through; `key` is what `check_later` was given.
+    fn checked(&mut self, turn: &mut Turn<'_>, key: &str, outcome: Result<FromSession, Refusal>);
 
     /// A token that could not be checked at once has been; `key` is what `verify_later` was given.
     fn verified(&mut self, turn: &mut Turn<'_>, key: &str, outcome: Result<Token, TokenError>) {
@@ -129,6 +133,8 @@ pub struct Connection {
     pub(super) bucket: Bucket,
     /// What was read but must wait for the bucket to fill.
     pub(super) unread: Vec<u8>,
+    /// Whether something large it sent is being looked through: what follows waits.
+    pub(super) is_checking: bool,
     /// When the bucket has something again.
     pub(super) resume_at: Option<Timestamp>,
     /// Bytes that wait, at rooms of this worker, for the socket to take more.

@@ -6,13 +6,15 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use crate::limits::{HEAVY_QUEUE_MAX, WORKER_STACK_BYTES};
-use crate::model::RoomName;
+use crate::limits::{HEAVY_QUEUE_MAX, LOAD_AFTER_WRITES_WITHIN, WORKER_STACK_BYTES};
+use crate::model::{ConnectionId, RoomName};
 use crate::relay::inbox::ToWorker;
-use crate::room::{Input, Task};
-use crate::store::Store;
+use crate::relay::storage::{Storage, Ticket};
+use crate::room::{FromSession, Input, Task};
+use crate::store::{Store, StoreError};
+use crate::wire::close::Refusal;
 
-/// Something to do away from the worker.
+/// Something to do for a room away from its worker.
 pub enum Job {
     /// Read a document from the store.
     Load,
@@ -20,14 +22,38 @@ pub enum Job {
     Work(Box<Task>),
 }
 
+/// Something that a thread with a large stack and time is to do.
+pub enum Order {
+    /// For a room: the result goes to it as an input.
+    Room(RoomOrder),
+    /// Look through something large that a connection sent.
+    Check {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Given back to its door with the outcome.
+        key: String,
+        /// Does it.
+        check: Check,
+        /// The connection's worker.
+        reply_to: mpsc::Sender<ToWorker>,
+    },
+    /// Drop what takes long to drop.
+    Forget(Box<dyn Send>),
+}
+
+/// Reads and checks something large.
+pub type Check = Box<dyn FnOnce() -> Result<FromSession, Refusal> + Send>;
+
 /// A job, and where its result goes: as an input to the room, by way of its worker's inbox.
-pub struct Order {
+pub struct RoomOrder {
     /// The room.
     pub room: RoomName,
     /// Which life of the room: a result for an earlier one is dropped.
     pub life: u64,
     /// What to do.
     pub job: Job,
+    /// What must be on disk before a document is loaded.
+    pub after: Ticket,
     /// The worker that owns the room.
     pub reply_to: mpsc::Sender<ToWorker>,
 }
@@ -40,16 +66,22 @@ pub struct HeavyPool {
 
 impl HeavyPool {
     /// Starts the threads; they end when the last handle is gone.
-    pub fn start(threads: usize, store: Arc<dyn Store>) -> std::io::Result<Self> {
-        // When it is full, a worker keeps its orders (one for each room at most) and tries again.
+    pub fn start(
+        threads: usize,
+        store: Arc<dyn Store>,
+        storage: &Storage,
+    ) -> std::io::Result<Self> {
+        // When it is full, a worker keeps its orders (one for each room and connection at most)
+        // and tries again.
         let (orders, receiver) = sync_channel(HEAVY_QUEUE_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..threads.max(1) {
             let (receiver, store) = (receiver.clone(), store.clone());
+            let storage = storage.clone();
             thread::Builder::new()
                 .name(format!("heavy-{number}"))
                 .stack_size(WORKER_STACK_BYTES)
-                .spawn(move || work(&receiver, &*store))?;
+                .spawn(move || work(&receiver, &*store, &storage))?;
         }
         Ok(Self { orders })
     }
@@ -62,36 +94,66 @@ impl HeavyPool {
     }
 }
 
-fn work(orders: &Mutex<Receiver<Order>>, store: &dyn Store) {
+fn work(orders: &Mutex<Receiver<Order>>, store: &dyn Store, storage: &Storage) {
     loop {
         let next = orders.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Order {
-            room,
-            life,
-            job,
-            reply_to,
-        }) = next
-        else {
+        let Ok(order) = next else {
             return;
         };
-        let input = match job {
-            Job::Load => match store.load(&room) {
-                Ok(stored) => Input::Loaded {
-                    updates: stored.updates,
-                    last: stored.last,
-                },
-                Err(error) => {
-                    tracing::error!(%room, %error, "a document could not be loaded");
-                    Input::LoadFailed
-                }
-            },
-            Job::Work(task) => Input::Reported(Box::new(task.run())),
-        };
-        // A worker that is gone needs no answer.
-        let _ = reply_to.blocking_send(ToWorker::Room {
-            room,
-            life,
-            input: Box::new(input),
-        });
+        match order {
+            Order::Room(order) => work_for_room(order, store, storage),
+            Order::Check {
+                connection,
+                key,
+                check,
+                reply_to,
+            } => {
+                let outcome = check();
+                let checked = ToWorker::Checked {
+                    connection,
+                    key,
+                    outcome,
+                };
+                // A worker that is gone needs no answer.
+                let _ = reply_to.blocking_send(checked);
+            }
+            Order::Forget(anything) => drop(anything),
+        }
+    }
+}
+
+fn work_for_room(order: RoomOrder, store: &dyn Store, storage: &Storage) {
+    let RoomOrder {
+        room,
+        life,
+        job,
+        after,
+        reply_to,
+    } = order;
+    let input = Box::new(match job {
+        Job::Load => load(&room, after, store, storage),
+        Job::Work(task) => Input::Reported(Box::new(task.run())),
+    });
+    // A worker that is gone needs no answer.
+    let _ = reply_to.blocking_send(ToWorker::Room { room, life, input });
+}
+
+fn load(room: &RoomName, after: Ticket, store: &dyn Store, storage: &Storage) -> Input {
+    if !store.is_immediate() && !storage.wait(after, LOAD_AFTER_WRITES_WITHIN) {
+        tracing::error!(%room, "a document was not loaded: what came before is not written");
+        return Input::LoadFailed;
+    }
+    match store.load(room) {
+        Ok(stored) => Input::Loaded {
+            updates: stored.updates,
+            last: stored.last,
+        },
+        Err(error) => {
+            tracing::error!(%room, %error, "a document could not be loaded");
+            if let StoreError::Down(_) = error {
+                storage.suspect(&error);
+            }
+            Input::LoadFailed
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::model::{ConnectionId, Grant, RoomName, SessionId, UserId};
 use crate::presence::Ending;
 use crate::relay::connection::Newcomer;
 use crate::relay::fanout::Dialect;
+use crate::relay::storage::Committed;
 use crate::relay::worker::Worker;
 use crate::room::{FromSession, Input};
 use crate::wire::close::Refusal;
@@ -27,6 +28,17 @@ pub enum ToWorker {
         /// What came of it.
         input: Box<Input>,
     },
+    /// Something large that a connection sent has been looked through.
+    Checked {
+        /// Which connection.
+        connection: ConnectionId,
+        /// What its door gave with it.
+        key: String,
+        /// What it says, if it is sane.
+        outcome: Result<FromSession, Refusal>,
+    },
+    /// Writes of this worker are on disk.
+    Committed(Committed),
     /// From a socket on another worker to a room here.
     FromFar {
         /// Which room.
@@ -56,8 +68,8 @@ pub enum ToWorker {
     Drain {
         /// Until when.
         deadline: Timestamp,
-        /// Answered when done.
-        done: oneshot::Sender<()>,
+        /// Answered when done: whether everything is stored.
+        done: oneshot::Sender<bool>,
     },
     /// The relay is gone.
     Stop,

@@ -10,11 +10,17 @@
 mod connection;
 mod deadlines;
 mod fanout;
+mod far;
+mod flush;
 mod heavy;
+mod hosting;
 mod inbox;
+mod listening;
 mod placement;
 mod rooms;
 mod socket;
+mod storage;
+mod turn;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -27,13 +33,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::Verifier;
 use crate::clock::SystemClock;
-use crate::limits::{Limits, STREAM_EVENTS_MAX, WORKER_STACK_BYTES};
+use crate::limits::{HEAVY_THREADS_MIN, Limits, STREAM_EVENTS_MAX, WORKER_STACK_BYTES};
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, UserId};
 use crate::presence::{Change, Participant};
 use crate::relay::heavy::HeavyPool;
 use crate::relay::inbox::ToWorker;
 use crate::relay::placement::worker_of;
+use crate::relay::storage::Storage;
 use crate::relay::worker::{Surroundings, Worker};
 use crate::room::{Input, Reply};
 use crate::store::{Store, StoreError};
@@ -43,7 +50,7 @@ use crate::wire::yjs::Update;
 pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
 pub use socket::{RawSocket, RawStream, Stream};
-pub use worker::Turn;
+pub use turn::Turn;
 
 /// Handle to a running relay: cheap to clone. The relay stops when the last one is gone.
 #[derive(Clone)]
@@ -57,6 +64,7 @@ struct Inner {
     clock: SystemClock,
     limits: Limits,
     policies: Policies,
+    storage: Storage,
 }
 
 /// What a relay is made with.
@@ -143,15 +151,22 @@ impl Relay {
             is_store_down: AtomicBool::new(false),
             store_error: Mutex::default(),
         });
-        let heavy = HeavyPool::start(cores, store.clone())?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::inbox()).unzip();
         let inboxes: Arc<[_]> = inboxes.into();
+        let storage = Storage::start(
+            store.clone(),
+            shared.clone(),
+            metrics.clone(),
+            inboxes.clone(),
+        )?;
+        let heavy = HeavyPool::start(cores.max(HEAVY_THREADS_MIN), store.clone(), &storage)?;
         for (number, receiver) in receivers.into_iter().enumerate() {
             let around = Surroundings {
                 number,
                 inboxes: inboxes.clone(),
                 shared: shared.clone(),
                 store: store.clone(),
+                storage: storage.clone(),
                 heavy: heavy.clone(),
                 verifier: verifier.clone(),
                 clock,
@@ -179,6 +194,7 @@ impl Relay {
             clock,
             limits,
             policies,
+            storage,
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -367,7 +383,8 @@ impl Relay {
         }
         let all = futures::future::join_all(workers);
         let drained = tokio::time::timeout(at_most, all).await;
-        let is_complete = drained.is_ok_and(|workers| workers.into_iter().all(|done| done.is_ok()));
+        let is_complete =
+            drained.is_ok_and(|workers| workers.into_iter().all(|stored| stored == Ok(true)));
         if is_complete {
             Ok(())
         } else {
@@ -415,6 +432,7 @@ impl Relay {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.storage.stop();
         for inbox in self.inboxes.iter() {
             // A full inbox belongs to a worker that is stuck; there is nobody left to tell.
             let _ = inbox.try_send(ToWorker::Stop);
@@ -441,6 +459,10 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = error.to_string();
         self.is_store_down.store(true, Ordering::Relaxed);
+    }
+
+    fn is_store_down(&self) -> bool {
+        self.is_store_down.load(Ordering::Relaxed)
     }
 
     fn store_works(&self) {

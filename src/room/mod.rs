@@ -51,7 +51,9 @@ pub struct Room {
     awareness: Awareness,
     roster: Roster,
     document: Slot,
-    /// The document's size as last reported.
+    /// The size of the last snapshot.
+    snapshot_bytes: usize,
+    /// The document's size as last reported: of its last encoding and of what came since.
     document_bytes: usize,
     has_loaded: bool,
     /// A failed rebuild is tried again then.
@@ -115,6 +117,7 @@ impl Room {
             awareness: Awareness::new(),
             roster: Roster::new(),
             document: Slot::Loading,
+            snapshot_bytes: 0,
             document_bytes: 0,
             has_loaded: false,
             reload_at: None,
@@ -424,8 +427,9 @@ impl Room {
             self.has_loaded = true;
             self.durability.continue_from(last);
         }
-        self.log_bytes = updates.iter().map(|(_, update)| update.len()).sum();
-        self.document_bytes = self.log_bytes;
+        self.document_bytes = updates.iter().map(|(_, update)| update.len()).sum();
+        self.snapshot_bytes = updates.first().map_or(0, |(_, update)| update.len());
+        self.log_bytes = self.document_bytes - self.snapshot_bytes;
         // A rebuild: what was accepted since the store was asked comes behind what it had.
         let newest = updates.last().map_or(0, |&(sequence, _)| sequence);
         let mut apply = std::mem::take(&mut self.unapplied);
@@ -528,12 +532,19 @@ impl Room {
         for answer in report.answers {
             self.answered(now, applied, answer);
         }
-        if SNAPSHOT_LOG_BYTES_MIN.max(2 * self.document_bytes) < self.log_bytes
-            && !self.is_snapshot_asked
-        {
+        if self.is_snapshot_due() && !self.is_snapshot_asked {
             self.is_snapshot_asked = true;
             self.questions.push(Question::Snapshot);
         }
+    }
+
+    /// Whether the log has outgrown what it would be as one update; sooner near the limit, so that
+    /// nobody is refused for what a snapshot would have saved.
+    fn is_snapshot_due(&self) -> bool {
+        let is_long = SNAPSHOT_LOG_BYTES_MIN.max(2 * self.snapshot_bytes) < self.log_bytes;
+        let is_near_limit = self.document_bytes_max / 2 < self.document_bytes
+            && self.document_bytes_max / 8 < self.log_bytes;
+        is_long || is_near_limit
     }
 
     fn answered(&mut self, now: Timestamp, applied: Sequence, answer: Answer) {
@@ -579,6 +590,7 @@ impl Room {
             }
             Answer::Snapshot { update } => {
                 self.is_snapshot_asked = false;
+                self.snapshot_bytes = update.len();
                 self.log_bytes = self.unapplied_bytes;
                 let keep = Keep::Snapshot {
                     through: applied,

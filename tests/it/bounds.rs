@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use yrs::{Map, Text};
 
-use crate::support::client::{Client, Ending, Provider, converged, presence_of};
+use crate::support::client::{Client, Ending, Provider, State, converged, presence_of};
 use crate::support::document::Document;
 use crate::support::frames::{self, Message};
 use crate::support::http;
@@ -64,15 +64,10 @@ async fn one_stuck_reader_among_fifty_delays_nobody_and_catches_up() {
     let mut before = latencies(&people, 150, "before").await;
     let memory_before = relay.memory();
 
-    let token = tokens::member("stuck");
-    let mut stuck = Client::new(&relay, Provider::YWebsocket, room, &token);
-    stuck.set_narrow();
-    stuck.set_state(presence_of("stuck"));
-    stuck.connect().await;
+    let mut stuck = stuck_reader(&relay, Provider::YWebsocket, room).await;
     for person in &people {
         person.until_sees(&stuck).await;
     }
-    stuck.stop_reading().await;
     let mut during = latencies(&people, 600, "during").await;
     let memory_during = relay.memory();
 
@@ -86,28 +81,9 @@ async fn one_stuck_reader_among_fifty_delays_nobody_and_catches_up() {
     let grown = memory_during.saturating_sub(memory_before);
     assert!(grown < 48 * MEBIBYTE, "the relay grew by {grown} bytes");
 
-    stuck.read_again().await;
     let goal = people[0].content();
-    let read_on = stuck.wait_for("the document, or to be told to come back", |state| {
-        (state.document.content() == goal || state.ending.is_some()).then(|| state.ending.clone())
-    });
-    match read_on.await {
-        None => {}
-        // Unanswered pings, or too far behind: it comes back, and finds the same document.
-        Some(ending) => {
-            let is_known = matches!(
-                &ending,
-                Ending::Lost | Ending::Closed(1013, _) | Ending::Closed(1012, _)
-            );
-            assert!(is_known, "ended by {ending:?}");
-            stuck.connect().await;
-        }
-    }
-    stuck
-        .until("the same document", |state| {
-            state.document.content() == goal
-        })
-        .await;
+    let is_same = |state: &State| state.document.content() == goal;
+    catch_up(&mut stuck, "the same document", is_same).await;
     let newest = people[0].state().others().get(&people[5].id()).cloned();
     let other = people[5].id();
     stuck
@@ -117,53 +93,90 @@ async fn one_stuck_reader_among_fifty_delays_nobody_and_catches_up() {
         .await;
 }
 
-#[tokio::test]
-async fn a_stuck_reader_of_a_flood_of_presence_costs_little() {
-    let relay = Relay::options().alone().argument("--rate=1000000").start();
-    let room = "session/cursors";
-    let people = crowd(&relay, room, 4).await;
-    let mut stuck = Client::new(
-        &relay,
-        Provider::Hocuspocus4,
-        room,
-        &tokens::member("stuck"),
-    );
+/// Somebody who joined and then stopped reading.
+async fn stuck_reader(relay: &Relay, provider: Provider, room: &str) -> Client {
+    let mut stuck = Client::new(relay, provider, room, &tokens::member("stuck"));
     stuck.set_narrow();
     stuck.set_state(presence_of("stuck"));
     stuck.connect().await;
     stuck.stop_reading().await;
-    let memory_before = relay.memory();
-    let ballast = "c".repeat(4 << 10);
-    // 20,000 states of 4 KiB are 80 MiB: only the newest of each is owed.
-    for round in 0..5_000 {
-        for person in &people {
-            person.set_state(json!({"user": {"name": "x"}, "cursor": round, "b": ballast}));
-        }
-        if round % 50 == 0 {
-            let id = people[0].id();
-            people[1]
-                .until("a cursor", |state| {
-                    state
-                        .state_of(id)
-                        .is_some_and(|state| state["cursor"] == round)
-                })
-                .await;
-        }
-    }
-    let grown = relay.memory().saturating_sub(memory_before);
-    assert!(grown < 32 * MEBIBYTE, "the relay grew by {grown} bytes");
+    stuck
+}
+
+/// Reads on, or comes back if it was sent away meanwhile, until this holds.
+async fn catch_up(stuck: &mut Client, what: &str, holds: impl Fn(&State) -> bool) {
     stuck.read_again().await;
-    let ids: Vec<_> = people.iter().map(Client::id).collect();
-    let caught_up = stuck.wait_for("the newest cursors", |state| {
-        let newest = |&id: &u64| state.state_of(id).is_some_and(|it| it["cursor"] == 4_999);
-        (ids.iter().all(newest) || state.ending.is_some()).then(|| state.ending.clone())
+    let caught_up = stuck.wait_for(what, |state| {
+        (holds(state) || state.ending.is_some()).then(|| state.ending.clone())
     });
     if let Some(ending) = caught_up.await {
-        assert!(
-            matches!(ending, Ending::Lost | Ending::Closed(1013, _)),
-            "ended by {ending:?}"
-        );
+        let is_known = matches!(ending, Ending::Lost | Ending::Closed(1013, _));
+        assert!(is_known, "ended by {ending:?}");
+        stuck.connect().await;
     }
+    stuck.until(what, holds).await;
+}
+
+#[tokio::test]
+async fn a_stuck_reader_of_a_flood_of_presence_costs_little() {
+    let relay = Relay::options().alone().argument("--rate=1000000").start();
+    let room = "session/cursors";
+    let people = crowd(&relay, room, 3).await;
+    for provider in [Provider::YWebsocket, Provider::Hocuspocus4] {
+        let mut stuck = stuck_reader(&relay, provider, room).await;
+        let memory_before = relay.memory();
+        let ballast = "c".repeat(30 << 10);
+        // 2,000 states of 30 KiB are 60 MiB: only the newest of each is owed.
+        let (id, last) = (people[0].id(), 2_000);
+        for round in 0..=last {
+            people[0].set_state(json!({"user": {"name": "x"}, "cursor": round, "b": ballast}));
+            // One by one, so that the relay has no chance to gather what is not to be gathered.
+            let has_newest = |state: &State| {
+                let cursor = format!("\"cursor\":{round},");
+                let others = state.others();
+                others.get(&id).is_some_and(|it| it.contains(&cursor))
+            };
+            people[1].until("a cursor", has_newest).await;
+        }
+        let grown = relay.memory().saturating_sub(memory_before);
+        println!("{provider:?}: {grown}");
+        assert!(grown < 24 * MEBIBYTE, "the relay grew by {grown} bytes");
+        let has_newest = |state: &State| state.state_of(id).is_some_and(|it| it["cursor"] == last);
+        catch_up(&mut stuck, "the newest cursor", has_newest).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stuck_reader_of_a_busy_document_costs_little() {
+    let relay = Relay::options().alone().start();
+    let mut grown = Vec::new();
+    for room in ["session/busy", "session/busy-and-stuck"] {
+        let people = crowd(&relay, room, 2).await;
+        let mut stuck = stuck_reader(&relay, Provider::YWebsocket, room).await;
+        if room == "session/busy" {
+            stuck.reset().await;
+        }
+        let memory_before = relay.memory();
+        let ballast = "d".repeat(60 << 10);
+        for round in 0..1_200 {
+            let value = format!("{round}-{ballast}");
+            people[0].edit(|document, transaction| {
+                document.map.insert(transaction, "key", value.clone());
+            });
+            let has_it = |state: &State| state.document.map_value("key").as_ref() == Some(&value);
+            people[1].until("an edit", has_it).await;
+        }
+        grown.push(relay.memory().saturating_sub(memory_before));
+        if room != "session/busy" {
+            let goal = people[1].content();
+            let is_same = |state: &State| state.document.content() == goal;
+            catch_up(&mut stuck, "the same document", is_same).await;
+        }
+    }
+    println!("{grown:?}");
+    // 1,200 changes of 60 KiB are 70 MiB.
+    let cost = grown[1].saturating_sub(grown[0]);
+    assert!(cost < 24 * MEBIBYTE, "a stuck reader cost {cost} bytes");
 }
 
 #[tokio::test]

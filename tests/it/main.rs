@@ -25,6 +25,7 @@ mod hostile;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod presence;
+mod recorded;
 mod store;
 mod support;
 mod tools;

@@ -51,7 +51,7 @@ impl Claims {
         self.room(pattern, "observer", "read")
     }
 
-    pub fn is_service(self) -> Self {
+    pub fn for_service(self) -> Self {
         self.with("scope", "service".into())
     }
 
@@ -92,5 +92,5 @@ pub fn member(user: &str) -> String {
 
 /// A back end.
 pub fn service() -> String {
-    Claims::of("back-end").is_service().sign()
+    Claims::of("back-end").for_service().sign()
 }

@@ -1,0 +1,152 @@
+//! Sessions whose socket and room live on different workers.
+
+use tokio::sync::mpsc;
+
+use crate::model::{ConnectionId, Grant, RoomName, SessionId};
+use crate::relay::connection::SeatPlace;
+use crate::relay::fanout::{Dialect, Direct, Progress, Told};
+use crate::relay::inbox::{Delivery, FarEvent, ToWorker};
+use crate::relay::rooms::{Link, Member, RoomKey};
+use crate::relay::worker::Worker;
+use crate::room::Input;
+
+impl Worker {
+    pub(super) fn send_post(&mut self, worker: usize, message: ToWorker) {
+        let Some(posts) = self.posts.get_mut(worker) else {
+            return;
+        };
+        if posts.is_empty() {
+            match self.around.inboxes[worker].try_send(message) {
+                Ok(()) => return,
+                Err(
+                    mpsc::error::TrySendError::Full(message)
+                    | mpsc::error::TrySendError::Closed(message),
+                ) => posts.push_back(message),
+            }
+        } else {
+            posts.push_back(message);
+        }
+        self.wakers.post.notify_one();
+    }
+
+    pub(super) fn far_event(&mut self, room: RoomName, session: SessionId, event: FarEvent) {
+        if let FarEvent::Join {
+            connection,
+            worker,
+            grant,
+            dialect,
+        } = event
+        {
+            let link = Link::Far {
+                worker,
+                connection,
+                is_full: false,
+            };
+            self.seat(&room, session, link, grant, dialect);
+            return;
+        }
+        let Some(key) = self.rooms.find(&room) else {
+            return;
+        };
+        match event {
+            FarEvent::Join { .. } => {}
+            FarEvent::Message(message) => {
+                self.let_happen(key, Input::Message { session, message });
+            }
+            FarEvent::Renew(grant) => self.let_happen(key, Input::Renew { session, grant }),
+            FarEvent::Leave(ending) => self.left(key, session, ending),
+            FarEvent::Credit => {
+                let member = self
+                    .rooms
+                    .get_mut(key)
+                    .and_then(|open| open.members.get_mut(&session));
+                if let Some(member) = member
+                    && let Link::Far { is_full, .. } = &mut member.link
+                {
+                    *is_full = false;
+                    self.touch(key, session);
+                }
+            }
+        }
+    }
+
+    pub(super) fn far_delivery(
+        &mut self,
+        id: ConnectionId,
+        session: SessionId,
+        delivery: Delivery,
+    ) {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let Some(seat) = connection.seats.iter().find(|seat| seat.session == session) else {
+            return;
+        };
+        match delivery {
+            Delivery::Frames(chunks) => {
+                let place = seat.place.clone();
+                for chunk in chunks {
+                    self.around
+                        .metrics
+                        .bytes_out
+                        .of(connection.label)
+                        .inc_by(chunk.len() as u64);
+                    connection.write(now, chunk);
+                }
+                if connection.is_full() {
+                    connection.owed_credits.push(session);
+                } else if let SeatPlace::Far { worker, room } = place {
+                    let event = FarEvent::Credit;
+                    self.send_post(
+                        worker,
+                        ToWorker::FromFar {
+                            room,
+                            session,
+                            event,
+                        },
+                    );
+                }
+            }
+            Delivery::Refuse(refusal) => {
+                self.with_door(id, |door, turn| door.refused(turn, session, refusal));
+            }
+        }
+    }
+
+    pub(super) fn seat(
+        &mut self,
+        room: &RoomName,
+        session: SessionId,
+        link: Link,
+        grant: Grant,
+        dialect: Dialect,
+    ) -> RoomKey {
+        let key = self.open_room(room);
+        let wants_status = matches!(dialect, Dialect::Hocuspocus { .. });
+        if let Some(open) = self.rooms.get_mut(key) {
+            let progress = Progress {
+                position: open.newest,
+                awareness: Told::Nothing,
+                is_held: false,
+                is_resyncing: false,
+            };
+            let member = Member {
+                link,
+                dialect,
+                progress,
+                direct: Direct::default(),
+            };
+            open.members.insert(session, member);
+        }
+        self.let_happen(
+            key,
+            Input::Join {
+                session,
+                grant,
+                wants_status,
+            },
+        );
+        key
+    }
+}

@@ -1,0 +1,373 @@
+//! A worker's rooms: letting things happen to them, and doing what they ask for.
+
+use crate::limits::{DIRECT_BYTES_MAX, INLINE_TASK_MICROS};
+use crate::model::{RoomName, SessionId};
+use crate::presence::Change;
+use crate::relay::PresenceEvent;
+use crate::relay::connection::{Connection, State};
+use crate::relay::fanout::{Dialect, Recent, Told};
+use crate::relay::flush::Sends;
+use crate::relay::heavy::{Job, Order, RoomOrder};
+use crate::relay::inbox::{Delivery, ToWorker};
+use crate::relay::rooms::{Link, RoomKey};
+use crate::relay::storage::{Committed, Kept};
+use crate::relay::worker::Worker;
+use crate::room::{Input, Keep, Message, Output, Room, Sequence, Task};
+use crate::store::Write;
+use crate::wire::close::Refusal;
+
+impl Worker {
+    /// Lets one thing happen to one room, then does what the room asks for.
+    pub(super) fn let_happen(&mut self, key: RoomKey, input: Input) {
+        let now = self.now();
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
+        open.room.handle(now, input);
+        while let Some(output) = self
+            .rooms
+            .get_mut(key)
+            .and_then(|open| open.room.poll_output())
+        {
+            self.perform(key, output);
+        }
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
+        let counts = open.room.take_counts();
+        self.around.metrics.updates_accepted.inc_by(counts.updates);
+        self.around.metrics.updates_read_only.inc_by(counts.dropped);
+        self.around
+            .metrics
+            .updates_quarantined
+            .inc_by(counts.quarantined);
+        let deadline = open.room.next_deadline();
+        if open.scheduled != deadline {
+            open.scheduled = deadline;
+            let earliest = self.room_deadlines.next();
+            self.room_deadlines.set(key, deadline);
+            if deadline.is_some_and(|at| earliest.is_none_or(|earliest| at < earliest)) {
+                self.wakers.timer.notify_one();
+            }
+        }
+    }
+
+    pub(super) fn perform(&mut self, key: RoomKey, output: Output) {
+        match output {
+            Output::Load => self.order(key, Job::Load),
+            Output::Work(task) => self.work(key, task),
+            Output::Keep(keep) => self.keep(key, keep),
+            Output::Update {
+                sequence,
+                update,
+                from,
+            } => {
+                self.mark_dirty(key);
+                if let Some(open) = self.rooms.get_mut(key) {
+                    open.forward(Recent {
+                        sequence,
+                        update,
+                        from,
+                    });
+                }
+            }
+            Output::Awareness => self.mark_dirty(key),
+            Output::Tell { session, message } => self.tell(key, session, &message),
+            Output::Stateless { from, text } => self.tell_stateless(key, from, &text),
+            Output::Refuse { session, refusal } => {
+                let member = self
+                    .rooms
+                    .get(key)
+                    .and_then(|open| open.members.get(&session));
+                if let Some(member) = member {
+                    self.refusals.push_back((member.link, session, refusal));
+                }
+            }
+            Output::Presence(change) => self.tell_watchers(key, change),
+            Output::Answer { request, reply } => {
+                if let Some(asker) = self.requests.remove(&request) {
+                    // Whoever asked may have given up.
+                    let _ = asker.send(reply);
+                }
+            }
+            Output::Unload => self.unloads.push(key),
+        }
+    }
+
+    pub(super) fn open_room(&mut self, name: &RoomName) -> RoomKey {
+        if let Some(key) = self.rooms.find(name) {
+            return key;
+        }
+        let policy = self.around.policies.of(name.kind()).clone();
+        let document_bytes_max = self.around.limits.document_bytes_max;
+        let room = Room::new(self.now(), policy, document_bytes_max);
+        let key = self.rooms.open(name.clone(), room);
+        self.around.metrics.rooms.inc();
+        // A new room asks for its document at once.
+        self.let_happen(key, Input::Tick);
+        key
+    }
+
+    pub(super) fn work(&mut self, key: RoomKey, task: Box<Task>) {
+        if task.cost_micros() <= INLINE_TASK_MICROS {
+            self.agenda
+                .push_back((key, Input::Reported(Box::new(task.run()))));
+        } else {
+            self.order(key, Job::Work(task));
+        }
+    }
+
+    pub(super) fn order(&mut self, key: RoomKey, job: Job) {
+        if let Job::Load = job {
+            // The store is asked after everything it has been given.
+            self.write_now();
+        }
+        let Some(open) = self.rooms.get(key) else {
+            return;
+        };
+        let reply_to = self.around.inboxes[self.around.number].clone();
+        let after = self.around.storage.ticket();
+        let order = Order::Room(RoomOrder {
+            room: open.name.clone(),
+            life: open.life,
+            job,
+            after,
+            reply_to,
+        });
+        self.orders.push_back(order);
+        self.order_again();
+    }
+
+    pub(super) fn order_again(&mut self) {
+        while let Some(order) = self.orders.pop_front() {
+            if let Err(order) = self.around.heavy.order(order) {
+                self.orders.push_front(*order);
+                return;
+            }
+        }
+    }
+
+    pub(super) fn keep(&mut self, key: RoomKey, keep: Keep) {
+        let Some(open) = self.rooms.get(key) else {
+            return;
+        };
+        let write = match keep {
+            Keep::Append { sequence, update } => Write::Append { sequence, update },
+            Keep::Snapshot { through, update } => Write::Snapshot { through, update },
+            Keep::Quarantine { sequence } => {
+                tracing::error!(room = %open.name, sequence, "an update broke its document");
+                Write::Quarantine { sequence }
+            }
+        };
+        self.writes.push((open.name.clone(), write));
+        self.wakers.flush.notify_one();
+    }
+
+    /// Hands over what this turn keeps.
+    pub(super) fn write_now(&mut self) {
+        if self.writes.is_empty() {
+            return;
+        }
+        let writes = std::mem::take(&mut self.writes);
+        if !self.around.store.is_immediate() {
+            self.uncommitted += writes.len();
+            let worker = self.around.number;
+            let kept = writes.into_iter().map(|(room, write)| Kept {
+                room,
+                write,
+                worker,
+            });
+            self.around.storage.keep(kept.collect());
+            return;
+        }
+        if let Err(error) = self.around.store.write(&writes) {
+            tracing::error!(%error, "a store that cannot fail did");
+        }
+        for (room, write) in writes {
+            if let Write::Append { sequence, .. } = write {
+                self.stored(&room, sequence);
+            }
+        }
+    }
+
+    /// Whether the store is so far behind that no more edits are taken.
+    pub(super) fn has_too_much_unsaved(&self) -> bool {
+        self.around.limits.unsaved_bytes_max < self.around.storage.unsaved_bytes()
+    }
+
+    /// What was handed over is on disk.
+    pub(super) fn committed(&mut self, committed: Committed) {
+        self.uncommitted = self.uncommitted.saturating_sub(committed.writes);
+        for (room, through) in committed.updates {
+            self.stored(&room, through);
+        }
+    }
+
+    pub(super) fn stored(&mut self, room: &RoomName, through: Sequence) {
+        if let Some(key) = self.rooms.find(room) {
+            self.agenda.push_back((key, Input::Stored { through }));
+        }
+    }
+
+    pub(super) fn mark_dirty(&mut self, key: RoomKey) {
+        if let Some(open) = self.rooms.get_mut(key)
+            && !open.is_dirty
+        {
+            open.is_dirty = true;
+            self.dirty.push(key);
+            self.wakers.flush.notify_one();
+        }
+    }
+
+    /// Something waits for one member.
+    pub(super) fn touch(&mut self, key: RoomKey, session: SessionId) {
+        self.mark_dirty(key);
+        if let Some(open) = self.rooms.get_mut(key) {
+            open.touched.push(session);
+        }
+    }
+
+    pub(super) fn tell(&mut self, key: RoomKey, session: SessionId, message: &Message) {
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
+        let newest = open.newest;
+        let Some(member) = open.members.get_mut(&session) else {
+            return;
+        };
+        match message {
+            Message::Hold => {
+                // The answer holds at least what there is now.
+                member.progress.is_held = true;
+                member.progress.position = newest;
+                return;
+            }
+            Message::Answer { through, .. } => {
+                member.progress.is_held = false;
+                member.progress.position = *through;
+            }
+            Message::Resync { through, .. } => {
+                member.progress.is_resyncing = false;
+                member.progress.position = *through;
+                self.around.metrics.slow_resyncs.inc();
+            }
+            Message::PushAwareness => member.progress.awareness = Told::ToBePushed,
+            Message::Status(_) | Message::Nudge { .. } => {}
+        }
+        let before = member.direct.bytes();
+        let dialect = &member.dialect;
+        member.direct.push(dialect, message);
+        let added = member.direct.bytes() - before;
+        self.owe(key, session, before, added);
+        self.touch(key, session);
+    }
+
+    pub(super) fn tell_stateless(&mut self, key: RoomKey, from: SessionId, text: &[u8]) {
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
+        let mut told = Vec::new();
+        for (&session, member) in &mut open.members {
+            if session != from && matches!(member.dialect, Dialect::Hocuspocus { .. }) {
+                let before = member.direct.bytes();
+                member.direct.push_stateless(&member.dialect, text);
+                told.push((session, before, member.direct.bytes() - before));
+            }
+        }
+        for (session, before, added) in told {
+            self.owe(key, session, before, added);
+            self.touch(key, session);
+        }
+    }
+
+    /// Counts what waits for a socket that is full; too much ends it.
+    pub(super) fn owe(&mut self, key: RoomKey, session: SessionId, before: usize, added: usize) {
+        let Some(member) = self
+            .rooms
+            .get(key)
+            .and_then(|open| open.members.get(&session))
+        else {
+            return;
+        };
+        if let Link::Here(id) = member.link
+            && let Some(connection) = self.connections.get_mut(&id)
+            && connection.is_full()
+        {
+            connection.owed_bytes += added;
+        }
+        // One large answer may wait, but nothing behind it.
+        if DIRECT_BYTES_MAX < before {
+            self.refusals
+                .push_back((member.link, session, Refusal::Slow));
+        }
+    }
+
+    pub(super) fn tell_watchers(&mut self, key: RoomKey, change: Change) {
+        match &change {
+            Change::Joined(_) => self.around.metrics.participants.inc(),
+            Change::Left(_) => self.around.metrics.participants.dec(),
+            Change::Changed(_) => 0,
+        };
+        let Some(open) = self.rooms.get(key) else {
+            return;
+        };
+        let Some(watchers) = self.watchers.get_mut(&open.name) else {
+            return;
+        };
+        // Who is too far behind is let go: it comes back for a snapshot.
+        watchers.retain(|watcher| {
+            watcher
+                .try_send(PresenceEvent::Change(change.clone()))
+                .is_ok()
+        });
+        if watchers.is_empty() {
+            self.watchers.remove(&open.name);
+        }
+    }
+
+    /// Sends every member what it lacks.
+    pub(super) fn flush_room(&mut self, key: RoomKey) {
+        let now = self.now();
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
+        open.is_dirty = false;
+        let mut sends = Sends::default();
+        open.collect(
+            |id| self.connections.get(&id).is_none_or(Connection::is_full),
+            &mut sends,
+        );
+        let Sends { here, far, resyncs } = sends;
+        for (id, chunks) in here {
+            let Some(connection) = self.connections.get_mut(&id) else {
+                continue;
+            };
+            for chunk in chunks {
+                self.around
+                    .metrics
+                    .bytes_out
+                    .of(connection.label)
+                    .inc_by(chunk.len() as u64);
+                connection.write(now, chunk);
+            }
+            if connection.state == State::Broken {
+                // Handled once the room is not being flushed.
+                connection.waker.wake_by_ref();
+            }
+        }
+        for (worker, connection, session, chunks) in far {
+            let delivery = Delivery::Frames(chunks);
+            self.send_post(
+                worker,
+                ToWorker::ToFar {
+                    connection,
+                    session,
+                    delivery,
+                },
+            );
+        }
+        for session in resyncs {
+            self.agenda.push_back((key, Input::Resync { session }));
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! A worker's sockets: moving in, being read, signs of life, moving out and ending.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::limits::{FAR_QUEUE_MAX, PONG_BEHIND_BYTES_MAX, READ_PAUSE_BYTES, THROTTLE_PAUSE};
+use crate::model::{ConnectionId, SessionId};
+use crate::presence::Ending;
+use crate::relay::connection::{
+    Beat, Connection, Door, Ears, Handling, Newcomer, Seat, SeatPlace, State,
+};
+use crate::relay::inbox::{FarEvent, ToWorker};
+use crate::relay::rooms::RoomKey;
+use crate::relay::socket::RawSocket;
+use crate::relay::turn::Turn;
+use crate::relay::worker::Worker;
+use crate::room::FromSession;
+use crate::room::Input;
+use crate::wire::close::Refusal;
+use crate::wire::websocket::{self, Event, Opcode};
+
+impl Worker {
+    pub(super) fn poll_connection(
+        &mut self,
+        id: ConnectionId,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        let started = self.around.clock.elapsed();
+        let outcome = self.listen(id, context);
+        self.schedule(id);
+        self.settle();
+        self.observe_turn(started);
+        outcome
+    }
+
+    pub(super) fn listen(&mut self, id: ConnectionId, context: &mut Context<'_>) -> Poll<()> {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return Poll::Ready(());
+        };
+        if !connection.waker.will_wake(context.waker()) {
+            connection.waker = context.waker().clone();
+        }
+        if connection.is_full() {
+            connection.flush_again(now);
+            if !connection.is_full() {
+                self.drained(id);
+            }
+        }
+        if !self.read_unread(id) {
+            return Poll::Pending;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let outcome = self.read(id, context, &mut buffer);
+        self.buffer = buffer;
+        outcome
+    }
+
+    pub(super) fn read(
+        &mut self,
+        id: ConnectionId,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<()> {
+        loop {
+            let Some(connection) = self.connections.get_mut(&id) else {
+                return Poll::Ready(());
+            };
+            if connection.state == State::Broken {
+                self.broken.push(id);
+                return Poll::Ready(());
+            }
+            // Who does not take what waits is not listened to; the socket wakes us when it does.
+            if READ_PAUSE_BYTES < connection.owed_bytes && connection.is_full() {
+                return Poll::Pending;
+            }
+            match connection.socket.poll_read(context, buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(count)) if 0 < count => {
+                    if connection.state != State::Open {
+                        continue;
+                    }
+                    self.around
+                        .metrics
+                        .bytes_in
+                        .of(connection.label)
+                        .inc_by(count as u64);
+                    let is_more = count == buffer.len();
+                    self.received(id, &mut buffer[..count]);
+                    let is_paused = self.connections.get(&id).is_some_and(|connection| {
+                        connection.is_checking || !connection.unread.is_empty()
+                    });
+                    if is_paused {
+                        return Poll::Pending;
+                    }
+                    if is_more {
+                        // The others of this thread first.
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+                Poll::Ready(_) => {
+                    connection.state = State::Broken;
+                }
+            }
+        }
+    }
+
+    /// Goes on with what had to wait; whether the socket may be read.
+    pub(super) fn read_unread(&mut self, id: ConnectionId) -> bool {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return true;
+        };
+        if connection.is_checking || connection.resume_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        connection.resume_at = None;
+        let mut unread = std::mem::take(&mut connection.unread);
+        if !unread.is_empty() {
+            self.received(id, &mut unread);
+        }
+        self.connections
+            .get(&id)
+            .is_none_or(|connection| !connection.is_checking && connection.unread.is_empty())
+    }
+
+    /// Something large has been looked through: goes on with it, and with what came behind it.
+    pub(super) fn checked(
+        &mut self,
+        id: ConnectionId,
+        key: &str,
+        outcome: Result<FromSession, Refusal>,
+    ) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.is_checking = false;
+        connection.pulse.heard();
+        connection.waker.wake_by_ref();
+        if connection.state == State::Open {
+            self.with_door(id, |door, turn| door.checked(turn, key, outcome));
+        }
+    }
+
+    /// Takes in what a socket said.
+    pub(super) fn received(&mut self, id: ConnectionId, mut input: &mut [u8]) {
+        let Some(mut ears) = self
+            .connections
+            .get_mut(&id)
+            .and_then(|connection| connection.ears.take())
+        else {
+            return;
+        };
+        loop {
+            let now = self.now();
+            let is_congested = self.posts.iter().any(|posts| FAR_QUEUE_MAX < posts.len());
+            let Some(connection) = self.connections.get_mut(&id) else {
+                return;
+            };
+            if connection.state != State::Open {
+                break;
+            }
+            ears.decoder
+                .set_message_bytes_max(connection.message_bytes_max);
+            if connection.is_checking {
+                connection.unread.extend_from_slice(input);
+                break;
+            }
+            if !input.is_empty() && (is_congested || !connection.bucket.has_one(now)) {
+                connection.unread.extend_from_slice(input);
+                connection.resume_at = Some(now + THROTTLE_PAUSE);
+                break;
+            }
+            let Ears { decoder, door } = &mut *ears;
+            let event = match decoder.decode(&mut input) {
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::debug!(connection = %id, %error, "a socket broke the protocol");
+                    self.close(id, error.refusal());
+                    break;
+                }
+            };
+            connection.pulse.heard();
+            connection.bucket.take();
+            let (is_text, payload) = match event {
+                Event::Text(text) => (true, text.as_bytes()),
+                Event::Binary(payload) => (false, payload),
+                Event::Ping(payload) => {
+                    let mut frame = Vec::with_capacity(2 + payload.len());
+                    websocket::write_pong(&mut frame, payload);
+                    // A flood of pings whose answers nobody reads must not pile up. One that comes
+                    // while a little waits is answered: clients take silence for a dead link.
+                    if connection.waiting_bytes() < PONG_BEHIND_BYTES_MAX {
+                        connection.write_control(Bytes::from(frame));
+                    }
+                    continue;
+                }
+                Event::Pong(_) => continue,
+                Event::Close { code } => {
+                    let mut frame = Vec::new();
+                    websocket::write_close_reply(&mut frame, code);
+                    connection.close(now, frame);
+                    self.depart(id, Ending::Clean);
+                    break;
+                }
+            };
+            self.around.metrics.messages_in.of(connection.label).inc();
+            let mut turn = Turn {
+                worker: self,
+                connection: id,
+            };
+            if let Handling::MoveTo(worker) = door.message(&mut turn, is_text, payload) {
+                let message = payload.to_vec();
+                self.hand_over(id, ears.door, message, input, worker);
+                return;
+            }
+        }
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.ears = Some(ears);
+        }
+    }
+
+    /// Sends a connection that has no sessions yet to another worker, with what it said.
+    pub(super) fn hand_over(
+        &mut self,
+        id: ConnectionId,
+        door: Box<dyn Door>,
+        message: Vec<u8>,
+        rest: &[u8],
+        worker: usize,
+    ) {
+        let Some(connection) = self.remove(id) else {
+            return;
+        };
+        let (ping_every, dead_after) = connection.pulse.intervals();
+        let stream = match connection.socket.release() {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(connection = %id, %error, "a socket could not move");
+                return;
+            }
+        };
+        let newcomer = Newcomer {
+            id,
+            socket: RawSocket {
+                stream,
+                read_ahead: Bytes::copy_from_slice(rest),
+            },
+            door,
+            place: connection._place,
+            ping_every,
+            dead_after,
+            message: Some(message),
+        };
+        self.send_post(worker, ToWorker::Adopt(Box::new(newcomer)));
+    }
+
+    /// The socket takes more again: whoever held something back for it may go on.
+    pub(super) fn drained(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.owed_bytes = 0;
+        let credits = std::mem::take(&mut connection.owed_credits);
+        let seats = connection.seats.clone();
+        for seat in seats {
+            match seat.place {
+                SeatPlace::Here(key) => self.touch(key, seat.session),
+                SeatPlace::Far { worker, room } => {
+                    if credits.contains(&seat.session) {
+                        let session = seat.session;
+                        let event = FarEvent::Credit;
+                        self.send_post(
+                            worker,
+                            ToWorker::FromFar {
+                                room,
+                                session,
+                                event,
+                            },
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the connection's sessions; the socket may still be saying goodbye.
+    pub(super) fn depart(&mut self, id: ConnectionId, ending: Ending) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        for seat in std::mem::take(&mut connection.seats) {
+            self.leave(seat, ending);
+        }
+    }
+
+    pub(super) fn leave(&mut self, seat: Seat, ending: Ending) {
+        let session = seat.session;
+        match seat.place {
+            SeatPlace::Here(key) => self.left(key, session, ending),
+            SeatPlace::Far { worker, room } => {
+                let event = FarEvent::Leave(ending);
+                self.send_post(
+                    worker,
+                    ToWorker::FromFar {
+                        room,
+                        session,
+                        event,
+                    },
+                );
+            }
+        }
+    }
+
+    pub(super) fn left(&mut self, key: RoomKey, session: SessionId, ending: Ending) {
+        if let Some(open) = self.rooms.get_mut(key) {
+            open.members.remove(&session);
+            self.let_happen(key, Input::Leave { session, ending });
+        }
+    }
+
+    pub(super) fn close(&mut self, id: ConnectionId, refusal: Refusal) {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if connection.state != State::Open {
+            return;
+        }
+        self.around.metrics.closed(refusal.reason());
+        let mut frame = Vec::new();
+        websocket::write_close(&mut frame, refusal.code(), refusal.reason());
+        connection.close(now, frame);
+        self.depart(id, Ending::Lost);
+        self.schedule(id);
+    }
+
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        let connection = self.connections.remove(&id)?;
+        self.connection_deadlines.set(id, None);
+        self.around.metrics.connections.of(connection.label).dec();
+        Some(connection)
+    }
+
+    pub(super) fn with_door(
+        &mut self,
+        id: ConnectionId,
+        act: impl FnOnce(&mut dyn Door, &mut Turn<'_>),
+    ) {
+        let Some(mut ears) = self
+            .connections
+            .get_mut(&id)
+            .and_then(|connection| connection.ears.take())
+        else {
+            return;
+        };
+        act(
+            &mut *ears.door,
+            &mut Turn {
+                worker: self,
+                connection: id,
+            },
+        );
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.ears = Some(ears);
+        }
+        self.schedule(id);
+    }
+
+    pub(super) fn schedule(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            self.connection_deadlines.set(id, None);
+            return;
+        };
+        let deadline = connection.next_deadline();
+        if connection.scheduled != deadline {
+            connection.scheduled = deadline;
+            let earliest = self.connection_deadlines.next();
+            self.connection_deadlines.set(id, deadline);
+            if deadline.is_some_and(|at| earliest.is_none_or(|earliest| at < earliest)) {
+                self.wakers.timer.notify_one();
+            }
+        }
+    }
+
+    pub(super) fn tick_connection(&mut self, id: ConnectionId, now: Timestamp) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.scheduled = None;
+        match connection.state {
+            State::Closing { until } => {
+                if until <= now {
+                    connection.state = State::Broken;
+                    connection.waker.wake_by_ref();
+                }
+            }
+            State::Broken => connection.waker.wake_by_ref(),
+            State::Open => {
+                self.beat(id, now);
+                let is_due = |connection: &Connection| {
+                    let ears = connection.ears.as_ref();
+                    ears.and_then(|ears| ears.door.next_deadline())
+                        .is_some_and(|at| at <= now)
+                };
+                if self.connections.get(&id).is_some_and(is_due) {
+                    self.with_door(id, |door, turn| door.tick(turn));
+                }
+                if let Some(connection) = self.connections.get_mut(&id)
+                    && connection.resume_at.is_some_and(|at| at <= now)
+                {
+                    connection.waker.wake_by_ref();
+                    connection.resume_at = None;
+                }
+            }
+        }
+        self.schedule(id);
+    }
+
+    pub(super) fn beat(&mut self, id: ConnectionId, now: Timestamp) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        match connection.pulse.beat(now) {
+            Beat::Fine => {}
+            Beat::Dead => {
+                tracing::debug!(connection = %id, "a peer has answered nothing for too long");
+                connection.state = State::Broken;
+                self.broken.push(id);
+                connection.waker.wake_by_ref();
+            }
+            Beat::Ping { with_data } => {
+                let mut frame = Vec::new();
+                websocket::write_ping(&mut frame, &[]);
+                connection.write_control(Bytes::from(frame));
+                if with_data
+                    && !connection.is_full()
+                    && let Some(ears) = &connection.ears
+                {
+                    let message = ears.door.keep_alive();
+                    let mut frame = Vec::new();
+                    websocket::write_header(&mut frame, Opcode::Binary, message.len());
+                    frame.extend_from_slice(message);
+                    connection.write(now, Bytes::from(frame));
+                }
+            }
+        }
+    }
+}

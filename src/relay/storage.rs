@@ -1,0 +1,273 @@
+//! Many updates, one commit, then the acknowledgements.
+//!
+//! One thread takes what all workers keep and hands it to the store as one batch: it waits for
+//! nothing when there is something, and what comes while it writes is the next batch. A store that
+//! fails is tried again with the same batch until it takes it; what waits is bounded, because
+//! workers take no more edits once `--max-unsaved` is reached.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::limits::{
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, STORE_RETRY_AFTER, STORE_RETRY_AFTER_FIRST,
+};
+use crate::metrics::Metrics;
+use crate::model::RoomName;
+use crate::relay::Shared;
+use crate::relay::inbox::ToWorker;
+use crate::store::{Sequence, Store, StoreError, Write};
+
+/// Something to keep, and who wants to know when it is.
+#[derive(Debug)]
+pub struct Kept {
+    /// Whose document.
+    pub room: RoomName,
+    /// What.
+    pub write: Write,
+    /// The worker that owns the room.
+    pub worker: usize,
+}
+
+/// What of a worker's is on disk now.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// How many of its writes.
+    pub writes: usize,
+    /// Appended updates: of which room, up to where.
+    pub updates: Vec<(RoomName, Sequence)>,
+}
+
+/// Counts what has been handed in: who waits for a number has everything up to it on disk.
+pub type Ticket = u64;
+
+/// Handle to the thread that writes.
+#[derive(Clone)]
+pub struct Storage(Arc<Inner>);
+
+struct Inner {
+    queue: Mutex<Queue>,
+    /// Something was handed in, or the relay is gone.
+    filled: Condvar,
+    /// A batch was committed, or failed.
+    emptied: Condvar,
+    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    /// Accepted and not on disk.
+    unsaved_bytes: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Bounded by what workers accept: see `unsaved_bytes`.
+    waiting: Vec<Kept>,
+    handed_in: Ticket,
+    committed: Ticket,
+    is_stopped: bool,
+}
+
+impl Storage {
+    /// Starts the thread; it ends with `stop`.
+    pub fn start(
+        store: Arc<dyn Store>,
+        shared: Arc<Shared>,
+        metrics: Arc<Metrics>,
+        inboxes: Arc<[mpsc::Sender<ToWorker>]>,
+    ) -> std::io::Result<Self> {
+        let inner = Arc::new(Inner {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+            store,
+            shared,
+            metrics,
+            unsaved_bytes: AtomicUsize::new(0),
+        });
+        let writer = inner.clone();
+        thread::Builder::new()
+            .name("storage".to_owned())
+            .spawn(move || writer.write_until_stopped(&inboxes))?;
+        Ok(Self(inner))
+    }
+
+    /// Hands in what a turn keeps. Never waits.
+    pub fn keep(&self, kept: Vec<Kept>) -> Ticket {
+        let bytes: usize = kept.iter().map(|kept| size(&kept.write)).sum();
+        self.0.count_unsaved(bytes, 0);
+        let mut queue = self.0.queue();
+        queue.handed_in += kept.len() as u64;
+        queue.waiting.extend(kept);
+        self.0.filled.notify_one();
+        queue.handed_in
+    }
+
+    /// What has been handed in by now.
+    pub fn ticket(&self) -> Ticket {
+        self.0.queue().handed_in
+    }
+
+    /// Waits until everything up to `ticket` is on disk; `false` when that takes too long.
+    pub fn wait(&self, ticket: Ticket, at_most: Duration) -> bool {
+        let queue = self.0.queue();
+        let waited = self
+            .0
+            .emptied
+            .wait_timeout_while(queue, at_most, |queue| queue.committed < ticket);
+        let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        ticket <= queue.committed
+    }
+
+    /// What is accepted and not on disk, in bytes over all rooms.
+    pub fn unsaved_bytes(&self) -> usize {
+        self.0.unsaved_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The store could not be read: see that it works again.
+    pub fn suspect(&self, error: &StoreError) {
+        self.0.shared.store_failed(error);
+        self.0.filled.notify_one();
+    }
+
+    /// Ends the thread once it has written what it has, or cannot.
+    pub fn stop(&self) {
+        self.0.queue().is_stopped = true;
+        self.0.filled.notify_one();
+    }
+}
+
+impl Inner {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing panics while it holds the lock; if it ever does, the queue is still whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_until_stopped(&self, inboxes: &[mpsc::Sender<ToWorker>]) {
+        while let Some(batch) = self.next_batch() {
+            let bytes: usize = batch.iter().map(|kept| size(&kept.write)).sum();
+            if !self.write_until_taken(&batch) {
+                return;
+            }
+            self.count_unsaved(0, bytes);
+            let mut committed: Vec<Committed> = Vec::new();
+            committed.resize_with(inboxes.len(), Committed::default);
+            let writes = batch.len() as u64;
+            for kept in batch {
+                let Some(of_worker) = committed.get_mut(kept.worker) else {
+                    continue;
+                };
+                of_worker.writes += 1;
+                if let Write::Append { sequence, .. } = kept.write {
+                    match of_worker.updates.last_mut() {
+                        // A burst of one room: its last number says it all.
+                        Some((room, last)) if *room == kept.room => *last = sequence,
+                        _ => of_worker.updates.push((kept.room, sequence)),
+                    }
+                }
+            }
+            self.queue().committed += writes;
+            self.emptied.notify_all();
+            for (inbox, committed) in inboxes.iter().zip(committed) {
+                if 0 < committed.writes {
+                    // A worker that is gone waits for nothing.
+                    let _ = inbox.blocking_send(ToWorker::Committed(committed));
+                }
+            }
+        }
+    }
+
+    /// Waits for something to write, and takes all there is, up to what one commit should hold.
+    fn next_batch(&self) -> Option<Vec<Kept>> {
+        let mut queue = self.queue();
+        loop {
+            if !queue.waiting.is_empty() {
+                let mut bytes = 0;
+                let fits = queue
+                    .waiting
+                    .iter()
+                    .take(COMMIT_WRITES_MAX)
+                    .take_while(|kept| {
+                        bytes += size(&kept.write);
+                        bytes <= COMMIT_BYTES_MAX
+                    });
+                let count = fits.count().max(1);
+                return Some(queue.waiting.drain(..count).collect());
+            }
+            if queue.is_stopped {
+                return None;
+            }
+            if self.shared.is_store_down() {
+                drop(queue);
+                // Nothing waits to be written, so ask for something small.
+                if self.store.rooms(None, 1).is_ok() {
+                    self.shared.store_works();
+                }
+                queue = self.queue();
+                if !self.shared.is_store_down() || !queue.waiting.is_empty() {
+                    continue;
+                }
+                let waited = self.filled.wait_timeout(queue, STORE_RETRY_AFTER);
+                queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            } else {
+                queue = self
+                    .filled
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// `false` when the relay was stopped before the store took it.
+    fn write_until_taken(&self, batch: &[Kept]) -> bool {
+        let writes: Vec<(RoomName, Write)> = batch
+            .iter()
+            .map(|kept| (kept.room.clone(), kept.write.clone()))
+            .collect();
+        let mut pause = STORE_RETRY_AFTER_FIRST;
+        loop {
+            match self.store.write(&writes) {
+                Ok(()) => {
+                    self.shared.store_works();
+                    return true;
+                }
+                Err(error) => {
+                    if !self.shared.is_store_down() {
+                        tracing::error!(%error, "the store takes no updates; they stay in memory");
+                    }
+                    self.metrics.store_errors.inc();
+                    self.shared.store_failed(&error);
+                }
+            }
+            let queue = self.queue();
+            if queue.is_stopped {
+                return false;
+            }
+            let waited = self
+                .filled
+                .wait_timeout_while(queue, pause, |queue| !queue.is_stopped);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            pause = (pause * 2).min(STORE_RETRY_AFTER);
+        }
+    }
+
+    fn count_unsaved(&self, more: usize, less: usize) {
+        let before = self.unsaved_bytes.fetch_add(more, Ordering::Relaxed);
+        if 0 < less {
+            self.unsaved_bytes.fetch_sub(less, Ordering::Relaxed);
+        }
+        let now = (before + more).saturating_sub(less);
+        self.metrics
+            .unsaved_bytes
+            .set(i64::try_from(now).unwrap_or(i64::MAX));
+    }
+}
+
+fn size(write: &Write) -> usize {
+    match write {
+        Write::Append { update, .. } | Write::Snapshot { update, .. } => update.len(),
+        Write::Quarantine { .. } => 0,
+    }
+}

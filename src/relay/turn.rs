@@ -1,0 +1,231 @@
+//! What a door may do while it handles something of one connection.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::auth::Verifier;
+use crate::clock::Timestamp;
+use crate::limits::DIRECT_BYTES_MAX;
+use crate::model::{ConnectionId, Grant, RoomName};
+use crate::presence::Ending;
+use crate::relay::connection::{Seat, SeatPlace, State};
+use crate::relay::fanout::Dialect;
+use crate::relay::heavy::{Check, Order};
+use crate::relay::inbox::{FarEvent, ToWorker};
+use crate::relay::placement::worker_of;
+use crate::relay::rooms::Link;
+use crate::relay::worker::Worker;
+use crate::room::{FromSession, Input};
+use crate::wire::close::Refusal;
+use crate::wire::websocket::{self, Opcode};
+
+/// What a door may do while it handles something of one connection.
+pub struct Turn<'a> {
+    pub(super) worker: &'a mut Worker,
+    pub(super) connection: ConnectionId,
+}
+
+impl Turn<'_> {
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.worker.now()
+    }
+
+    /// Tokens.
+    pub fn verifier(&self) -> &Verifier {
+        &self.worker.around.verifier
+    }
+
+    /// The connection's name.
+    pub fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+
+    /// The connection's worker, for answers that take a while.
+    pub fn inbox(&self) -> mpsc::Sender<ToWorker> {
+        self.worker.around.inboxes[self.worker.around.number].clone()
+    }
+
+    /// The worker that owns a room, if it is another than this.
+    pub fn elsewhere(&self, room: &RoomName) -> Option<usize> {
+        let owner = worker_of(room, self.worker.around.inboxes.len());
+        (owner != self.worker.around.number).then_some(owner)
+    }
+
+    /// Takes a seat in a room for the connection.
+    pub fn enter(&mut self, room: &RoomName, mut grant: Grant, dialect: Dialect) -> Seat {
+        grant.is_stamped &= !self.worker.around.shared.trusts_awareness();
+        let session = self.worker.around.shared.next_session();
+        let place = match self.elsewhere(room) {
+            None => {
+                let link = Link::Here(self.connection);
+                SeatPlace::Here(self.worker.seat(room, session, link, grant, dialect))
+            }
+            Some(owner) => {
+                let event = FarEvent::Join {
+                    connection: self.connection,
+                    worker: self.worker.around.number,
+                    grant,
+                    dialect,
+                };
+                let room = room.clone();
+                let message = ToWorker::FromFar {
+                    room: room.clone(),
+                    session,
+                    event,
+                };
+                self.worker.send_post(owner, message);
+                SeatPlace::Far {
+                    worker: owner,
+                    room,
+                }
+            }
+        };
+        let seat = Seat { session, place };
+        if let Some(connection) = self.worker.connections.get_mut(&self.connection) {
+            connection.seats.push(seat.clone());
+        }
+        seat
+    }
+
+    /// Tells the seat's room what the session says.
+    pub fn say(&mut self, seat: &Seat, message: FromSession) {
+        let is_edit = matches!(message, FromSession::Update(_) | FromSession::Step2(_));
+        if is_edit && self.worker.has_too_much_unsaved() {
+            self.close(Refusal::StoreDown);
+            return;
+        }
+        let session = seat.session;
+        match &seat.place {
+            SeatPlace::Here(key) => {
+                self.worker
+                    .let_happen(*key, Input::Message { session, message });
+            }
+            SeatPlace::Far { worker, room } => {
+                let (room, event) = (room.clone(), FarEvent::Message(message));
+                self.worker.send_post(
+                    *worker,
+                    ToWorker::FromFar {
+                        room,
+                        session,
+                        event,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Has something large looked through on another thread; the door hears of it by its `checked`.
+    /// Until then nothing more of this connection is read.
+    pub fn check_later(&mut self, key: String, check: Check) {
+        let worker = &mut *self.worker;
+        let Some(connection) = worker.connections.get_mut(&self.connection) else {
+            return;
+        };
+        connection.is_checking = true;
+        let reply_to = worker.around.inboxes[worker.around.number].clone();
+        worker.orders.push_back(Order::Check {
+            connection: self.connection,
+            key,
+            check,
+            reply_to,
+        });
+        worker.order_again();
+    }
+
+    /// The session's token was renewed.
+    pub fn renew(&mut self, seat: &Seat, mut grant: Grant) {
+        grant.is_stamped &= !self.worker.around.shared.trusts_awareness();
+        let session = seat.session;
+        match &seat.place {
+            SeatPlace::Here(key) => self
+                .worker
+                .let_happen(*key, Input::Renew { session, grant }),
+            SeatPlace::Far { worker, room } => {
+                let (room, event) = (room.clone(), FarEvent::Renew(grant));
+                self.worker.send_post(
+                    *worker,
+                    ToWorker::FromFar {
+                        room,
+                        session,
+                        event,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Gives the seat up; the connection stays.
+    pub fn leave(&mut self, seat: &Seat, ending: Ending) {
+        if let Some(connection) = self.worker.connections.get_mut(&self.connection) {
+            connection.seats.retain(|other| other != seat);
+        }
+        self.worker.leave(seat.clone(), ending);
+    }
+
+    /// Sends a message of the door's own.
+    pub fn send(&mut self, message: &[u8]) {
+        let now = self.worker.now();
+        let mut frame = Vec::with_capacity(message.len() + 10);
+        websocket::write_header(&mut frame, Opcode::Binary, message.len());
+        frame.extend_from_slice(message);
+        let Some(connection) = self.worker.connections.get_mut(&self.connection) else {
+            return;
+        };
+        if connection.state != State::Open {
+            return;
+        }
+        connection.write(now, Bytes::from(frame));
+        // The door answers what the client asks: who asks on without reading is too slow.
+        if DIRECT_BYTES_MAX < connection.owed_bytes {
+            self.close(Refusal::Slow);
+        } else if connection.is_full() {
+            connection.owed_bytes += message.len();
+        }
+    }
+
+    /// Ends the connection.
+    pub fn close(&mut self, refusal: Refusal) {
+        self.worker.close(self.connection, refusal);
+    }
+
+    /// The largest message the client may send from now on.
+    pub fn limit_messages(&mut self, bytes_max: Option<usize>) {
+        let standard = self.worker.around.limits.message_bytes_max;
+        if let Some(connection) = self.worker.connections.get_mut(&self.connection) {
+            connection.message_bytes_max = bytes_max.unwrap_or(standard).min(standard);
+        }
+    }
+
+    /// Counts an update or a state that was refused.
+    pub fn count_refused(&self, refusal: Refusal) {
+        if refusal == Refusal::BadUpdate {
+            self.worker.around.metrics.updates_refused.inc();
+        }
+    }
+
+    /// Counts a document that was refused while its socket stays.
+    pub fn count_denied(&self, refusal: Refusal) {
+        self.worker.around.metrics.closed(refusal.reason());
+    }
+
+    /// Counts a token that was no good.
+    pub fn count_auth_failure(&self) {
+        self.worker.around.metrics.auth_failures.inc();
+    }
+
+    /// Has a token checked that needs the key set to be read again; the door hears of it by its
+    /// `verified`.
+    pub fn verify_later(&self, key: String, token: String) {
+        let (verifier, clock) = (self.verifier().clone(), self.worker.around.clock);
+        let (inbox, id) = (self.inbox(), self.connection);
+        tokio::task::spawn_local(async move {
+            let outcome = verifier.verify_fresh(clock.now(), &token).await;
+            let tell = move |worker: &mut Worker| {
+                worker.with_door(id, |door, turn| door.verified(turn, &key, outcome));
+            };
+            // A worker that is gone has no doors.
+            let _ = inbox.send(ToWorker::Call(Box::new(tell))).await;
+        });
+    }
+}
