@@ -19,6 +19,7 @@ mod collab;
 mod convergence;
 mod documents;
 mod drain;
+mod embedded_store;
 mod ghosts;
 mod hostile;
 mod presence;
