@@ -22,6 +22,8 @@ mod drain;
 mod embedded_store;
 mod ghosts;
 mod hostile;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod presence;
 mod recorded;
 mod store;
