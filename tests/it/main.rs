@@ -21,6 +21,8 @@ mod documents;
 mod drain;
 mod ghosts;
 mod hostile;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod presence;
 mod recorded;
 mod store;

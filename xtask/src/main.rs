@@ -1,5 +1,6 @@
 //! The repository's two commands: `cargo xtask test` and `cargo xtask demo`.
 
+mod database;
 mod demo;
 mod node;
 mod process;

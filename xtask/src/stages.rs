@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::database;
 use crate::node;
 use crate::process::{self, Ended};
 
@@ -59,10 +60,11 @@ impl Outcome {
 /// A stage's part, its name (that of its log too), and what it does.
 type Stage = (Part, &'static str, fn(&str) -> Result<Outcome>);
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     (Part::Lint, "format", format),
     (Part::Lint, "clippy", clippy),
     (Part::Lint, "docs", docs),
+    (Part::Rust, "postgres", database::install),
     (Part::Rust, "rust-tests", rust_tests),
     (Part::Clients, "relay-binary", relay_binary),
     (Part::Clients, "npm-packages", node::install),

@@ -15,7 +15,7 @@ use crate::store::postgres::session::Session;
 
 /// How long connecting may take in all, hand-shakes and the session's preparation included: a
 /// server that accepts connections and then says nothing is as bad as none.
-const OPEN_WITHIN: Duration = Duration::from_secs(15);
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// What went wrong with a connection.
 pub enum Trouble {

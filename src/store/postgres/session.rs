@@ -42,7 +42,9 @@ const INSERT_ROOMS: &str = "
 /// Everybody locks in the order of the names, so nobody waits for each other in a circle. After
 /// this statement `last` is what it is until we commit, whatever other processes do.
 const LOCK_ROOMS: &str = "
-    SELECT FROM collab.document WHERE room = ANY ($1::text[]) ORDER BY room FOR NO KEY UPDATE";
+    SELECT FROM collab.document AS document
+    JOIN unnest($1::text[]) AS given (room) ON document.room = given.room
+    ORDER BY document.room FOR NO KEY UPDATE OF document";
 
 /// A row behind `last` was never answered for, so it may be replaced.
 const APPEND: &str = "

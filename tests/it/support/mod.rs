@@ -2,6 +2,7 @@
 //!
 //! [`relay`] is the process, [`client`] a well-behaved editor on either Yjs door, [`old_client`]
 //! one of 2024, [`raw`] a socket that may do anything, [`proxy`] a network that can go silent.
+//! `postgres` is a database server of the tests' own.
 //! [`frames`] has the bytes, [`tokens`] the passes, [`http`] the other way in.
 
 pub mod client;
@@ -9,6 +10,8 @@ pub mod document;
 pub mod frames;
 pub mod http;
 pub mod old_client;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod proxy;
 pub mod random;
 pub mod raw;

@@ -1,0 +1,569 @@
+//! PostgreSQL keeps what it has been given, whatever happens to it meanwhile.
+
+use std::net::TcpListener;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use copresence::model::RoomName;
+use copresence::store::{MemoryStore, PostgresStore, Sequence, Store, StoreError, Write};
+
+use crate::support::postgres::{Database, PASSWORD, Postgres};
+use crate::support::random::Random;
+use crate::support::time::{PATIENCE, now, percentile};
+
+fn room(name: &str) -> RoomName {
+    RoomName::parse(name).unwrap()
+}
+
+fn append(name: &str, sequence: Sequence, text: &str) -> (RoomName, Write) {
+    let update = Bytes::copy_from_slice(text.as_bytes());
+    (room(name), Write::Append { sequence, update })
+}
+
+fn snapshot(name: &str, through: Sequence, text: &str) -> (RoomName, Write) {
+    let update = Bytes::copy_from_slice(text.as_bytes());
+    (room(name), Write::Snapshot { through, update })
+}
+
+fn quarantine(name: &str, sequence: Sequence) -> (RoomName, Write) {
+    (room(name), Write::Quarantine { sequence })
+}
+
+/// What is kept of a room, as text: `1:a 2:b, last 2`.
+fn kept(store: &dyn Store, name: &str) -> String {
+    let stored = store.load(&room(name)).unwrap();
+    format!("{}, last {}", as_text(&stored.updates), stored.last)
+}
+
+fn as_text(updates: &[(Sequence, Bytes)]) -> String {
+    let update = |(sequence, body): &(Sequence, Bytes)| {
+        format!("{sequence}:{}", String::from_utf8_lossy(body))
+    };
+    updates.iter().map(update).collect::<Vec<_>>().join(" ")
+}
+
+fn open(database: &Database) -> PostgresStore {
+    PostgresStore::open(&database.url).unwrap()
+}
+
+/// What every store does alike.
+fn conforms(store: &dyn Store) {
+    assert_eq!(kept(store, "new"), ", last 0");
+    assert!(store.quarantined(&room("new")).unwrap().is_empty());
+    assert!(store.rooms(None, 10).unwrap().is_empty());
+    store.write(&[]).unwrap();
+
+    let first = [
+        append("a", 1, "one"),
+        append("b/ö", 1, ""),
+        append("a", 2, "two"),
+    ];
+    store.write(&first).unwrap();
+    store.write(&first).unwrap();
+    assert_eq!(kept(store, "a"), "1:one 2:two, last 2");
+    assert_eq!(kept(store, "b/ö"), "1:, last 1");
+
+    // In order, within a batch and a room.
+    store
+        .write(&[
+            append("a", 3, "three"),
+            snapshot("a", 2, "one two"),
+            append("a", 4, "four"),
+            quarantine("a", 3),
+            append("a", 3, "again"),
+        ])
+        .unwrap();
+    assert_eq!(kept(store, "a"), "2:one two 4:four, last 4");
+    let aside = store.quarantined(&room("a")).unwrap();
+    assert_eq!(as_text(&aside), "3:three");
+
+    // What is at or below the end changes nothing, though it is no longer in the log.
+    store
+        .write(&[append("a", 1, "x"), append("a", 4, "x")])
+        .unwrap();
+    store.write(&[quarantine("a", 77)]).unwrap();
+    assert_eq!(kept(store, "a"), "2:one two 4:four, last 4");
+
+    store.write(&[snapshot("a", 4, "all")]).unwrap();
+    assert_eq!(kept(store, "a"), "4:all, last 4");
+    store.write(&[snapshot("c", 9, "imported")]).unwrap();
+    assert_eq!(kept(store, "c"), "9:imported, last 9");
+    // A snapshot can be at fault itself; the log goes on where it was.
+    store
+        .write(&[quarantine("c", 9), append("c", 10, "on")])
+        .unwrap();
+    assert_eq!(kept(store, "c"), "10:on, last 10");
+
+    let names = |after: Option<&str>, limit| -> Vec<String> {
+        let after = after.map(room);
+        let rooms = store.rooms(after.as_ref(), limit).unwrap();
+        rooms.iter().map(ToString::to_string).collect()
+    };
+    store
+        .write(&[
+            append("B", 1, "x"),
+            append("ä", 1, "x"),
+            append("b", 1, "x"),
+        ])
+        .unwrap();
+    assert_eq!(names(None, 10), ["B", "a", "b", "b/ö", "c", "ä"]);
+    assert_eq!(names(Some("a"), 2), ["b", "b/ö"]);
+    assert_eq!(names(Some("aa"), 1), ["b"]);
+    assert!(names(Some("ä"), 5).is_empty());
+    assert_eq!(store.complaints().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn it_is_a_store_like_the_others() {
+    conforms(&open(&Postgres::shared().database()));
+}
+
+#[test]
+fn any_sequence_of_batches_leaves_what_memory_would_keep() {
+    let mut random = Random::new(20_261_121);
+    let database = Postgres::shared().database();
+    let (store, memory) = (open(&database), MemoryStore::new());
+    let names = ["a", "b", "session/c"];
+    for round in 0..150 {
+        let mut ends = names.map(|name| memory.load(&room(name)).unwrap().last);
+        let mut snapshots = names.map(|name| {
+            let stored = memory.load(&room(name)).unwrap();
+            stored.updates.first().map_or(0, |&(sequence, _)| sequence)
+        });
+        let batch: Vec<_> = (0..random.below(12))
+            .map(|at| {
+                let which = random.below(names.len());
+                let (name, text) = (names[which], format!("{round}.{at}"));
+                match random.below(10) {
+                    0 | 1 => {
+                        // Memory would go back if told to.
+                        let span = 1 + ends[which].saturating_sub(snapshots[which]) as usize;
+                        snapshots[which] += random.below(span) as u64;
+                        ends[which] = ends[which].max(snapshots[which]);
+                        snapshot(name, snapshots[which], &text)
+                    }
+                    2 => quarantine(name, 1 + random.below(ends[which] as usize + 1) as u64),
+                    _ => {
+                        let sequence = 1 + ends[which].saturating_sub(random.below(3) as u64);
+                        ends[which] = ends[which].max(sequence);
+                        append(name, sequence, &text)
+                    }
+                }
+            })
+            .collect();
+        memory.write(&batch).unwrap();
+        store.write(&batch).unwrap();
+        if random.below(4) == 0 {
+            let again: Vec<_> = batch
+                .iter()
+                .filter(|(_, write)| matches!(write, Write::Append { .. }))
+                .cloned()
+                .collect();
+            store.write(&again).unwrap();
+        }
+        for name in names {
+            assert_eq!(
+                kept(&store, name),
+                kept(&memory, name),
+                "round {round}: {batch:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_never_goes_back() {
+    let store = open(&Postgres::shared().database());
+    store
+        .write(&[append("a", 1, "one"), append("a", 2, "two")])
+        .unwrap();
+    store.write(&[snapshot("a", 2, "both")]).unwrap();
+    store.write(&[snapshot("a", 1, "one")]).unwrap();
+    assert_eq!(kept(&store, "a"), "2:both, last 2");
+}
+
+#[test]
+fn a_batch_is_written_whole_or_not_at_all() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    let mut client = database.client();
+    client
+        .batch_execute(
+            "ALTER TABLE collab.document_update ADD CONSTRAINT no_seven CHECK (sequence <> 7)",
+        )
+        .unwrap();
+    let batch = [
+        append("a", 1, "x"),
+        snapshot("b", 3, "x"),
+        append("b", 7, "x"),
+    ];
+    let error = store.write(&batch).unwrap_err();
+    assert!(matches!(error, StoreError::Down(_)), "{error}");
+    assert_eq!(kept(&store, "a"), ", last 0");
+    assert!(store.rooms(None, 5).unwrap().is_empty());
+    store.write(&batch[..2]).unwrap();
+    assert_eq!(kept(&store, "b"), "3:x, last 3");
+}
+
+#[test]
+fn large_bodies_pass() {
+    let store = open(&Postgres::shared().database());
+    let update = Bytes::from(vec![0xA5; 12 << 20]);
+    let batch: Vec<_> = (1..=4)
+        .map(|sequence| {
+            let update = update.clone();
+            (room("large"), Write::Append { sequence, update })
+        })
+        .collect();
+    store.write(&batch).unwrap();
+    let stored = store.load(&room("large")).unwrap();
+    assert_eq!(stored.updates.len(), 4);
+    assert!(stored.updates.iter().all(|(_, body)| *body == update));
+}
+
+#[test]
+fn an_answer_means_a_flush_also_where_the_database_is_told_to_be_quick() {
+    let database = Postgres::shared().database();
+    let mut client = database.client();
+    let name: String = client
+        .query_one("SELECT current_database()", &[])
+        .unwrap()
+        .get(0);
+    client
+        .batch_execute(&format!(
+            "ALTER DATABASE {name} SET synchronous_commit = off"
+        ))
+        .unwrap();
+    let store = open(&database);
+    // Says what the setting was in the transaction that wrote.
+    client
+        .batch_execute(
+            "CREATE TABLE seen (setting text);
+             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL;
+             END $$;
+             CREATE TRIGGER note AFTER INSERT ON collab.document_update
+                 EXECUTE FUNCTION note();",
+        )
+        .unwrap();
+    store.write(&[append("a", 1, "x")]).unwrap();
+    let seen: String = client
+        .query_one("SELECT setting FROM seen", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(seen, "on");
+}
+
+#[test]
+fn a_damaged_row_damages_its_room_alone() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    store
+        .write(&[
+            append("a", 1, "one"),
+            append("a", 2, "two"),
+            append("b", 1, "one"),
+        ])
+        .unwrap();
+    database
+        .client()
+        .batch_execute("UPDATE collab.document_update SET body = 'twO' WHERE sequence = 2")
+        .unwrap();
+    match store.load(&room("a")).unwrap_err() {
+        StoreError::Damaged {
+            room: whose,
+            sequence,
+            ..
+        } => {
+            assert_eq!((whose.as_str(), sequence), ("a", 2));
+        }
+        error @ StoreError::Down(_) => panic!("{error}"),
+    }
+    assert_eq!(kept(&store, "b"), "1:one, last 1");
+    store.write(&[append("a", 3, "three")]).unwrap();
+}
+
+#[test]
+fn it_says_when_the_tables_contradict_each_other() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    store
+        .write(&[append("a", 1, "one"), append("a", 2, "two")])
+        .unwrap();
+    database
+        .client()
+        .batch_execute("UPDATE collab.document SET last = 1")
+        .unwrap();
+    let complaints = store.complaints().unwrap();
+    assert_eq!(complaints.len(), 1);
+    assert!(complaints[0].starts_with("a: "), "{complaints:?}");
+    // What is there is not given out twice.
+    assert_eq!(kept(&store, "a"), "1:one 2:two, last 2");
+}
+
+#[test]
+fn several_may_open_an_empty_database_at_once() {
+    let database = Postgres::shared().database();
+    let start = Barrier::new(6);
+    thread::scope(|scope| {
+        for number in 0..6 {
+            let (start, database) = (&start, &database);
+            scope.spawn(move || {
+                start.wait();
+                let store = open(database);
+                let name = format!("room-{number}");
+                store.write(&[append(&name, 1, "here")]).unwrap();
+            });
+        }
+    });
+    assert_eq!(open(&database).rooms(None, 10).unwrap().len(), 6);
+}
+
+#[test]
+fn migrations_can_be_run_again_and_undone() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    store.write(&[append("a", 1, "one")]).unwrap();
+    let again = open(&database);
+    assert_eq!(kept(&again, "a"), "1:one, last 1");
+    drop((store, again));
+
+    PostgresStore::undo_migrations(&database.url, 0).unwrap();
+    PostgresStore::undo_migrations(&database.url, 0).unwrap();
+    let tables = "SELECT table_name::text FROM information_schema.tables
+                  WHERE table_schema = 'collab'";
+    let left: Vec<String> = database
+        .client()
+        .query(tables, &[])
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(left, ["migration"]);
+    conforms(&open(&database));
+}
+
+#[test]
+fn tables_of_a_newer_version_are_left_alone() {
+    let database = Postgres::shared().database();
+    drop(open(&database));
+    database
+        .client()
+        .batch_execute("INSERT INTO collab.migration (number) VALUES (9999)")
+        .unwrap();
+    let error = PostgresStore::open(&database.url)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("newer version (migration 9999)"), "{error}");
+}
+
+#[test]
+fn two_stores_write_different_rooms_at_the_same_time() {
+    let database = Postgres::shared().database();
+    thread::scope(|scope| {
+        for node in 0..2 {
+            let database = &database;
+            scope.spawn(move || {
+                let store = open(database);
+                for sequence in 1..=100 {
+                    let batch: Vec<_> = (0..20)
+                        // One in ascending order, the other in descending: no deadlock.
+                        .map(|at| if node == 0 { at } else { 19 - at })
+                        .map(|at| append(&format!("{at}-{node}"), sequence, "x"))
+                        .chain([append("shared", sequence * 2 + node, "x")])
+                        .collect();
+                    store.write(&batch).unwrap();
+                }
+            });
+        }
+    });
+    let store = open(&database);
+    for node in 0..2 {
+        for at in 0..20 {
+            let stored = store.load(&room(&format!("{at}-{node}"))).unwrap();
+            assert_eq!((stored.updates.len(), stored.last), (100, 100));
+        }
+    }
+    let stored = store.load(&room("shared")).unwrap();
+    assert!(stored.updates.is_sorted_by(|a, b| a.0 < b.0));
+}
+
+#[test]
+fn a_server_that_was_stopped_is_used_again_when_it_is_back() {
+    let mut server = Postgres::begin();
+    let database = server.database();
+    let store = open(&database);
+    store.write(&[append("a", 1, "one")]).unwrap();
+
+    server.stop();
+    let error = store.write(&[append("a", 2, "two")]).unwrap_err();
+    assert!(matches!(error, StoreError::Down(_)), "{error}");
+    assert!(!error.to_string().contains(PASSWORD), "{error}");
+    assert!(store.load(&room("a")).is_err());
+    assert!(PostgresStore::open(&database.url).is_err());
+
+    server.start();
+    store.write(&[append("a", 2, "two")]).unwrap();
+    assert_eq!(kept(&store, "a"), "1:one 2:two, last 2");
+
+    // Restarted unnoticed: the connections are dead, and nobody needs to know.
+    server.stop();
+    server.start();
+    assert_eq!(kept(&store, "a"), "1:one 2:two, last 2");
+    store.write(&[append("a", 3, "three")]).unwrap();
+    assert_eq!(kept(&store, "a"), "1:one 2:two 3:three, last 3");
+}
+
+#[test]
+fn what_was_answered_survives_the_servers_death() {
+    let mut server = Postgres::begin();
+    let database = server.database();
+    let (is_over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let failures = AtomicU64::new(0);
+    let rooms = 5;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let store = open(&database);
+            let mut sequence = 1;
+            while !is_over.load(Ordering::SeqCst) {
+                let batch: Vec<_> = (0..rooms)
+                    .map(|at| append(&format!("{at}"), sequence, &format!("{at}.{sequence}")))
+                    .collect();
+                match store.write(&batch) {
+                    Ok(()) => {
+                        answered.store(sequence, Ordering::SeqCst);
+                        sequence += 1;
+                    }
+                    // The same again, as the relay does: the answer may have been lost.
+                    Err(StoreError::Down(_)) => {
+                        failures.fetch_add(1, Ordering::SeqCst);
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        for round in 0..4 {
+            let enough = answered.load(Ordering::SeqCst) + 30 + 7 * round;
+            wait_for("writes to be answered", || {
+                enough <= answered.load(Ordering::SeqCst)
+            });
+            server.kill();
+            let at_death = answered.load(Ordering::SeqCst);
+            server.start();
+            let stored = open(&database).load(&room("0")).unwrap();
+            assert!(at_death <= stored.last, "{at_death} was answered");
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+    assert!(failures.load(Ordering::SeqCst) > 0, "nobody noticed");
+
+    let store = open(&database);
+    let last = answered.load(Ordering::SeqCst);
+    for at in 0..rooms {
+        let stored = store.load(&room(&format!("{at}"))).unwrap();
+        assert_eq!(stored.last, last);
+        let expected: Vec<_> = (1..=last)
+            .map(|sequence| (sequence, Bytes::from(format!("{at}.{sequence}"))))
+            .collect();
+        assert!(
+            stored.updates == expected,
+            "room {at} is not what was written"
+        );
+    }
+    assert_eq!(store.complaints().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://relay@{}/db", silent.local_addr().unwrap());
+    let begun = now();
+    let error = PostgresStore::open(&url).err().unwrap().to_string();
+    assert!(error.contains("no answer within"), "{error}");
+    assert!(now() - begun < Duration::from_secs(20));
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = now() + PATIENCE;
+    while !is_so() {
+        assert!(now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn encryption_is_what_the_url_asks_for() {
+    let server = Postgres::shared();
+    let database = server.database();
+    let is_encrypted = |sslmode: &str| -> Result<bool, StoreError> {
+        let name = format!("tls-{}", sslmode.len());
+        let url = database.url_with(&format!("{sslmode}&application_name={name}"));
+        let _store = PostgresStore::open(&url)?;
+        let query = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                     WHERE application_name = $1 ORDER BY backend_start DESC LIMIT 1";
+        Ok(database.client().query_one(query, &[&name]).unwrap().get(0))
+    };
+    assert!(!is_encrypted("disable").unwrap());
+    assert!(is_encrypted("prefer").unwrap());
+    assert!(is_encrypted("require").unwrap());
+    let own = format!("verify-full&sslrootcert={}", server.certificate().display());
+    assert!(is_encrypted(&own).unwrap());
+    let error = is_encrypted("verify-full").unwrap_err().to_string();
+    assert!(error.contains("certificate"), "{error}");
+    // The certificate is for the address, not for the name.
+    let named = database.url_with(&own).replace("127.0.0.1", "localhost");
+    let error = PostgresStore::open(&named).err().unwrap().to_string();
+    assert!(error.contains("certificate"), "{error}");
+}
+
+#[test]
+fn the_password_is_in_no_message() {
+    let good = Postgres::shared().database().url;
+    let wrong_password = good.replace("s3same", "wr0ng-s3same");
+    let urls = [
+        wrong_password,
+        good.replace("/test_", "/no_such_test_"),
+        good.replace("127.0.0.1", "host.invalid"),
+        good.replace("relay:", "nobody:"),
+        good.replace("sslmode=disable", "sslmode=verify-full"),
+        good.replace("sslmode=disable", "ssl=s3same"),
+        good.replace("127.0.0.1:", "127.0.0.1:x"),
+        good.replace("relay:", "rel@y:"),
+    ];
+    for url in urls {
+        let error = PostgresStore::open(&url).err().unwrap().to_string();
+        for secret in ["s3same", "dich"] {
+            assert!(!error.contains(secret), "{error}");
+        }
+    }
+}
+
+/// `cargo test --test it -- --ignored --nocapture postgres::how_many`.
+#[test]
+#[ignore = "a measurement"]
+fn how_many_appends_it_takes_in_a_second() {
+    let server = Postgres::begin();
+    let store = open(&server.database());
+    let body = "x".repeat(30);
+    for (size, commits) in [(1, 500), (10, 500), (100, 300), (1_000, 60)] {
+        let mut times = Vec::new();
+        let begun = now();
+        for sequence in 1..=commits {
+            let batch: Vec<_> = (0..size)
+                .map(|at| append(&format!("{size}-{at}"), sequence, &body))
+                .collect();
+            let before = now();
+            store.write(&batch).unwrap();
+            times.push(now() - before);
+        }
+        let total = now() - begun;
+        let rate = (size * commits) as f64 / total.as_secs_f64();
+        let (half, slow) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
+        println!("{size:>5} rooms: {rate:>8.0} appends/s, commit p50 {half:?}, p99 {slow:?}");
+    }
+}
