@@ -170,3 +170,8 @@ pub const LOAD_AFTER_WRITES_WITHIN: Duration = Duration::from_secs(5);
 pub const HEAVY_THREADS_MIN: usize = 4;
 /// The address of a Hocuspocus frame: a room name and the id of a session, with room to spare.
 pub const ADDRESS_BYTES_MAX: usize = 1_024;
+
+/// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
+pub const TOOL_ROOMS_MAX: usize = 64;
+/// As many bytes of their documents end a commit before.
+pub const TOOL_COMMIT_BYTES: usize = 8 << 20;

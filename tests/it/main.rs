@@ -19,6 +19,7 @@ mod collab;
 mod convergence;
 mod documents;
 mod drain;
+mod embedded_store;
 mod ghosts;
 mod hostile;
 #[cfg(feature = "postgres")]
@@ -27,3 +28,4 @@ mod presence;
 mod recorded;
 mod store;
 mod support;
+mod tools;

@@ -1,18 +1,15 @@
-//! What every store promises, shown on each of them; and what the embedded one promises beyond it.
+//! What every store promises, shown on each of them.
 //!
 //! A promise is a function that is given an empty store. [`conforms`] shows them all, so a new
 //! store needs three lines here.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use bytes::Bytes;
 use copresence::model::RoomName;
-use copresence::store::{MemoryStore, Sequence, SqliteStore, Store, StoreError, Stored, Write};
-use rusqlite::Connection;
+use copresence::store::{MemoryStore, Sequence, SqliteStore, Store, Stored, Write};
 use tempfile::TempDir;
 
 use crate::support::random::Random;
@@ -350,7 +347,7 @@ fn histories(store: &dyn Store) {
     }
 }
 
-fn any_write(
+pub fn any_write(
     random: &mut Random,
     names: &[String],
     ends: &mut BTreeMap<String, Sequence>,
@@ -390,438 +387,16 @@ fn any_write(
     (room(name), write)
 }
 
-#[test]
-fn reopening_keeps_everything() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("not/yet/there/copresence.db");
-    let memory = MemoryStore::new();
-    let names = ["a", "b", "c"].map(str::to_owned);
-    let mut random = Random::new(3);
-    let mut ends = BTreeMap::new();
-    for _ in 0..10 {
-        let store = SqliteStore::open(&path).unwrap();
-        for name in &names {
-            assert_same(&store, &memory, &room(name));
-        }
-        for _ in 0..10 {
-            let batch = [any_write(&mut random, &names, &mut ends)];
-            store.write(&batch).unwrap();
-            memory.write(&batch).unwrap();
-        }
-        assert_eq!(store.complaints().unwrap(), [""; 0]);
-    }
-}
-
-#[test]
-fn a_database_belongs_to_one_process() {
-    let (_folder, path) = place();
-    let store = SqliteStore::open(&path).unwrap();
-    store.write(&[append("a", 1, "x")]).unwrap();
-    // The lock is the open file's, so another store here is as good as another process.
-    for second in [SqliteStore::open(&path), SqliteStore::open_existing(&path)] {
-        let error = second.err().unwrap().to_string();
-        assert!(
-            error.contains("another process") && error.contains("`--data`"),
-            "{error}"
-        );
-    }
-    let error = SqliteStore::undo_migrations(&path, 0)
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("another process"), "{error}");
-    // To look at it is allowed.
-    let reader = SqliteStore::open_to_read(&path).unwrap();
-    assert_stored(&reader, "a", &[(1, "x")], 1);
-    store.write(&[append("a", 2, "y")]).unwrap();
-    assert_stored(&reader, "a", &[(1, "x"), (2, "y")], 2);
-    assert!(reader.write(&[append("a", 3, "z")]).is_err());
-    drop(store);
-    let store = SqliteStore::open(&path).unwrap();
-    store.write(&[append("a", 3, "z")]).unwrap();
-}
-
-#[test]
-fn tools_do_not_make_a_database_where_none_is() {
-    let (folder, path) = place();
-    for opened in [
-        SqliteStore::open_existing(&path),
-        SqliteStore::open_to_read(&path),
-    ] {
-        let error = opened.err().unwrap().to_string();
-        assert!(error.contains("there is no database"), "{error}");
-    }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn files_that_are_not_ours_are_left_alone() {
-    let (_folder, path) = place();
-    fs::write(
-        &path,
-        "a shopping list, and rather a long one; ".repeat(100),
-    )
-    .unwrap();
-    assert!(SqliteStore::open(&path).is_err());
-    assert!(fs::read_to_string(&path).unwrap().starts_with("a shopping"));
-
-    fs::remove_file(&path).unwrap();
-    Connection::open(&path)
-        .unwrap()
-        .execute_batch("CREATE TABLE song (title TEXT)")
-        .unwrap();
-    let error = SqliteStore::open(&path).err().unwrap().to_string();
-    assert!(error.contains("something else"), "{error}");
-}
-
-#[test]
-fn migrations_go_up_down_and_up_again() {
-    let (_folder, path) = place();
-    let store = SqliteStore::open(&path).unwrap();
-    store.write(&[append("a", 1, "x")]).unwrap();
-    drop(store);
-    let before = schema(&path);
-    SqliteStore::undo_migrations(&path, 0).unwrap();
-    let bare = schema(&path);
-    assert!(bare.keys().all(|name| name == "migration"), "{bare:?}");
-    assert!(SqliteStore::open_to_read(&path).is_err());
-    SqliteStore::undo_migrations(&path, 0).unwrap();
-    for _ in 0..2 {
-        let store = SqliteStore::open(&path).unwrap();
-        assert_stored(&store, "a", &[], 0);
-        drop(store);
-        assert_eq!(schema(&path), before);
-    }
-    Connection::open(&path)
-        .unwrap()
-        .execute("INSERT INTO migration VALUES (999, 'later')", [])
-        .unwrap();
-    let error = SqliteStore::open(&path).err().unwrap().to_string();
-    assert!(
-        error.contains("newer version") && error.contains("999"),
-        "{error}"
-    );
-}
-
-#[test]
-fn damage_is_noticed_and_harms_one_room() {
-    let spoil: [(&str, &str, Sequence); 5] = [
-        (
-            "a flipped bit in the log",
-            "UPDATE document_update SET body = x'0102ff' WHERE document_id = 2 AND sequence = 5",
-            5,
-        ),
-        (
-            "a flipped bit in the snapshot",
-            "UPDATE document_snapshot SET body = zeroblob(3) WHERE document_id = 2",
-            3,
-        ),
-        (
-            "a wrong checksum",
-            "UPDATE document_update SET checksum = checksum + 1 WHERE document_id = 2 AND sequence = 4",
-            4,
-        ),
-        (
-            "a lost end",
-            "DELETE FROM document_update WHERE document_id = 2 AND sequence = 5",
-            5,
-        ),
-        (
-            "a number that cannot be",
-            "UPDATE document SET last = -1 WHERE id = 2",
-            0,
-        ),
-    ];
-    for (what, sql, at) in spoil {
-        let (_folder, path) = place();
-        let store = SqliteStore::open(&path).unwrap();
-        for name in ["a", "b", "c"] {
-            let log = (1..=5).map(|n| append(name, n, "x"));
-            store.write(&log.collect::<Vec<_>>()).unwrap();
-            store.write(&[snapshot(name, 3, "xxx")]).unwrap();
-        }
-        let changed = Connection::open(&path).unwrap().execute(sql, []).unwrap();
-        assert_eq!(changed, 1, "{what}");
-        match store.load(&room("b")) {
-            Err(StoreError::Damaged {
-                room: name,
-                sequence,
-                ..
-            }) => {
-                assert_eq!((name, sequence), (room("b"), at), "{what}");
-            }
-            other => panic!("{what}: {other:?}"),
-        }
-        for name in ["a", "c"] {
-            assert_stored(&store, name, &[(3, "xxx"), (4, "x"), (5, "x")], 5);
-            store.write(&[append(name, 6, "y")]).unwrap();
-        }
-    }
-}
-
-#[test]
-fn a_broken_page_is_a_complaint_and_harms_its_room_only() {
-    let (_folder, path) = place();
-    let store = SqliteStore::open(&path).unwrap();
-    let large = "large".repeat(20_000);
-    store
-        .write(&[append("a", 1, &large), append("b", 1, "small")])
-        .unwrap();
-    drop(store);
-    let mut file = fs::read(&path).unwrap();
-    let middle = find(&file, b"largelarge") + 40_000;
-    file[middle..middle + 8_192].fill(0xee);
-    fs::write(&path, file).unwrap();
-    let store = SqliteStore::open(&path).unwrap();
-    assert!(!store.complaints().unwrap().is_empty());
-    match store.load(&room("a")) {
-        Err(StoreError::Damaged { sequence: 1, .. }) => {}
-        other => panic!("{other:?}"),
-    }
-    assert_stored(&store, "b", &[(1, "small")], 1);
-}
-
-#[test]
-fn a_name_that_is_none_is_a_complaint_and_hides_no_other() {
-    let (_folder, path) = place();
-    let store = SqliteStore::open(&path).unwrap();
-    for name in ["a", "b", "c"] {
-        store.write(&[append(name, 1, "x")]).unwrap();
-    }
-    let sql = "UPDATE document SET room = 'b//' WHERE room = 'b'";
-    Connection::open(&path).unwrap().execute(sql, []).unwrap();
-    assert_eq!(all_rooms(&store, 1), [room("a"), room("c")]);
-    let complaints = store.complaints().unwrap();
-    assert!(
-        complaints.len() == 1 && complaints[0].contains("document 2"),
-        "{complaints:?}"
-    );
-}
-
-#[test]
-fn after_a_failed_write_the_store_works_again() {
-    let (_folder, path) = place();
-    let store = SqliteStore::open(&path).unwrap();
-    store.write(&[append("a", 1, "x")]).unwrap();
-    // The second row of the batch is refused, as a full disk would.
-    let other = Connection::open(&path).unwrap();
-    let refuse = "CREATE TRIGGER full BEFORE INSERT ON document_update WHEN new.sequence = 3
-                  BEGIN SELECT raise(ABORT, 'disk full'); END";
-    other.execute_batch(refuse).unwrap();
-    let batch = [
-        append("b", 1, "x"),
-        append("a", 2, "y"),
-        append("a", 3, "z"),
-    ];
-    for _ in 0..3 {
-        let Err(StoreError::Down(reason)) = store.write(&batch) else {
-            panic!("written although it was refused");
-        };
-        assert!(reason.contains("disk full"), "{reason}");
-        assert_stored(&store, "a", &[(1, "x")], 1);
-        assert_eq!(store.rooms(None, 9).unwrap(), [room("a")]);
-    }
-    other.execute_batch("DROP TRIGGER full").unwrap();
-    store.write(&batch).unwrap();
-    assert_stored(&store, "a", &[(1, "x"), (2, "y"), (3, "z")], 3);
-    assert_stored(&store, "b", &[(1, "x")], 1);
-
-    // Somebody else's transaction is waited for, but not for ever; reading goes on.
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = store.write(&[append("a", 4, "!")]).unwrap_err().to_string();
-    assert!(error.contains("locked"), "{error}");
-    assert_stored(&store, "b", &[(1, "x")], 1);
-    other.execute_batch("ROLLBACK").unwrap();
-    store.write(&[append("a", 4, "!")]).unwrap();
-    assert_eq!(store.complaints().unwrap(), [""; 0]);
-}
-
-#[test]
-fn a_torn_log_loses_only_what_was_not_acknowledged() {
-    let (folder, path) = place();
-    let log = with_suffix(&path, "-wal");
-    let store = SqliteStore::open(&path).unwrap();
-    // How long the log was when a number was acknowledged.
-    let mut acknowledged = vec![(fs::metadata(&log).unwrap().len(), 0)];
-    let mut random = Random::new(11);
-    let body = |number: u64| format!("{number}!").repeat(number as usize % 40 * 20);
-    for number in 1..=150 {
-        store.write(&[append("a", number, &body(number))]).unwrap();
-        acknowledged.push((fs::metadata(&log).unwrap().len(), number));
-    }
-    let (end, last) = acknowledged[acknowledged.len() - 1];
-    let is_monotonous = acknowledged.windows(2).all(|pair| pair[0].0 < pair[1].0);
-    assert!(
-        is_monotonous,
-        "the log was begun again, which this test does not expect"
-    );
-    for round in 0..150 {
-        let copy = folder.path().join(format!("{round}.db"));
-        let torn = with_suffix(&copy, "-wal");
-        fs::copy(&path, &copy).unwrap();
-        let length = random.below(end as usize + 1) as u64;
-        let mut bytes = fs::read(&log).unwrap();
-        bytes.truncate(length as usize);
-        if random.one_in(2) {
-            // Space that was allocated and never written.
-            bytes.resize(bytes.len() + random.below(9_000), 0);
-        }
-        fs::write(&torn, bytes).unwrap();
-        let promised = acknowledged
-            .iter()
-            .rev()
-            .find(|(needed, _)| *needed <= length)
-            .map_or(0, |(_, number)| *number);
-        let Ok(copy) = SqliteStore::open(&copy) else {
-            panic!("torn at {length}: cannot be opened");
-        };
-        let stored = copy.load(&room("a")).unwrap();
-        assert!(
-            (promised..=last).contains(&stored.last),
-            "torn at {length}: {}",
-            stored.last
-        );
-        let expected = (1..=stored.last).map(|number| (number, Bytes::from(body(number))));
-        assert!(stored.updates.into_iter().eq(expected));
-        assert_eq!(copy.complaints().unwrap(), [""; 0]);
-        copy.write(&[append("a", stored.last + 1, "on")]).unwrap();
-    }
-}
-
-#[test]
-fn a_copy_taken_at_any_moment_has_all_that_was_acknowledged_before() {
-    let (folder, path) = place();
-    let store = SqliteStore::open(&path).unwrap();
-    let (acknowledged, is_done) = (AtomicU64::new(0), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            // Few enough that the log is not moved into the file while it is copied.
-            for number in 1..=250 {
-                store.write(&[append("a", number, "x")]).unwrap();
-                acknowledged.store(number, Ordering::Release);
-            }
-            is_done.store(1, Ordering::Release);
-        });
-        let mut round = 0;
-        while is_done.load(Ordering::Acquire) == 0 {
-            round += 1;
-            let copy = folder.path().join(format!("{round}.db"));
-            let before = acknowledged.load(Ordering::Acquire);
-            fs::copy(&path, &copy).unwrap();
-            fs::copy(with_suffix(&path, "-wal"), with_suffix(&copy, "-wal")).unwrap();
-            let copy = SqliteStore::open(&copy).unwrap();
-            let stored = copy.load(&room("a")).unwrap();
-            assert!(before <= stored.last);
-            assert_eq!(stored.updates.len() as u64, stored.last);
-            assert_eq!(copy.complaints().unwrap(), [""; 0]);
-        }
-    });
-}
-
-#[test]
-fn the_log_stays_short_and_a_long_reader_blocks_nobody() {
-    let (_folder, path) = place();
-    let store = SqliteStore::open(&path).unwrap();
-    let log = with_suffix(&path, "-wal");
-    let body = "x".repeat(10_000);
-    let mut number = 0;
-    let mut write = |times| {
-        for _ in 0..times {
-            number += 1;
-            store.write(&[append("a", number, &body)]).unwrap();
-        }
-        fs::metadata(&log).unwrap().len()
-    };
-    let usual = write(1_500);
-    assert!(usual < 8 << 20, "{usual} bytes of log for 15 MB");
-    let other = Connection::open(&path).unwrap();
-    other
-        .execute_batch("BEGIN; SELECT * FROM document")
-        .unwrap();
-    assert!(usual < write(1_500), "the reader needs the log");
-    other.execute_batch("COMMIT").unwrap();
-    let with_reader = write(10);
-    assert!(
-        write(600) <= with_reader,
-        "the log is used again once the reader is gone"
-    );
-    assert_eq!(store.load(&room("a")).unwrap().last, number);
-}
-
-#[test]
-fn compaction_gives_space_back() {
-    let (_folder, path) = place();
-    let store = SqliteStore::open(&path).unwrap();
-    let body = "x".repeat(900);
-    for batch in 0..60 {
-        let updates: Vec<_> = (1..=1_000)
-            .map(|n| append(&format!("room-{}", n % 20), batch * 1_000 + n, &body))
-            .collect();
-        store.write(&updates).unwrap();
-    }
-    let pages = |store: &SqliteStore| {
-        assert_eq!(store.complaints().unwrap(), [""; 0]);
-        let reader = Connection::open(&path).unwrap();
-        reader
-            .pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))
-            .unwrap()
-            * 4_096
-    };
-    let before = pages(&store);
-    assert!(54 << 20 < before, "{before}");
-    for number in 0..20 {
-        let name = format!("room-{number}");
-        let through = store.load(&room(&name)).unwrap().last;
-        store.write(&[snapshot(&name, through, "short")]).unwrap();
-    }
-    for number in 60_001..60_020 {
-        store.write(&[append("another", number, "x")]).unwrap();
-    }
-    let after = pages(&store);
-    assert!(after < 8 << 20, "{after} of {before}");
-    drop(store);
-    assert!(fs::metadata(&path).unwrap().len() < 8 << 20);
-}
-
-fn place() -> (TempDir, PathBuf) {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("copresence.db");
-    (folder, path)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn find(bytes: &[u8], pattern: &[u8]) -> usize {
-    bytes
-        .windows(pattern.len())
-        .position(|window| window == pattern)
-        .unwrap()
-}
-
-fn schema(path: &Path) -> BTreeMap<String, Option<String>> {
-    let connection = Connection::open(path).unwrap();
-    let mut statement = connection
-        .prepare("SELECT name, sql FROM sqlite_schema")
-        .unwrap();
-    let rows = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap();
-    rows.map(Result::unwrap).collect()
-}
-
-fn room(name: &str) -> RoomName {
+pub fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()
 }
 
-fn append(name: &str, sequence: Sequence, update: &str) -> (RoomName, Write) {
+pub fn append(name: &str, sequence: Sequence, update: &str) -> (RoomName, Write) {
     let update = Bytes::copy_from_slice(update.as_bytes());
     (room(name), Write::Append { sequence, update })
 }
 
-fn snapshot(name: &str, through: Sequence, update: &str) -> (RoomName, Write) {
+pub fn snapshot(name: &str, through: Sequence, update: &str) -> (RoomName, Write) {
     let update = Bytes::copy_from_slice(update.as_bytes());
     (room(name), Write::Snapshot { through, update })
 }
@@ -830,7 +405,7 @@ fn aside(name: &str, sequence: Sequence) -> (RoomName, Write) {
     (room(name), Write::Quarantine { sequence })
 }
 
-fn all_rooms(store: &dyn Store, page: usize) -> Vec<RoomName> {
+pub fn all_rooms(store: &dyn Store, page: usize) -> Vec<RoomName> {
     let mut rooms: Vec<RoomName> = Vec::new();
     loop {
         let next = store.rooms(rooms.last(), page).unwrap();
@@ -843,7 +418,7 @@ fn all_rooms(store: &dyn Store, page: usize) -> Vec<RoomName> {
 }
 
 #[track_caller]
-fn assert_stored(store: &dyn Store, name: &str, updates: &[(Sequence, &str)], last: Sequence) {
+pub fn assert_stored(store: &dyn Store, name: &str, updates: &[(Sequence, &str)], last: Sequence) {
     let stored = store.load(&room(name)).unwrap();
     assert_eq!(stored.last, last, "the end of {name}");
     assert_eq!(readable(&stored.updates), updates, "the updates of {name}");
@@ -865,7 +440,7 @@ fn readable(updates: &[(Sequence, Bytes)]) -> Vec<(Sequence, &str)> {
 }
 
 #[track_caller]
-fn assert_same(store: &dyn Store, memory: &MemoryStore, name: &RoomName) {
+pub fn assert_same(store: &dyn Store, memory: &MemoryStore, name: &RoomName) {
     let sorted = |store: &dyn Store| {
         let Stored { updates, last } = store.load(name).unwrap();
         let mut aside = store.quarantined(name).unwrap();

@@ -40,7 +40,9 @@ export class Relay {
   async run() {
     const { dev = false, args = [] } = this.#options;
     const listen = `127.0.0.1:${this.port}`;
-    const command = ['serve', '--listen', listen, '--jwt-secret', this.secret, ...args];
+    // Later arguments do not override earlier ones: a test that names a store gets that alone.
+    const store = args.some(arg => /^--(store|data)\b/.test(arg)) ? [] : ['--store', 'memory:'];
+    const command = ['serve', '--listen', listen, '--jwt-secret', this.secret, ...store, ...args];
     const child = spawn(BINARY, dev ? [...command, '--dev'] : command, {
       cwd: this.#folder,
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -6,15 +6,15 @@ CREATE TABLE document (
     last INTEGER NOT NULL
 ) STRICT;
 
--- Without rowid, so that a document's log lies together: it is read in one go, and what a snapshot
--- replaces leaves whole pages free.
+-- With rowids, although WITHOUT ROWID would keep a document's log together: there a search reads
+-- the whole bodies it passes by, which may be large, or on a broken page.
 CREATE TABLE document_update (
     document_id INTEGER NOT NULL REFERENCES document (id) ON DELETE CASCADE,
     sequence INTEGER NOT NULL,
     body BLOB NOT NULL,
     checksum INTEGER NOT NULL,
     PRIMARY KEY (document_id, sequence)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE document_snapshot (
     document_id INTEGER PRIMARY KEY REFERENCES document (id) ON DELETE CASCADE,
@@ -30,4 +30,4 @@ CREATE TABLE document_quarantine (
     body BLOB NOT NULL,
     checksum INTEGER NOT NULL,
     PRIMARY KEY (document_id, sequence, checksum)
-) STRICT, WITHOUT ROWID;
+) STRICT;
