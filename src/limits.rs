@@ -174,3 +174,8 @@ pub const ADDRESS_BYTES_MAX: usize = 1_024;
 pub const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// How much of them may wait.
 pub const SETTLING_BYTES_MAX: usize = 1 << 20;
+
+/// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
+pub const TOOL_ROOMS_MAX: usize = 64;
+/// As many bytes of their documents end a commit before.
+pub const TOOL_COMMIT_BYTES: usize = 8 << 20;

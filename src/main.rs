@@ -9,7 +9,7 @@ use copresence::cli::{Cli, exit_code, run};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("copresence: {error:#}");
             exit_code(&error)

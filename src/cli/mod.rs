@@ -1,20 +1,33 @@
 //! The command line: its subcommands and their help.
 //!
 //! `serve` is where everything is put together, `token` signs tokens for people who try things
-//! out. Only here may a command print. Start with [`run`].
+//! out, `export`, `import`, `check` and `copy` work on a store that no relay is using. Only here
+//! may a command print, and only here are the stores told apart. Start with [`run`].
 
+mod check;
+mod copy;
 mod listener;
+mod logging;
+mod reading;
 pub mod serve;
+mod stores;
 mod token;
+mod transfer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::auth::KeyError;
 use crate::config::{Config, ConfigError, Options};
+use crate::limits::WORKER_STACK_BYTES;
+use check::CheckOptions;
+use copy::CopyOptions;
 use token::TokenOptions;
+use transfer::{ExportOptions, ImportOptions};
 
 /// A Yjs collaboration relay and presence server.
 #[derive(Debug, Parser)]
@@ -33,6 +46,26 @@ enum Command {
     Serve(Box<ServeOptions>),
     /// Sign a token and print it
     Token(Box<TokenOptions>),
+    /// Write the document of a room as one Yjs update (v1)
+    ///
+    /// For a relay that is running, use `GET /v1/rooms/ROOM/document` instead.
+    Export(Box<ExportOptions>),
+    /// Add a Yjs update (v1) to the document of a room
+    ///
+    /// What is there stays: the two are merged, as editors would. For a relay that is running, use
+    /// `POST /v1/rooms/ROOM/document` instead.
+    Import(Box<ImportOptions>),
+    /// Read everything that is kept, and report what is damaged
+    ///
+    /// Prints a line for each damage, with its room and its place in the log, and one with the
+    /// sums. Exits with 1 if there is damage. Changes nothing.
+    Check(Box<CheckOptions>),
+    /// Copy all documents from one store to another
+    ///
+    /// Every document is compared after it was copied. Interrupted, it can be run again and goes
+    /// on. What the target has beside the source's rooms stays; a room in which the target has
+    /// content that the source lacks is left as it is, and the exit code is 1.
+    Copy(Box<CopyOptions>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -45,15 +78,41 @@ struct ServeOptions {
     options: Options,
 }
 
-/// Carries out what the command line says.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
+/// Carries out what the command line says. The code is that of a command that did its work, which
+/// may have been to find something wrong.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Serve(serve) => serve::run(Config::load(serve.options, serve.config.as_deref())?),
+        Command::Serve(serve) => {
+            let config = Config::load(serve.options, serve.config.as_deref())?;
+            logging::start("info");
+            serve::run(config)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Token(options) => {
             println!("{}", options.sign(crate::clock::SystemClock::new().now())?);
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
+        Command::Export(options) => tool(move || options.run()),
+        Command::Import(options) => tool(move || options.run()),
+        Command::Check(options) => tool(move || options.run()),
+        Command::Copy(options) => tool(move || options.run()),
     }
+}
+
+/// Runs a command that reads documents: on a thread with the stack that they need.
+fn tool(
+    command: impl FnOnce() -> anyhow::Result<ExitCode> + Send + 'static,
+) -> anyhow::Result<ExitCode> {
+    logging::start("warn");
+    let thread = thread::Builder::new()
+        .name("tool".to_owned())
+        .stack_size(WORKER_STACK_BYTES)
+        .spawn(command)
+        .context("cannot start a thread")?;
+    // A panic has said on stderr what happened.
+    thread
+        .join()
+        .unwrap_or_else(|_| anyhow::bail!("the command failed; this is a bug"))
 }
 
 /// 2 for what a change of options mends, as for a flag that does not exist; else 1.

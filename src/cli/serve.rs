@@ -1,6 +1,6 @@
 //! `copresence serve`: puts the relay together from its configuration, and takes it down.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use anyhow::Context;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 use warp::Filter;
 
 use crate::auth::Verifier;
 use crate::cli::listener::{self, Listening};
+use crate::cli::stores::{self, Purpose};
 use crate::clock::SystemClock;
-use crate::config::{Config, StoreChoice};
+use crate::config::Config;
 use crate::http::{self, HttpOptions};
 use crate::metrics::Metrics;
 use crate::relay::{Relay, RelayOptions};
-use crate::store::MemoryStore;
+use crate::store::Store;
 
 /// What of the drain timeout is kept for HTTP answers that are still under way.
 const ANSWERS_SHARE: u32 = 10;
@@ -26,22 +26,21 @@ const ANSWERS_SHARE: u32 = 10;
 /// Runs until SIGTERM or Ctrl-C, then drains; an error means that something could not start, or
 /// that not everything could be saved in time.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    start_logging();
+    // Outside of the runtime, also when it is dropped: databases may have one of their own.
+    let store = stores::open(&config.store, Purpose::Make)?;
+    tracing::info!(store = %config.store, "documents are kept");
     // One thread for HTTP; rooms and their sockets live on the relay's own threads.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(serve(config))
+        .block_on(serve(config, Arc::clone(&store)))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new());
     let is_dev = config.is_dev();
-    let store = match config.store {
-        StoreChoice::Memory => MemoryStore::new(),
-    };
     let relay = Relay::start(
         RelayOptions {
             workers: 0,
@@ -49,7 +48,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             policies: config.policies,
             trust_awareness: config.trust_awareness,
         },
-        Arc::new(store),
+        store,
         Verifier::new(config.auth)?,
         Arc::clone(&metrics),
         SystemClock::new(),
@@ -113,25 +112,6 @@ fn say_listening(address: std::net::SocketAddr) {
     let said = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
     if let Err(error) = said {
         tracing::warn!(%error, %address, "listening, but stdout is closed");
-    }
-}
-
-/// Logs go to stderr. `RUST_LOG` says how much (`info` without it), `COPRESENCE_LOG_FORMAT=json`
-/// makes every event a line of JSON.
-fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    let is_json = std::env::var_os("COPRESENCE_LOG_FORMAT").is_some_and(|format| format == "json");
-    let started = if is_json {
-        lines.json().try_init()
-    } else {
-        lines.try_init()
-    };
-    if started.is_err() {
-        tracing::debug!("somebody else has set up logging already");
     }
 }
 

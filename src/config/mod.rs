@@ -5,6 +5,7 @@
 //! change. Nothing here opens a key, a socket or a store. Start with [`Config::new`].
 
 mod options;
+mod store;
 mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +18,7 @@ use crate::limits::Limits;
 use crate::model::{Kind, Policies};
 
 pub use options::{KindTable, KindTables, Options};
+pub use store::{DatabaseUrl, StoreChoice};
 pub use units::{Size, Span};
 
 /// What the relay runs with.
@@ -38,13 +40,6 @@ pub struct Config {
     pub limits: Limits,
     /// The numbers of every kind.
     pub policies: Policies,
-}
-
-/// What keeps the documents.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum StoreChoice {
-    /// `memory:`, nothing once the relay ends.
-    Memory,
 }
 
 /// Why there is no [`Config`]; says which option to change.
@@ -74,10 +69,7 @@ const UNLOAD_AFTER_MAX: Duration = Duration::from_secs(86_400);
 impl Config {
     /// Flags and environment, over the file if there is one, over the defaults.
     pub fn load(options: Options, file: Option<&Path>) -> Result<Self, ConfigError> {
-        match file {
-            Some(path) => Self::new(options.over(Options::of_file(path)?)),
-            None => Self::new(options),
-        }
+        Self::new(options.over_file(file)?)
     }
 
     /// Options over the defaults, checked.
@@ -96,7 +88,7 @@ impl Config {
         }
         Ok(Self {
             listen,
-            store: store(options.store.as_deref())?,
+            store: StoreChoice::of(&options)?,
             auth: AuthOptions {
                 key: key_source(&options, is_dev)?,
                 issuer: not_empty("--jwt-issuer", options.jwt_issuer.clone())?,
@@ -119,17 +111,6 @@ impl Config {
     /// Whether `--dev` is on.
     pub fn is_dev(&self) -> bool {
         self.auth.is_dev
-    }
-}
-
-fn store(url: Option<&str>) -> Result<StoreChoice, ConfigError> {
-    match url {
-        None | Some("memory:") => Ok(StoreChoice::Memory),
-        // Not the whole address: it may hold a password.
-        Some(url) => Err(ConfigError::new(format!(
-            "--store: `{}:` is not supported; this version has `memory:` only",
-            url.split(':').next().unwrap_or_default()
-        ))),
     }
 }
 
@@ -291,7 +272,8 @@ mod tests {
     fn the_defaults_are_the_contracts() {
         let config = check("--jwt-secret s", "").unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8787");
-        assert_eq!(config.store, StoreChoice::Memory);
+        let store = "sqlite:copresence-data/copresence.db";
+        assert_eq!(config.store.to_string(), store);
         assert_eq!(config.drain_timeout, Duration::from_secs(10));
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.policies, Policies::default());
@@ -302,7 +284,7 @@ mod tests {
     #[test]
     fn every_option_is_a_flag_and_a_key_of_the_file() {
         let flags = check(
-            "--listen 127.0.0.1:0 --store memory: --drain-timeout 500ms --jwt-secret s \
+            "--listen 127.0.0.1:0 --data d --store memory: --drain-timeout 500ms --jwt-secret s \
              --jwt-issuer us --jwt-audience relay --allow-origin https://a.test --dev \
              --allow-origin https://b.test --trust-awareness --max-message 1MiB \
              --max-document 2MB --max-connections 5 --max-unsaved 3000 --rate 7",
@@ -312,6 +294,7 @@ mod tests {
             "",
             r#"
             listen = "127.0.0.1:0"
+            data = "d"
             store = "memory:"
             drain_timeout = "500ms"
             dev = true
@@ -448,8 +431,8 @@ mod tests {
         assert_error("--dev --rate 0", "", &["--rate"]);
         assert_error("--dev --drain-timeout 2h", "", &["--drain-timeout"]);
         assert_error("--dev --listen here", "", &["--listen", "here"]);
-        let store = ["--store", "`postgres:`", "`memory:`"];
-        assert_error("--dev --store postgres://ann:hunter2@db/x", "", &store);
+        let store = ["--store", "`mysql:`", "`sqlite:PATH`", "`memory:`"];
+        assert_error("--dev --store mysql://ann:hunter2@db/x", "", &store);
         for origin in ["app.example", "https://a.test/", "https://*.a.test", "*"] {
             let flags = format!("--dev --allow-origin {origin}");
             assert_error(
@@ -473,6 +456,16 @@ mod tests {
         assert!(!error.contains("hunter2"), "{error}");
         let error = check("--dev --store sqlite://u:hunter2@x", "").unwrap_err();
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_named_nearer_wins_over_an_address_farther_away() {
+        let store = |flags, file| check(flags, file).unwrap().store.to_string();
+        let file = "data = \"f\"\nstore = \"sqlite:s.db\"";
+        assert_eq!(store("--dev", file), "sqlite:s.db");
+        assert_eq!(store("--dev --data d", file), "sqlite:d/copresence.db");
+        assert_eq!(store("--dev --data d --store memory:", file), "memory:");
+        assert_eq!(store("--dev", "data = \"f\""), "sqlite:f/copresence.db");
     }
 
     #[test]

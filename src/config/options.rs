@@ -18,7 +18,13 @@ pub struct Options {
     #[arg(long, env = "COPRESENCE_LISTEN", value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
 
-    /// Where documents are kept; `memory:` keeps nothing when the relay ends [default: memory:]
+    /// The folder of the embedded store, one process at a time; made if need be
+    /// [default: ./copresence-data]
+    #[arg(long, env = "COPRESENCE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Where documents are kept: `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE`, or
+    /// `memory:`, which keeps nothing when the relay ends [default: the embedded store in --data]
     #[arg(
         long,
         env = "COPRESENCE_STORE",
@@ -239,11 +245,22 @@ impl Options {
         })
     }
 
+    /// These options, and the file, if there is one, where they say nothing.
+    pub fn over_file(self, file: Option<&Path>) -> Result<Self, ConfigError> {
+        match file {
+            Some(path) => Ok(self.over(Self::of_file(path)?)),
+            None => Ok(self),
+        }
+    }
+
     /// These options, and `other` where they say nothing.
     pub fn over(self, other: Self) -> Self {
+        // Whoever names a folder here means it, whatever address the other has.
+        let other_store = other.store.filter(|_| self.data.is_none());
         Self {
             listen: self.listen.or(other.listen),
-            store: self.store.or(other.store),
+            data: self.data.or(other.data),
+            store: self.store.or(other_store),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             dev: self.dev.or(other.dev),
             jwt_secret: self.jwt_secret.or(other.jwt_secret),

@@ -38,6 +38,8 @@ use crate::wire::close::Refusal;
 use crate::wire::validator;
 use crate::wire::yjs::Update;
 
+#[cfg(test)]
+pub(crate) use document::faults;
 pub use document::{Answer, Document, Question, Report, Sequence, Task};
 pub use input::{FromSession, Input};
 pub use output::{Keep, Message, Output, Reply};

@@ -85,6 +85,9 @@ fn help_names_every_option_with_its_default() {
     assert!(status.success());
     for option in [
         "--listen",
+        "--data",
+        "./copresence-data",
+        "--store",
         "--jwt-secret",
         "--jwt-key",
         "--jwks",
@@ -116,6 +119,29 @@ async fn a_flag_wins_over_the_file() {
     let token = tokens::member("ann");
     let _first = Client::join(&relay, Provider::YWebsocket, "session/1", &token).await;
     let _second = Client::join(&relay, Provider::YWebsocket, "session/1", &token).await;
+}
+
+#[tokio::test]
+async fn documents_are_in_the_data_folder_and_there_again_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("new/data");
+    let token = tokens::service();
+    let path = "/v1/rooms/session/kept/document";
+    let update = [
+        1, 1, 7, 0, 4, 1, 4, b't', b'e', b'x', b't', 2, b'H', b'i', 0,
+    ];
+    for visit in ["first", "second"] {
+        let mut relay = Relay::options().data(&data).start();
+        if visit == "first" {
+            let answer = http::ask(relay.address, "POST", path, Some(&token), &update).await;
+            assert_eq!(answer.status, 204);
+        }
+        let answer = http::get(relay.address, path, &token).await;
+        assert_eq!(answer.body, update, "the {visit} time");
+        relay.terminate();
+        assert!(relay.exited().await.success());
+        assert!(data.join("copresence.db").is_file());
+    }
 }
 
 #[tokio::test]

@@ -28,3 +28,4 @@ mod presence;
 mod recorded;
 mod store;
 mod support;
+mod tools;

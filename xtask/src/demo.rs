@@ -69,6 +69,8 @@ pub fn run(build: Build) -> Result<bool> {
 
     let mut relay = Command::new(build.folder().join("copresence"))
         .args(["serve", "--dev", "--listen", "127.0.0.1:8787"])
+        // Every demo begins with an empty page.
+        .args(["--store", "memory:"])
         .current_dir(process::target())
         .stdout(Stdio::piped())
         .spawn()

@@ -11,7 +11,8 @@ import { fileURLToPath } from 'node:url';
 
 import { serviceToken, tokenFor } from './token.mjs';
 
-const BINARY =
+/** The program under test. */
+export const BINARY =
   process.env.COPRESENCE_BIN ??
   fileURLToPath(new URL('../../../target/debug/copresence', import.meta.url));
 
@@ -40,7 +41,9 @@ export class Relay {
   async run() {
     const { dev = false, args = [] } = this.#options;
     const listen = `127.0.0.1:${this.port}`;
-    const command = ['serve', '--listen', listen, '--jwt-secret', this.secret, ...args];
+    // Later arguments do not override earlier ones: a test that names a store gets that alone.
+    const store = args.some(arg => /^--(store|data)\b/.test(arg)) ? [] : ['--store', 'memory:'];
+    const command = ['serve', '--listen', listen, '--jwt-secret', this.secret, ...store, ...args];
     const child = spawn(BINARY, dev ? [...command, '--dev'] : command, {
       cwd: this.#folder,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -68,6 +71,12 @@ export class Relay {
       });
     });
     this.port = Number(address.split(':').at(-1));
+  }
+
+  /** Runs it again where clients of the run before do not find it. */
+  async restartElsewhere() {
+    this.port = 0;
+    await this.run();
   }
 
   get pid() {

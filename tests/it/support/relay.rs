@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -123,6 +123,7 @@ pub struct Options {
     arguments: Vec<String>,
     config: String,
     has_other_key: bool,
+    has_store: bool,
     share: Wanted,
 }
 
@@ -144,6 +145,18 @@ impl Options {
     pub fn other_key(mut self) -> Self {
         self.has_other_key = true;
         self
+    }
+
+    /// Keeps documents there, e.g. `sqlite:PATH`, instead of in memory.
+    pub fn store(mut self, url: &str) -> Self {
+        self.has_store = true;
+        self.argument("--store").argument(url)
+    }
+
+    /// Keeps documents in the embedded store in this folder.
+    pub fn data(mut self, folder: &Path) -> Self {
+        self.has_store = true;
+        self.argument("--data").argument(folder.to_str().unwrap())
     }
 
     /// Lines of the configuration file.
@@ -185,6 +198,9 @@ impl Options {
         command.arg("serve").args(["--listen", "127.0.0.1:0"]);
         if !self.has_other_key {
             command.args(["--jwt-secret", SECRET]);
+        }
+        if !self.has_store {
+            command.args(["--store", "memory:"]);
         }
         if !self.config.is_empty() {
             let file = folder.path().join("config.toml");
