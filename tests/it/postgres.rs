@@ -598,28 +598,3 @@ fn the_password_is_in_no_message() {
         }
     }
 }
-
-/// `cargo test --test it -- --ignored --nocapture postgres::how_many`.
-#[test]
-#[ignore = "a measurement"]
-fn how_many_appends_it_takes_in_a_second() {
-    let server = Postgres::begin();
-    let store = open(&server.database());
-    let body = "x".repeat(30);
-    for (size, commits) in [(1, 500), (10, 500), (100, 300), (1_000, 60)] {
-        let mut times = Vec::new();
-        let begun = now();
-        for sequence in 1..=commits {
-            let batch: Vec<_> = (0..size)
-                .map(|at| append(&format!("{size}-{at}"), sequence, &body))
-                .collect();
-            let before = now();
-            store.write(&batch).unwrap();
-            times.push(now() - before);
-        }
-        let total = now() - begun;
-        let rate = (size * commits) as f64 / total.as_secs_f64();
-        let (half, slow) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
-        println!("{size:>5} rooms: {rate:>8.0} appends/s, commit p50 {half:?}, p99 {slow:?}");
-    }
-}
