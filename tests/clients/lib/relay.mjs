@@ -11,7 +11,8 @@ import { fileURLToPath } from 'node:url';
 
 import { serviceToken, tokenFor } from './token.mjs';
 
-const BINARY =
+/** The program under test. */
+export const BINARY =
   process.env.COPRESENCE_BIN ??
   fileURLToPath(new URL('../../../target/debug/copresence', import.meta.url));
 
@@ -70,6 +71,12 @@ export class Relay {
       });
     });
     this.port = Number(address.split(':').at(-1));
+  }
+
+  /** Runs it again where clients of the run before do not find it. */
+  async restartElsewhere() {
+    this.port = 0;
+    await this.run();
   }
 
   get pid() {
