@@ -170,6 +170,10 @@ pub const LOAD_AFTER_WRITES_WITHIN: Duration = Duration::from_secs(5);
 pub const HEAVY_THREADS_MIN: usize = 4;
 /// The address of a Hocuspocus frame: a room name and the id of a session, with room to spare.
 pub const ADDRESS_BYTES_MAX: usize = 1_024;
+/// How long a session's edits wait for its step 2, which real clients send at once when asked.
+pub const SETTLE_WITHIN: Duration = Duration::from_secs(1);
+/// How much of them may wait.
+pub const SETTLING_BYTES_MAX: usize = 1 << 20;
 
 /// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
 pub const TOOL_ROOMS_MAX: usize = 64;

@@ -136,8 +136,10 @@ fn gaps(stored: &Stored, set_aside: &[(Sequence, Bytes)]) -> Vec<Fault> {
             .binary_search_by_key(&at, |(aside, _)| *aside)
             .is_ok()
     };
-    // The first may be a snapshot; whether something is missing before it, nobody can tell.
-    let mut next = stored.updates.first().map_or(1, |(first, _)| *first);
+    // The first may be a snapshot; whether something is missing before it, nobody can tell. So may
+    // be the last that was set aside, where nothing else is left.
+    let first = stored.updates.first().or(set_aside.last());
+    let mut next = first.map_or(1, |(first, _)| *first);
     let mut faults = Vec::new();
     let end = (stored.last.saturating_add(1), Bytes::new());
     for (sequence, _) in stored.updates.iter().chain([&end]) {
@@ -218,6 +220,20 @@ mod tests {
             &changes,
             &["session/1: set aside: 2, 3"],
             "1 rooms, 1 updates, 11 bytes, 2 set aside, no damage",
+        );
+    }
+
+    #[test]
+    fn a_snapshot_that_was_set_aside_leaves_no_gap() {
+        let snapshot = Change::Snapshot {
+            through: 5,
+            update: insertion(1),
+        };
+        let changes = [snapshot, Change::Quarantine { sequence: 5 }];
+        expect(
+            &changes,
+            &["session/1: set aside: 5"],
+            "1 rooms, 0 updates, 0 bytes, 1 set aside, no damage",
         );
     }
 

@@ -66,6 +66,8 @@ pub enum Question {
         session: SessionId,
         /// The update; comes back with the answer.
         update: Update,
+        /// Whether they may write; comes back too, since they may have left by then.
+        may_write: bool,
     },
     /// Everything, for a back end.
     Whole {
@@ -97,6 +99,7 @@ pub enum Answer {
     Novelty {
         session: SessionId,
         update: Update,
+        may_write: bool,
         has_news: bool,
     },
     Whole {
@@ -332,11 +335,16 @@ impl Document {
                 session,
                 update: self.whole(),
             },
-            Question::Novelty { session, update } => {
+            Question::Novelty {
+                session,
+                update,
+                may_write,
+            } => {
                 let has_news = self.has_news(&update);
                 Answer::Novelty {
                     session,
                     update,
+                    may_write,
                     has_news,
                 }
             }

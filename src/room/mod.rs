@@ -27,7 +27,8 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::limits::{
-    APPLY_WITHIN, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX, UNLOAD_RETRY_AFTER,
+    APPLY_WITHIN, RELOAD_AFTER, SETTLE_WITHIN, SETTLING_BYTES_MAX, SNAPSHOT_LOG_BYTES_MIN,
+    UNAPPLIED_BYTES_MAX, UNLOAD_RETRY_AFTER,
 };
 use crate::model::{Access, Grant, Policy, RequestId, SessionId, UserId};
 use crate::presence::{Ending, Participant, Roster};
@@ -67,6 +68,8 @@ pub struct Room {
     senders: VecDeque<(Sequence, SessionId)>,
     apply_at: Option<Timestamp>,
     questions: Vec<Question>,
+    /// When the first session has been waited for long enough.
+    settle_at: Option<Timestamp>,
     /// Back ends' updates that wait to hear whether the document is empty.
     conditional: HashMap<RequestId, Update>,
     durability: Durability,
@@ -92,6 +95,17 @@ pub struct Counts {
 struct Session {
     grant: Grant,
     wants_status: bool,
+    /// Its edits while it is not yet known what it brings: see `Settling`.
+    settling: Option<Settling>,
+}
+
+/// A session has said what it has and not yet what we lack. What it typed since its link opened
+/// rests on what it typed before, which its step 2 will bring: until then its edits wait, so that
+/// they are passed on in the order in which they can be applied.
+struct Settling {
+    until: Timestamp,
+    edits: Vec<Update>,
+    bytes: usize,
 }
 
 /// Where the document is.
@@ -104,6 +118,8 @@ enum Slot {
 #[derive(Clone, Copy)]
 enum Origin {
     Session(SessionId),
+    /// A session that could write when it sent this, and has left since.
+    Departed,
     Request(RequestId),
 }
 
@@ -127,6 +143,7 @@ impl Room {
             senders: VecDeque::new(),
             apply_at: None,
             questions: Vec::new(),
+            settle_at: None,
             conditional: HashMap::new(),
             durability: Durability::default(),
             log_bytes: 0,
@@ -186,6 +203,7 @@ impl Room {
         [
             apply,
             unload,
+            self.settle_at,
             self.reload_at,
             self.awareness.next_deadline(),
         ]
@@ -224,16 +242,17 @@ impl Room {
     fn join(&mut self, now: Timestamp, session: SessionId, grant: Grant, wants_status: bool) {
         self.empty_since = None;
         self.awareness.open(now, session, &grant);
-        self.sessions.insert(
-            session,
-            Session {
-                grant,
-                wants_status,
-            },
-        );
+        let known = Session {
+            grant,
+            wants_status,
+            settling: None,
+        };
+        self.sessions.insert(session, known);
     }
 
     fn leave(&mut self, now: Timestamp, session: SessionId, ending: Ending) {
+        // What it typed last was meant to be kept.
+        self.settle(now, session);
         if self.sessions.remove(&session).is_none() {
             return;
         }
@@ -242,8 +261,10 @@ impl Room {
         self.tell_awareness(now);
         self.roster.leave(now, session, ending);
         self.durability.forget(session);
-        self.questions
-            .retain(|question| asker(question) != Some(session));
+        // What it brought is kept, though nobody waits for the answer any more.
+        self.questions.retain(|question| {
+            asker(question) != Some(session) || matches!(question, Question::Novelty { .. })
+        });
         if self.sessions.is_empty() {
             self.empty_since = Some(now);
         }
@@ -267,6 +288,7 @@ impl Room {
             FromSession::Step1(state_vector) => {
                 self.awareness.step1(now, session);
                 self.tell(session, Message::Hold);
+                self.begin_settling(now, session);
                 // The newest question counts: a client that asks again has forgotten the first.
                 self.questions.retain(|question| {
                     !matches!(question, Question::Diff { session: asked, .. } if *asked == session)
@@ -278,17 +300,28 @@ impl Room {
             }
             FromSession::Step2(update) => {
                 self.awareness.step2(now, session);
+                let may_write = self
+                    .sessions
+                    .get(&session)
+                    .is_some_and(|known| known.grant.access == Access::Write);
                 match update.is_empty() {
-                    true => self.confirm(session),
+                    true => {
+                        self.settle(now, session);
+                        self.confirm(session);
+                    }
                     // Every return brings the whole delete set: most of the time it is no news.
-                    false => self.questions.push(Question::Novelty { session, update }),
+                    false => self.questions.push(Question::Novelty {
+                        session,
+                        update,
+                        may_write,
+                    }),
                 }
             }
             FromSession::Update(update) => {
                 self.awareness.other(now, session);
                 match update.is_empty() {
                     true => self.confirm(session),
-                    false => self.edit(now, session, update),
+                    false => self.edit_in_order(now, session, update),
                 }
             }
             FromSession::Awareness(update) => self.awareness.receive(now, session, &update),
@@ -301,6 +334,63 @@ impl Room {
                 });
             }
             FromSession::Other => self.awareness.other(now, session),
+        }
+    }
+
+    fn begin_settling(&mut self, now: Timestamp, session: SessionId) {
+        if let Some(known) = self.sessions.get_mut(&session)
+            && known.grant.access == Access::Write
+            && known.settling.is_none()
+        {
+            let until = now + SETTLE_WITHIN;
+            known.settling = Some(Settling {
+                until,
+                edits: Vec::new(),
+                bytes: 0,
+            });
+            self.settle_at = Some(self.settle_at.map_or(until, |at| at.min(until)));
+        }
+    }
+
+    /// It is known what the session brings, or it has been waited for long enough.
+    fn settle(&mut self, now: Timestamp, session: SessionId) {
+        let settling = self
+            .sessions
+            .get_mut(&session)
+            .and_then(|known| known.settling.take());
+        for update in settling.into_iter().flat_map(|settling| settling.edits) {
+            self.edit(now, session, update);
+        }
+    }
+
+    fn settle_overdue(&mut self, now: Timestamp) {
+        if self.settle_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let deadlines = self
+            .sessions
+            .iter()
+            .filter_map(|(&session, known)| Some((session, known.settling.as_ref()?.until)));
+        let (due, later): (Vec<_>, Vec<_>) = deadlines.partition(|&(_, until)| until <= now);
+        self.settle_at = later.into_iter().map(|(_, until)| until).min();
+        for (session, _) in due {
+            self.settle(now, session);
+        }
+    }
+
+    fn edit_in_order(&mut self, now: Timestamp, session: SessionId, update: Update) {
+        let settling = self
+            .sessions
+            .get_mut(&session)
+            .and_then(|known| known.settling.as_mut());
+        let Some(settling) = settling else {
+            self.edit(now, session, update);
+            return;
+        };
+        settling.bytes += update.bytes().len();
+        settling.edits.push(update);
+        if SETTLING_BYTES_MAX < settling.bytes {
+            self.settle(now, session);
         }
     }
 
@@ -329,7 +419,7 @@ impl Room {
         }
         let from = match origin {
             Origin::Session(session) => Some(session),
-            Origin::Request(_) => None,
+            Origin::Request(_) | Origin::Departed => None,
         };
         self.append(now, update, from);
         match origin {
@@ -346,6 +436,7 @@ impl Room {
             Origin::Request(request) => {
                 self.durability.wait(Waiter::Request(request));
             }
+            Origin::Departed => {}
         }
     }
 
@@ -446,10 +537,7 @@ impl Room {
         };
         self.outputs.push_back(Output::Work(Box::new(task)));
         for (origin, update) in std::mem::take(&mut self.early) {
-            match origin {
-                Origin::Session(session) if !self.sessions.contains_key(&session) => {}
-                _ => self.accept(now, origin, update),
-            }
+            self.accept(now, origin, update);
         }
     }
 
@@ -576,11 +664,17 @@ impl Room {
             Answer::Novelty {
                 session,
                 update,
-                has_news: true,
+                may_write,
+                has_news,
             } => {
-                self.edit(now, session, update);
+                let is_here = self.sessions.contains_key(&session);
+                match has_news {
+                    true if is_here => self.edit(now, session, update),
+                    true if may_write => self.accept(now, Origin::Departed, update),
+                    _ => self.confirm(session),
+                }
+                self.settle(now, session);
             }
-            Answer::Novelty { session, .. } => self.confirm(session),
             Answer::Whole { request, update } => {
                 let is_durable = self.durability.is_durable();
                 self.answer(request, Reply::Document { update, is_durable });
@@ -639,6 +733,7 @@ impl Room {
 
     fn tick(&mut self, now: Timestamp) {
         self.awareness.tick(now);
+        self.settle_overdue(now);
         if self.reload_at.is_some_and(|at| at <= now) {
             self.reload_at = None;
             self.outputs.push_back(Output::Load);
@@ -719,6 +814,7 @@ impl Room {
                 self.outputs.push_back(Output::Refuse { session, refusal });
             }
             Origin::Request(request) => self.answer(request, Reply::Refused(refusal)),
+            Origin::Departed => {}
         }
     }
 }

@@ -393,6 +393,55 @@ fn a_gap_that_closes_sends_everybody_what_a_newcomer_may_lack() {
 }
 
 #[test]
+fn what_a_returning_client_types_waits_for_what_it_brings() {
+    let words = typed(&["one ", "two ", "three "]);
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.take_told();
+    // "one" was typed offline, "two" as soon as the link was open, before we had asked for "one".
+    driver.say(ANN, FromSession::Step1(StateVector::empty()));
+    driver.edit(ANN, &words[1]);
+    assert!(driver.stored.is_empty());
+    driver.say(ANN, FromSession::Step2(checked(&words[0])));
+    driver.edit(ANN, &words[2]);
+    let order: Vec<Bytes> = driver
+        .stored
+        .iter()
+        .map(|(_, update)| update.clone())
+        .collect();
+    assert_eq!(order, words);
+    assert_eq!(driver.statuses()[&ANN], [true, true, true]);
+}
+
+#[test]
+fn a_client_that_never_says_what_it_brings_is_not_waited_for_long() {
+    let words = typed(&["one ", "two ", "three "]);
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.say(ANN, FromSession::Step1(StateVector::empty()));
+    driver.edit(ANN, &words[0]);
+    assert!(driver.stored.is_empty());
+    assert!(
+        driver
+            .room
+            .next_deadline()
+            .is_some_and(|at| at <= driver.now + SETTLE_WITHIN)
+    );
+    driver.wait(SETTLE_WITHIN);
+    assert_eq!(driver.stored.len(), 1);
+    driver.edit(ANN, &words[1]);
+    assert_eq!(driver.stored.len(), 2);
+    // Who leaves before has typed it all the same.
+    driver.say(ANN, FromSession::Step1(StateVector::empty()));
+    driver.edit(ANN, &words[2]);
+    driver.handle(Input::Leave {
+        session: ANN,
+        ending: Ending::Lost,
+    });
+    assert_eq!(driver.stored.len(), 3);
+}
+
+#[test]
 fn a_reader_changes_nothing_and_is_told_so() {
     let mut driver = Driver::new();
     driver.join(ANN, Access::Write);

@@ -92,6 +92,7 @@ fn conforms(store: &dyn Store) {
     store.write(&[snapshot("c", 9, "imported")]).unwrap();
     assert_eq!(kept(store, "c"), "9:imported, last 9");
     // A snapshot can be at fault itself; the log goes on where it was.
+    assert_eq!(kept(store, "c"), "9:imported, last 9");
     store
         .write(&[quarantine("c", 9), append("c", 10, "on")])
         .unwrap();
@@ -287,6 +288,61 @@ fn a_damaged_row_damages_its_room_alone() {
 }
 
 #[test]
+fn a_row_that_is_gone_from_the_end_of_the_log_is_missed() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    store
+        .write(&[append("a", 1, "one"), append("a", 2, "two")])
+        .unwrap();
+    store
+        .write(&[
+            append("b", 1, "one"),
+            quarantine("b", 1),
+            snapshot("b", 1, "s"),
+        ])
+        .unwrap();
+    store.write(&[quarantine("b", 1)]).unwrap();
+    database
+        .client()
+        .batch_execute("DELETE FROM collab.document_update WHERE sequence = 2")
+        .unwrap();
+    let error = store.load(&room("a")).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    // What was set aside is not missing, and both are kept.
+    assert_eq!(kept(&store, "b"), ", last 1");
+    assert_eq!(store.quarantined(&room("b")).unwrap().len(), 2);
+}
+
+#[test]
+fn a_store_that_is_opened_to_be_read_makes_nothing() {
+    let database = Postgres::shared().database();
+    assert!(PostgresStore::open_to_read(&database.url).is_err());
+    assert!(PostgresStore::open_existing(&database.url).is_err());
+    open(&database).write(&[append("a", 1, "one")]).unwrap();
+    let reader = PostgresStore::open_to_read(&database.url).unwrap();
+    assert_eq!(kept(&reader, "a"), "1:one, last 1");
+    assert!(reader.write(&[append("a", 2, "two")]).is_err());
+    let writer = PostgresStore::open_existing(&database.url).unwrap();
+    writer.write(&[append("a", 2, "two")]).unwrap();
+    assert_eq!(kept(&reader, "a"), "1:one 2:two, last 2");
+}
+
+#[test]
+fn a_name_that_is_none_is_complained_of_and_skipped() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    store
+        .write(&[append("a", 1, "x"), append("c", 1, "x")])
+        .unwrap();
+    database
+        .client()
+        .batch_execute("INSERT INTO collab.document (room, last) VALUES ('b//b', 0)")
+        .unwrap();
+    assert_eq!(store.rooms(None, 2).unwrap(), [room("a"), room("c")]);
+    assert_eq!(store.complaints().unwrap(), ["\"b//b\" is no room name"]);
+}
+
+#[test]
 fn it_says_when_the_tables_contradict_each_other() {
     let database = Postgres::shared().database();
     let store = open(&database);
@@ -300,8 +356,8 @@ fn it_says_when_the_tables_contradict_each_other() {
     let complaints = store.complaints().unwrap();
     assert_eq!(complaints.len(), 1);
     assert!(complaints[0].starts_with("a: "), "{complaints:?}");
-    // What is there is not given out twice.
-    assert_eq!(kept(&store, "a"), "1:one 2:two, last 2");
+    let error = store.load(&room("a")).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
 }
 
 #[test]
@@ -540,30 +596,5 @@ fn the_password_is_in_no_message() {
         for secret in ["s3same", "dich"] {
             assert!(!error.contains(secret), "{error}");
         }
-    }
-}
-
-/// `cargo test --test it -- --ignored --nocapture postgres::how_many`.
-#[test]
-#[ignore = "a measurement"]
-fn how_many_appends_it_takes_in_a_second() {
-    let server = Postgres::begin();
-    let store = open(&server.database());
-    let body = "x".repeat(30);
-    for (size, commits) in [(1, 500), (10, 500), (100, 300), (1_000, 60)] {
-        let mut times = Vec::new();
-        let begun = now();
-        for sequence in 1..=commits {
-            let batch: Vec<_> = (0..size)
-                .map(|at| append(&format!("{size}-{at}"), sequence, &body))
-                .collect();
-            let before = now();
-            store.write(&batch).unwrap();
-            times.push(now() - before);
-        }
-        let total = now() - begun;
-        let rate = (size * commits) as f64 / total.as_secs_f64();
-        let (half, slow) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
-        println!("{size:>5} rooms: {rate:>8.0} appends/s, commit p50 {half:?}, p99 {slow:?}");
     }
 }

@@ -577,20 +577,10 @@ fn a_whole_store_moves_to_postgres_and_back_however_often_it_is_interrupted() {
 
 #[test]
 fn a_damage_in_postgres_is_named_too() {
-    let stores = Stores::new();
     let database = Postgres::shared().database();
-    let file = stores.file("update");
-    for client in 1..=3 {
-        fs::write(&file, saying(client, "word ")).unwrap();
-        tool(&[
-            "import",
-            "session/1",
-            file.to_str().unwrap(),
-            "--store",
-            &database.url,
-        ])
-        .well();
-    }
+    let updates = [1, 2, 3].map(|client| saying(client, "word "));
+    fill(&database.url, &[room("session/1", &updates)]);
+    assert_eq!(served(&database.url, "session/1").text().len(), 15);
     assert_eq!(rooms_of(&database.url), 1);
     assert_eq!(export(&database.url, "session/1").text().len(), 15);
     database

@@ -12,6 +12,9 @@ const LOCK: i64 = 0x636f_7072_6573_656e;
 /// A step may rewrite large tables, or wait for another node that does.
 const STEP_WITHIN: Duration = Duration::from_secs(3600);
 
+/// How long looking at the list of steps may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
+
 struct Migration {
     number: i32,
     up: &'static str,
@@ -36,11 +39,10 @@ pub fn apply(address: &Address) -> Result<(), Trouble> {
             let why = format!("the database's encoding is {encoding}; it must be UTF8");
             return Err(Trouble::Unfit(why));
         }
-        let newest = MIGRATIONS.iter().map(|migration| migration.number).max();
         for migration in &MIGRATIONS {
             let step = begin(&mut client).await?;
             let reached = reached(&step).await?;
-            if newest < Some(reached) {
+            if newest() < reached {
                 let why = format!("its tables are those of a newer version (migration {reached})");
                 return Err(Trouble::Unfit(why));
             }
@@ -56,6 +58,39 @@ pub fn apply(address: &Address) -> Result<(), Trouble> {
         }
         Ok(())
     })
+}
+
+/// Refuses a database that we have never been in.
+pub fn must_exist(address: &Address) -> Result<(), Trouble> {
+    match found(address)? {
+        Some(_) => Ok(()),
+        None => Err(Trouble::Unfit("there are no tables of ours".to_owned())),
+    }
+}
+
+/// Refuses tables that are not those of this version.
+pub fn must_be_current(address: &Address) -> Result<(), Trouble> {
+    if found(address)? == Some(newest()) {
+        return Ok(());
+    }
+    let why = "its tables are not those of this version";
+    Err(Trouble::Unfit(why.to_owned()))
+}
+
+/// The last step that was taken, without taking any.
+fn found(address: &Address) -> Result<Option<i32>, Trouble> {
+    let (driver, client) = Driver::connect(address)?;
+    driver.run(LOOK_WITHIN, async {
+        let has_list = "SELECT to_regclass('collab.migration') IS NOT NULL";
+        if client.query_one(has_list, &[]).await?.try_get(0)? {
+            return Ok(Some(reached(&client).await?));
+        }
+        Ok(None)
+    })
+}
+
+fn newest() -> i32 {
+    MIGRATIONS.last().map_or(0, |migration| migration.number)
 }
 
 /// Undoes the steps behind `number`, the newest first.

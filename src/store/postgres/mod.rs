@@ -40,8 +40,15 @@ const ROOMS_MAX: usize = 10_000;
 
 /// Documents in a PostgreSQL database. Connections that fail are replaced at the next call.
 pub struct PostgresStore {
-    writer: Connections,
+    /// None for a store that was opened to be read.
+    writer: Option<Connections>,
     readers: Connections,
+}
+
+#[derive(Clone, Copy)]
+enum Purpose {
+    Write,
+    Read,
 }
 
 impl PostgresStore {
@@ -50,23 +57,71 @@ impl PostgresStore {
     /// and `sslmode` (`disable`, `prefer`, `require`; `verify-full`, with `sslrootcert` for an
     /// authority of your own) if need be.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let address = Arc::new(Address::parse(url)?);
+        let address = Address::parse(url)?;
         migrations::apply(&address).map_err(|trouble| trouble.into_store_error(&address))?;
-        let store = Self {
-            writer: Connections::new(Arc::clone(&address), 1),
-            readers: Connections::new(address, READERS_MAX),
+        Self::with(address, Purpose::Write)
+    }
+
+    /// The same for a database that must have the tables, perhaps older ones.
+    pub fn open_existing(url: &str) -> Result<Self, StoreError> {
+        let address = Address::parse(url)?;
+        migrations::must_exist(&address).map_err(|trouble| trouble.into_store_error(&address))?;
+        migrations::apply(&address).map_err(|trouble| trouble.into_store_error(&address))?;
+        Self::with(address, Purpose::Write)
+    }
+
+    /// Opens a database to read it only. Its tables must be those of this version.
+    pub fn open_to_read(url: &str) -> Result<Self, StoreError> {
+        let address = Address::parse(url)?;
+        migrations::must_be_current(&address)
+            .map_err(|trouble| trouble.into_store_error(&address))?;
+        Self::with(address, Purpose::Read)
+    }
+
+    fn with(address: Address, purpose: Purpose) -> Result<Self, StoreError> {
+        let address = Arc::new(address);
+        let writer = match purpose {
+            Purpose::Write => Some(Connections::new(Arc::clone(&address), 1)),
+            Purpose::Read => None,
         };
+        let readers = Connections::new(address, READERS_MAX);
+        let store = Self { writer, readers };
         for danger in store.dangers()? {
             tracing::warn!(danger, "the database does not keep documents safe");
         }
         Ok(store)
     }
 
-    /// Undoes the migrations behind `number`, and loses what is in the tables they made. For going
-    /// back to an older version, with no store open.
-    pub fn undo_migrations(url: &str, number: u32) -> Result<(), StoreError> {
+    /// Takes migrations back, newest first, until `last` is the last; with 0 the documents are gone.
+    /// No store may be open meanwhile.
+    pub fn undo_migrations(url: &str, last: u32) -> Result<(), StoreError> {
         let address = Address::parse(url)?;
-        migrations::undo(&address, number).map_err(|trouble| trouble.into_store_error(&address))
+        migrations::undo(&address, last).map_err(|trouble| trouble.into_store_error(&address))
+    }
+
+    /// Shows the names behind `after`, in order, until there are no more or `limit` were counted by
+    /// whom they are shown to.
+    fn each_name(
+        &self,
+        after: &str,
+        limit: usize,
+        mut show: impl FnMut(&str) -> usize,
+    ) -> Result<(), StoreError> {
+        let (mut after, mut count) = (after.to_owned(), 0);
+        while count < limit {
+            let wanted = (limit - count).min(ROOMS_MAX);
+            let page = self.readers.run(READ_WITHIN, async |session| {
+                session.rooms(&after, wanted as i64).await
+            })?;
+            for name in &page {
+                count = show(name);
+            }
+            match page.into_iter().next_back() {
+                Some(name) => after = name,
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     fn dangers(&self) -> Result<Vec<String>, StoreError> {
@@ -80,43 +135,50 @@ impl Store for PostgresStore {
         let kept = self.readers.run(READ_WITHIN, async |session| {
             session.load(room.as_str()).await
         })?;
-        let Some(last) = kept.last else {
+        let Some(kept) = kept else {
             return Ok(Stored::default());
         };
-        let updates = intact(room, kept.updates)?;
-        // Nothing is behind `last`, unless somebody has meddled; then it is not given out again.
-        let newest = updates.last().map_or(0, |&(sequence, _)| sequence);
-        let last = to_sequence(room, last)?.max(newest);
+        let mut updates = intact(room, kept.snapshot)?;
+        let through = updates.last().map_or(0, |&(through, _)| through);
+        let mut log = intact(room, kept.log)?;
+        log.retain(|&(sequence, _)| through < sequence);
+        updates.append(&mut log);
+
+        // Numbers may be missing in between: what was set aside, or never came to be. But the last
+        // one given out must be here or set aside.
+        let last = to_sequence(room, kept.last)?;
+        let aside = to_sequence(room, kept.last_aside.unwrap_or(0))?;
+        let reached = updates.last().map_or(0, |&(sequence, _)| sequence);
+        if reached != last && aside.max(reached) != last {
+            return Err(StoreError::Damaged {
+                room: room.clone(),
+                sequence: last,
+                reason: format!("the log ends at {reached}"),
+            });
+        }
         Ok(Stored { updates, last })
     }
 
     fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
+        let Some(writer) = &self.writer else {
+            return Err(StoreError::Down("it was opened to be read".to_owned()));
+        };
         let batch = Batch::new(batch).map_err(|error| StoreError::Down(error.to_string()))?;
         if batch.rooms.is_empty() {
             return Ok(());
         }
         let on_its_way = u64::try_from(batch.bytes / BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
         let limit = WRITE_WITHIN.saturating_add(Duration::from_secs(on_its_way));
-        self.writer
-            .run(limit, async |session| session.write(&batch).await)
+        writer.run(limit, async |session| session.write(&batch).await)
     }
 
     fn rooms(&self, after: Option<&RoomName>, limit: usize) -> Result<Vec<RoomName>, StoreError> {
-        let mut after = after.map_or_else(String::new, |room| room.as_str().to_owned());
         let mut rooms = Vec::new();
-        while rooms.len() < limit {
-            let wanted = (limit - rooms.len()).min(ROOMS_MAX);
-            let page = self.readers.run(READ_WITHIN, async |session| {
-                session.rooms(&after, wanted as i64).await
-            })?;
-            let is_end = page.len() < wanted;
-            // A name that is none is not ours, and nobody can ask for it.
-            rooms.extend(page.iter().filter_map(|name| RoomName::parse(name).ok()));
-            match page.into_iter().next_back() {
-                Some(name) if !is_end => after = name,
-                _ => break,
-            }
-        }
+        // A name that is none is not ours, and nobody can ask for it. It is a complaint.
+        self.each_name(after.map_or("", RoomName::as_str), limit, |name| {
+            rooms.extend(RoomName::parse(name).ok());
+            rooms.len()
+        })?;
         Ok(rooms)
     }
 
@@ -133,6 +195,12 @@ impl Store for PostgresStore {
             self.readers
                 .run(READ_WITHIN, async |session| session.contradictions().await)?,
         );
+        self.each_name("", usize::MAX, |name| {
+            if RoomName::parse(name).is_err() {
+                complaints.push(format!("{name:?} is no room name"));
+            }
+            0
+        })?;
         Ok(complaints)
     }
 }

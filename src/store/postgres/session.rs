@@ -99,10 +99,11 @@ const QUARANTINE: &str = "
     )
     INSERT INTO collab.document_quarantine (document_id, sequence, body, checksum)
     SELECT * FROM logged UNION ALL SELECT * FROM snapshots
-    ON CONFLICT (document_id, sequence)
-        DO UPDATE SET body = excluded.body, checksum = excluded.checksum";
+    ON CONFLICT DO NOTHING";
 
-const LAST: &str = "SELECT last FROM collab.document WHERE room = $1";
+const ENDS: &str = "
+    SELECT last, (SELECT max(sequence) FROM collab.document_quarantine WHERE document_id = id)
+    FROM collab.document WHERE room = $1";
 
 const SNAPSHOT_OF: &str = "
     SELECT through, body, checksum FROM collab.document_snapshot
@@ -114,7 +115,8 @@ const LOG_OF: &str = "
 
 const QUARANTINE_OF: &str = "
     SELECT sequence, body, checksum FROM collab.document_quarantine
-    WHERE document_id = (SELECT id FROM collab.document WHERE room = $1) ORDER BY sequence";
+    WHERE document_id = (SELECT id FROM collab.document WHERE room = $1) 
+    ORDER BY sequence, checksum";
 
 const ROOMS: &str = "SELECT room FROM collab.document WHERE $1 < room ORDER BY room LIMIT $2";
 
@@ -150,10 +152,14 @@ pub type Logged = (i64, Bytes, i64);
 
 /// What is kept of a document.
 pub struct Kept {
-    /// `None` for one never written.
-    pub last: Option<i64>,
-    /// The snapshot, if any, then the log.
-    pub updates: Vec<Logged>,
+    /// The last place given out.
+    pub last: i64,
+    /// The last place of which something was set aside.
+    pub last_aside: Option<i64>,
+    /// At most one.
+    pub snapshot: Vec<Logged>,
+    /// In order.
+    pub log: Vec<Logged>,
 }
 
 /// A connection that knows its statements.
@@ -164,7 +170,7 @@ pub struct Session {
     append: Statement,
     snapshot: Statement,
     quarantine: Statement,
-    last: Statement,
+    ends: Statement,
     snapshot_of: Statement,
     log_of: Statement,
     quarantine_of: Statement,
@@ -182,8 +188,8 @@ impl Session {
             client.prepare(SNAPSHOT),
             client.prepare(QUARANTINE),
         )?;
-        let (last, snapshot_of, log_of, quarantine_of, rooms) = tokio::try_join!(
-            client.prepare(LAST),
+        let (ends, snapshot_of, log_of, quarantine_of, rooms) = tokio::try_join!(
+            client.prepare(ENDS),
             client.prepare(SNAPSHOT_OF),
             client.prepare(LOG_OF),
             client.prepare(QUARANTINE_OF),
@@ -196,7 +202,7 @@ impl Session {
             append,
             snapshot,
             quarantine,
-            last,
+            ends,
             snapshot_of,
             log_of,
             quarantine_of,
@@ -243,22 +249,26 @@ impl Session {
         self.client.execute(statement, &columns).await.map(drop)
     }
 
-    /// Everything of one document, as of one moment.
-    pub async fn load(&self, room: &str) -> Result<Kept, Error> {
+    /// Everything of one document, as of one moment; nothing of one never written.
+    pub async fn load(&self, room: &str) -> Result<Option<Kept>, Error> {
         let room_alone: [Column<'_>; 1] = [&room];
-        let ((), last, mut updates, log, ()) = tokio::try_join!(
+        let ((), ends, snapshot, log, ()) = tokio::try_join!(
             biased;
             self.client.batch_execute(BEGIN_READING),
-            self.client.query_opt(&self.last, &room_alone),
+            self.client.query_opt(&self.ends, &room_alone),
             self.logged(&self.snapshot_of, room),
             self.logged(&self.log_of, room),
             self.client.batch_execute(COMMIT),
         )?;
-        updates.extend(log);
-        Ok(Kept {
-            last: last.map(|row| row.try_get(0)).transpose()?,
-            updates,
-        })
+        let Some(ends) = ends else {
+            return Ok(None);
+        };
+        Ok(Some(Kept {
+            last: ends.try_get(0)?,
+            last_aside: ends.try_get(1)?,
+            snapshot,
+            log,
+        }))
     }
 
     /// What was set aside of one document.

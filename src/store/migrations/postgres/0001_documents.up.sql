@@ -26,10 +26,11 @@ CREATE TABLE IF NOT EXISTS collab.document_snapshot (
     checksum bigint NOT NULL
 );
 
+-- The checksum is in the key because an update and the snapshot through it can both end up here.
 CREATE TABLE IF NOT EXISTS collab.document_quarantine (
     document_id bigint NOT NULL REFERENCES collab.document ON DELETE CASCADE,
     sequence bigint NOT NULL,
     body bytea NOT NULL,
     checksum bigint NOT NULL,
-    PRIMARY KEY (document_id, sequence)
+    PRIMARY KEY (document_id, sequence, checksum)
 );
