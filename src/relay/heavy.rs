@@ -67,6 +67,7 @@ pub struct HeavyPool {
 impl HeavyPool {
     /// Starts the threads; they end when the last handle is gone.
     pub fn start(
+        name: &str,
         threads: usize,
         store: Arc<dyn Store>,
         storage: &Storage,
@@ -79,7 +80,7 @@ impl HeavyPool {
             let (receiver, store) = (receiver.clone(), store.clone());
             let storage = storage.clone();
             thread::Builder::new()
-                .name(format!("heavy-{number}"))
+                .name(format!("{name}-{number}"))
                 .stack_size(WORKER_STACK_BYTES)
                 .spawn(move || work(&receiver, &*store, &storage))?;
         }
