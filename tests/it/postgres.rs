@@ -12,7 +12,7 @@ use copresence::store::{MemoryStore, PostgresStore, Sequence, Store, StoreError,
 
 use crate::support::postgres::{Database, PASSWORD, Postgres};
 use crate::support::random::Random;
-use crate::support::time::{PATIENCE, now, percentile};
+use crate::support::time::{PATIENCE, now};
 
 fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()

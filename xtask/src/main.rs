@@ -1,5 +1,6 @@
-//! The repository's two commands: `cargo xtask test` and `cargo xtask demo`.
+//! The repository's commands: `cargo xtask test`, `cargo xtask demo` and `cargo xtask bench`.
 
+mod bench;
 mod database;
 mod demo;
 mod node;
@@ -10,7 +11,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask test [rust|clients|lint]...   checks everything, or the named parts
-       cargo xtask demo [--release]              runs the relay with two people in a session";
+       cargo xtask demo [--release]              runs the relay with two people in a session
+       cargo xtask bench durability              the figures of docs/durability.md: 4 minutes";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         }
         ["demo"] => demo::run(demo::Build::Debug),
         ["demo", "--release"] => demo::run(demo::Build::Release),
+        ["bench", "durability"] => bench::durability(),
         _ => return usage(),
     };
     match outcome {

@@ -1,0 +1,161 @@
+//! Updates as an editor's keys make them, encoded by hand: one character per update.
+
+use copresence::wire::lib0::{write_varstring, write_varuint};
+
+/// The root that is typed into.
+const TEXT: &str = "text";
+const CONTENT_STRING: u8 = 4;
+const HAS_ORIGIN: u8 = 0x80;
+const HAS_RIGHT_ORIGIN: u8 = 0x40;
+const PARENT_IS_ROOT: u64 = 1;
+
+/// The update that inserts one character between two others of the same client.
+pub fn insert(
+    client: u64,
+    clock: u64,
+    left: Option<u64>,
+    right: Option<u64>,
+    text: &str,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32);
+    for number in [1, 1, client, clock] {
+        write_varuint(&mut out, number);
+    }
+    let flag = |side: Option<u64>, flag| if side.is_some() { flag } else { 0 };
+    out.push(CONTENT_STRING | flag(left, HAS_ORIGIN) | flag(right, HAS_RIGHT_ORIGIN));
+    for neighbour in [left, right].into_iter().flatten() {
+        write_varuint(&mut out, client);
+        write_varuint(&mut out, neighbour);
+    }
+    if left.is_none() && right.is_none() {
+        write_varuint(&mut out, PARENT_IS_ROOT);
+        write_varstring(&mut out, TEXT);
+    }
+    write_varstring(&mut out, text);
+    // Nothing is deleted.
+    write_varuint(&mut out, 0);
+    out
+}
+
+/// The update that adds to the end of what this client typed before.
+pub fn append(client: u64, clock: u64) -> Vec<u8> {
+    insert(client, clock, clock.checked_sub(1), None, "x")
+}
+
+/// The update that removes one character.
+pub fn remove(client: u64, clock: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16);
+    for number in [0, 1, client, 1, clock, 1] {
+        write_varuint(&mut out, number);
+    }
+    out
+}
+
+/// How far from its end a long text is still worked on.
+const REACH: usize = 20_000;
+
+/// A long text as one person makes it: of ten keys seven write and three take back, and every
+/// fiftieth follows a jump elsewhere. The same keys in each run.
+pub struct LongText {
+    client: u64,
+    /// All characters ever, in their order; the removed ones stay, as they do in Yjs.
+    characters: Vec<Character>,
+    /// Where the next one goes.
+    cursor: usize,
+    next_clock: u32,
+    length: usize,
+    random: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Character {
+    clock: u32,
+    is_removed: bool,
+}
+
+impl LongText {
+    pub fn new(client: u64) -> Self {
+        Self {
+            client,
+            characters: Vec::new(),
+            cursor: 0,
+            next_clock: 0,
+            length: 0,
+            random: 0x9e37_79b9_7f4a_7c15,
+        }
+    }
+
+    /// How many characters can be seen.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The next key, as an update.
+    pub fn next_update(&mut self) -> Vec<u8> {
+        if self.below(50) == 0 {
+            let end = self.characters.len();
+            self.cursor = end - self.below(end.min(REACH) + 1);
+        }
+        // Editors write behind what can be seen, before what was removed there.
+        while 0 < self.cursor && self.characters[self.cursor - 1].is_removed {
+            self.cursor -= 1;
+        }
+        if 0 < self.cursor && self.below(10) < 3 {
+            self.cursor -= 1;
+            self.length -= 1;
+            let removed = &mut self.characters[self.cursor];
+            removed.is_removed = true;
+            return remove(self.client, u64::from(removed.clock));
+        }
+        let clock = self.next_clock;
+        let neighbour = |index: usize| {
+            let character = self.characters.get(index);
+            character.map(|character| u64::from(character.clock))
+        };
+        let left = self.cursor.checked_sub(1).and_then(neighbour);
+        let right = neighbour(self.cursor);
+        let text = if clock % 6 == 5 { " " } else { "e" };
+        let update = insert(self.client, u64::from(clock), left, right, text);
+        let character = Character {
+            clock,
+            is_removed: false,
+        };
+        self.characters.insert(self.cursor, character);
+        self.cursor += 1;
+        self.next_clock += 1;
+        self.length += 1;
+        update
+    }
+
+    /// A number below `end`, by xorshift: the same ones in each run.
+    fn below(&mut self, end: usize) -> usize {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 16) as usize % end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use yrs::updates::decoder::Decode;
+    use yrs::{Doc, GetString, OffsetKind, Options, Transact, Update};
+
+    use super::*;
+
+    #[test]
+    fn what_is_typed_is_what_yjs_shows() {
+        let mut options = Options::default();
+        options.offset_kind = OffsetKind::Utf16;
+        let document = Doc::with_options(options);
+        let text = document.get_or_insert_text(TEXT);
+        let mut typist = LongText::new(7);
+        for _ in 0..5_000 {
+            let update = Update::decode_v1(&typist.next_update()).unwrap();
+            document.transact_mut().apply_update(update).unwrap();
+        }
+        let shown = text.get_string(&document.transact());
+        assert_eq!(shown.len(), typist.length());
+        assert!(1_000 < shown.len());
+    }
+}
