@@ -50,19 +50,20 @@ impl Room {
         }
     }
 
-    pub(super) fn load_failed(&mut self, now: Timestamp) {
+    pub(super) fn load_failed(&mut self, now: Timestamp, refusal: Refusal) {
         let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
         for session in sessions {
-            self.refuse(Origin::Session(session), Refusal::StoreDown);
+            self.refuse(Origin::Session(session), refusal);
         }
         for question in std::mem::take(&mut self.questions) {
             if let Question::Whole { request } | Question::Emptiness { request } = question {
-                self.answer(request, Reply::Refused(Refusal::StoreDown));
+                self.conditional.remove(&request);
+                self.answer(request, Reply::Refused(refusal));
             }
         }
         for (origin, _) in std::mem::take(&mut self.early) {
             if let Origin::Request(_) = origin {
-                self.refuse(origin, Refusal::StoreDown);
+                self.refuse(origin, refusal);
             }
         }
         match self.has_loaded {

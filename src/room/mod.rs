@@ -155,7 +155,7 @@ impl Room {
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         match input {
             Input::Loaded { updates, last } => self.loaded(now, updates, last),
-            Input::LoadFailed => self.load_failed(now),
+            Input::LoadFailed { refusal } => self.load_failed(now, refusal),
             Input::Join {
                 session,
                 grant,
