@@ -166,8 +166,10 @@ pub const COMMIT_WRITES_MAX: usize = 8_192;
 pub const COMMIT_BYTES_MAX: usize = 16 << 20;
 /// How long loading a document waits for what was accepted before to be written.
 pub const LOAD_AFTER_WRITES_WITHIN: Duration = Duration::from_secs(5);
-/// Threads for heavy jobs, where there are fewer cores: loading waits for the store, not the core.
+/// Threads for heavy jobs, where there are fewer cores: a long one must not hold up all others.
 pub const HEAVY_THREADS_MIN: usize = 4;
+/// Threads that load documents: they wait for the store, not for a core.
+pub const LOAD_THREADS: usize = 8;
 /// The address of a Hocuspocus frame: a room name and the id of a session, with room to spare.
 pub const ADDRESS_BYTES_MAX: usize = 1_024;
 /// How long a session's edits wait for its step 2, which real clients send at once when asked.

@@ -181,7 +181,8 @@ impl Door for CollabDoor {
             return;
         };
         match refusal {
-            // A provider that is denied does not come back by itself: those may come back.
+            // A provider that is denied does not come back by itself: those may come back. With a
+            // damaged document they would for ever, and with all the others on their socket.
             Refusal::Slow | Refusal::StoreDown | Refusal::Draining => turn.close(refusal),
             _ => self.deny(turn, &address, refusal),
         }

@@ -181,6 +181,7 @@ impl From<Refusal> for Problem {
             Refusal::BoardFull => Self::new(StatusCode::CONFLICT, "BOARD_FULL", "no free place"),
             Refusal::Draining
             | Refusal::StoreDown
+            | Refusal::StoreDamaged
             | Refusal::Slow
             | Refusal::LimitConnections
             | Refusal::HeartbeatTimeout

@@ -67,6 +67,7 @@ pub struct HeavyPool {
 impl HeavyPool {
     /// Starts the threads; they end when the last handle is gone.
     pub fn start(
+        name: &str,
         threads: usize,
         store: Arc<dyn Store>,
         storage: &Storage,
@@ -79,7 +80,7 @@ impl HeavyPool {
             let (receiver, store) = (receiver.clone(), store.clone());
             let storage = storage.clone();
             thread::Builder::new()
-                .name(format!("heavy-{number}"))
+                .name(format!("{name}-{number}"))
                 .stack_size(WORKER_STACK_BYTES)
                 .spawn(move || work(&receiver, &*store, &storage))?;
         }
@@ -141,7 +142,9 @@ fn work_for_room(order: RoomOrder, store: &dyn Store, storage: &Storage) {
 fn load(room: &RoomName, after: Ticket, store: &dyn Store, storage: &Storage) -> Input {
     if !store.is_immediate() && !storage.wait(after, LOAD_AFTER_WRITES_WITHIN) {
         tracing::error!(%room, "a document was not loaded: what came before is not written");
-        return Input::LoadFailed;
+        return Input::LoadFailed {
+            refusal: Refusal::StoreDown,
+        };
     }
     match store.load(room) {
         Ok(stored) => Input::Loaded {
@@ -150,10 +153,14 @@ fn load(room: &RoomName, after: Ticket, store: &dyn Store, storage: &Storage) ->
         },
         Err(error) => {
             tracing::error!(%room, %error, "a document could not be loaded");
-            if let StoreError::Down(_) = error {
-                storage.suspect(&error);
-            }
-            Input::LoadFailed
+            let refusal = match error {
+                StoreError::Down(_) => {
+                    storage.suspect(&error);
+                    Refusal::StoreDown
+                }
+                StoreError::Damaged { .. } => Refusal::StoreDamaged,
+            };
+            Input::LoadFailed { refusal }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A worker's rooms: letting things happen to them, and doing what they ask for.
 
+use std::collections::VecDeque;
+
 use crate::limits::{DIRECT_BYTES_MAX, INLINE_TASK_MICROS};
 use crate::model::{RoomName, SessionId};
 use crate::presence::Change;
@@ -7,7 +9,7 @@ use crate::relay::PresenceEvent;
 use crate::relay::connection::{Connection, State};
 use crate::relay::fanout::{Dialect, Recent, Told};
 use crate::relay::flush::Sends;
-use crate::relay::heavy::{Job, Order, RoomOrder};
+use crate::relay::heavy::{HeavyPool, Job, Order, RoomOrder};
 use crate::relay::inbox::{Delivery, ToWorker};
 use crate::relay::rooms::{Link, RoomKey};
 use crate::relay::storage::{Committed, Kept};
@@ -118,7 +120,8 @@ impl Worker {
     }
 
     pub(super) fn order(&mut self, key: RoomKey, job: Job) {
-        if let Job::Load = job {
+        let is_load = matches!(job, Job::Load);
+        if is_load {
             // The store is asked after everything it has been given.
             self.write_now();
         }
@@ -126,7 +129,12 @@ impl Worker {
             return;
         };
         let reply_to = self.around.inboxes[self.around.number].clone();
-        let after = self.around.storage.ticket();
+        // A room that begins has all it needs on disk, or it would not have been unloaded: it need
+        // not wait for a store that only reads. One that begins again needs what it kept since.
+        let after = match open.has_kept {
+            true => self.around.storage.ticket(),
+            false => 0,
+        };
         let order = Order::Room(RoomOrder {
             room: open.name.clone(),
             life: open.life,
@@ -134,23 +142,23 @@ impl Worker {
             after,
             reply_to,
         });
-        self.orders.push_back(order);
+        match is_load {
+            true => self.loads.push_back(order),
+            false => self.orders.push_back(order),
+        }
         self.order_again();
     }
 
     pub(super) fn order_again(&mut self) {
-        while let Some(order) = self.orders.pop_front() {
-            if let Err(order) = self.around.heavy.order(order) {
-                self.orders.push_front(*order);
-                return;
-            }
-        }
+        hand_in(&mut self.orders, &self.around.heavy);
+        hand_in(&mut self.loads, &self.around.loaders);
     }
 
     pub(super) fn keep(&mut self, key: RoomKey, keep: Keep) {
-        let Some(open) = self.rooms.get(key) else {
+        let Some(open) = self.rooms.get_mut(key) else {
             return;
         };
+        open.has_kept = true;
         let write = match keep {
             Keep::Append { sequence, update } => Write::Append { sequence, update },
             Keep::Snapshot { through, update } => Write::Snapshot { through, update },
@@ -368,6 +376,16 @@ impl Worker {
         }
         for session in resyncs {
             self.agenda.push_back((key, Input::Resync { session }));
+        }
+    }
+}
+
+/// As many orders as the threads have room for.
+fn hand_in(orders: &mut VecDeque<Order>, threads: &HeavyPool) {
+    while let Some(order) = orders.pop_front() {
+        if let Err(order) = threads.order(order) {
+            orders.push_front(*order);
+            return;
         }
     }
 }

@@ -33,7 +33,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::Verifier;
 use crate::clock::SystemClock;
-use crate::limits::{HEAVY_THREADS_MIN, Limits, STREAM_EVENTS_MAX, WORKER_STACK_BYTES};
+use crate::limits::{
+    HEAVY_THREADS_MIN, LOAD_THREADS, Limits, STREAM_EVENTS_MAX, WORKER_STACK_BYTES,
+};
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, UserId};
 use crate::presence::{Change, Participant};
@@ -159,7 +161,10 @@ impl Relay {
             metrics.clone(),
             inboxes.clone(),
         )?;
-        let heavy = HeavyPool::start(cores.max(HEAVY_THREADS_MIN), store.clone(), &storage)?;
+        let threads = cores.max(HEAVY_THREADS_MIN);
+        let heavy = HeavyPool::start("heavy", threads, store.clone(), &storage)?;
+        // Threads of their own: a store that answers slowly must not hold up what needs it not.
+        let loaders = HeavyPool::start("load", LOAD_THREADS, store.clone(), &storage)?;
         for (number, receiver) in receivers.into_iter().enumerate() {
             let around = Surroundings {
                 number,
@@ -168,6 +173,7 @@ impl Relay {
                 store: store.clone(),
                 storage: storage.clone(),
                 heavy: heavy.clone(),
+                loaders: loaders.clone(),
                 verifier: verifier.clone(),
                 clock,
                 turns: metrics.turn_seconds(number),

@@ -30,6 +30,8 @@ pub struct OpenRoom {
     pub(super) touched: Vec<SessionId>,
     pub(super) is_dirty: bool,
     pub(super) scheduled: Option<Timestamp>,
+    /// Whether anything was given to the store in this life of the room.
+    pub(super) has_kept: bool,
 }
 
 /// A session, seen from its room.
@@ -86,6 +88,7 @@ impl Rooms {
             touched: Vec::new(),
             is_dirty: false,
             scheduled: None,
+            has_kept: false,
         }));
         self.by_name.insert(name, key);
         key

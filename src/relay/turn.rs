@@ -90,7 +90,15 @@ impl Turn<'_> {
 
     /// Tells the seat's room what the session says.
     pub fn say(&mut self, seat: &Seat, message: FromSession) {
-        let is_edit = matches!(message, FromSession::Update(_) | FromSession::Step2(_));
+        // Newcomers who bring nothing send an empty step 2, and are welcome whatever waits.
+        let is_edit = match &message {
+            FromSession::Update(update) | FromSession::Step2(update) => !update.is_empty(),
+            FromSession::Step1(_)
+            | FromSession::Awareness(_)
+            | FromSession::QueryAwareness
+            | FromSession::Stateless(_)
+            | FromSession::Other => false,
+        };
         if is_edit && self.worker.has_too_much_unsaved() {
             self.close(Refusal::StoreDown);
             return;

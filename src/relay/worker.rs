@@ -50,6 +50,8 @@ pub struct Surroundings {
     pub storage: Storage,
     /// Where heavy jobs go.
     pub heavy: HeavyPool,
+    /// Where documents are loaded.
+    pub loaders: HeavyPool,
     /// Tokens.
     pub verifier: Verifier,
     /// Time.
@@ -87,6 +89,8 @@ pub struct Worker {
     pub(super) uncommitted: usize,
     /// Orders that the heavy threads had no room for.
     pub(super) orders: VecDeque<Order>,
+    /// Documents to load that the loading threads had no room for.
+    pub(super) loads: VecDeque<Order>,
     /// What other workers had no room for.
     pub(super) posts: Vec<VecDeque<ToWorker>>,
     pub(super) draining: Option<(Timestamp, Option<oneshot::Sender<bool>>)>,
@@ -212,6 +216,7 @@ impl Worker {
             writes: Vec::new(),
             uncommitted: 0,
             orders: VecDeque::new(),
+            loads: VecDeque::new(),
             posts,
             draining: None,
             arrivals: Vec::new(),

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::model::{Grant, RequestId, SessionId};
 use crate::presence::Ending;
 use crate::room::document::{Report, Sequence};
+use crate::wire::close::Refusal;
 use crate::wire::yjs::{AwarenessUpdate, StateVector, Update};
 
 /// One thing that happens to a room.
@@ -17,8 +18,11 @@ pub enum Input {
         /// The last sequence number given out.
         last: Sequence,
     },
-    /// The store cannot read.
-    LoadFailed,
+    /// The document cannot be read: for now, or because it is damaged.
+    LoadFailed {
+        /// What those are told who wait for it.
+        refusal: Refusal,
+    },
     /// Somebody who has been let in arrives.
     Join {
         /// By this name from now on.

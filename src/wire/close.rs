@@ -28,6 +28,8 @@ pub enum Refusal {
     BoardFull,
     LimitConnections,
     StoreDown,
+    /// `STORE_DOWN` for one document that is damaged: the others are as they were.
+    StoreDamaged,
     Slow,
 }
 
@@ -45,7 +47,11 @@ impl Refusal {
             Self::RateLimited => 1008,
             Self::LimitMessage | Self::LimitAwareness | Self::LimitDocument => 1009,
             Self::Draining => 1012,
-            Self::BoardFull | Self::LimitConnections | Self::StoreDown | Self::Slow => 1013,
+            Self::BoardFull
+            | Self::LimitConnections
+            | Self::StoreDown
+            | Self::StoreDamaged
+            | Self::Slow => 1013,
         }
     }
 
@@ -70,7 +76,7 @@ impl Refusal {
             Self::Draining => "DRAINING",
             Self::BoardFull => "BOARD_FULL",
             Self::LimitConnections => "LIMIT_CONNECTIONS",
-            Self::StoreDown => "STORE_DOWN",
+            Self::StoreDown | Self::StoreDamaged => "STORE_DOWN",
             Self::Slow => "SLOW",
         }
     }
@@ -94,6 +100,7 @@ impl Refusal {
             | Self::BoardFull
             | Self::LimitConnections
             | Self::StoreDown
+            | Self::StoreDamaged
             | Self::Slow => true,
             Self::BadRoom
             | Self::BadMessage
@@ -121,7 +128,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 20] = [
+    const ALL: [Refusal; 21] = [
         Refusal::BadRoom,
         Refusal::BadMessage,
         Refusal::BadUpdate,
@@ -141,6 +148,7 @@ mod tests {
         Refusal::BoardFull,
         Refusal::LimitConnections,
         Refusal::StoreDown,
+        Refusal::StoreDamaged,
         Refusal::Slow,
     ];
 

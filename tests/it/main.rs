@@ -19,9 +19,11 @@ mod collab;
 mod convergence;
 mod documents;
 mod drain;
+mod durability;
 mod embedded_store;
 mod ghosts;
 mod hostile;
+mod outages;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod presence;

@@ -792,7 +792,7 @@ pub fn presence_of(user: &str) -> Value {
 }
 
 /// Client ids are random in life; here they are merely different.
-fn draw_client_id() -> u64 {
+pub fn draw_client_id() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static DRAWN: AtomicU64 = AtomicU64::new(0);
     let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);

@@ -2,13 +2,16 @@
 //!
 //! [`relay`] is the process, [`client`] a well-behaved editor on either Yjs door, [`old_client`]
 //! one of 2024, [`raw`] a socket that may do anything, [`proxy`] a network that can go silent.
-//! `postgres` is a database server of the tests' own.
+//! `postgres` is a database server of the tests' own. [`mounted`] is the relay within the test's
+//! own process, for [`faulty`], a store that fails on demand.
 //! [`frames`] has the bytes, [`tokens`] the passes, [`http`] the other way in.
 
 pub mod client;
 pub mod document;
+pub mod faulty;
 pub mod frames;
 pub mod http;
+pub mod mounted;
 pub mod old_client;
 #[cfg(feature = "postgres")]
 pub mod postgres;

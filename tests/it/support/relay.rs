@@ -18,7 +18,8 @@ use crate::support::tokens::SECRET;
 /// Tests that load the machine, or measure it, run alone; others share it.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-enum Share {
+/// A part in the machine, held while a test runs.
+pub enum Share {
     Alone {
         _guard: RwLockWriteGuard<'static, ()>,
     },
@@ -27,6 +28,13 @@ enum Share {
     },
     /// Mostly waits, and is measured in seconds: in nobody's way.
     Idle,
+}
+
+/// For a relay within the test's own process.
+pub fn share() -> Share {
+    Share::Together {
+        _guard: ignore_poison(MACHINE.read()),
+    }
 }
 
 /// A running relay. Dropping it kills it, and fails the test if it panicked meanwhile.
@@ -72,6 +80,18 @@ impl Relay {
             .args(["-TERM", &self.pid().to_string()])
             .status();
         assert!(status.unwrap().success(), "the relay was gone already");
+    }
+
+    /// No file of the relay's may grow beyond so many bytes; `None` is without limit.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let done = Command::new("prlimit")
+            .args(["--pid", &self.pid().to_string()])
+            // The soft limit alone: it can be raised again.
+            .arg(format!("--fsize={limit}:"))
+            .output()
+            .expect("a full disk is played with the program `prlimit` of util-linux");
+        assert!(done.status.success(), "prlimit failed: {done:?}");
     }
 
     /// SIGKILL: the relay dies without a word.
@@ -124,6 +144,7 @@ pub struct Options {
     config: String,
     has_other_key: bool,
     has_store: bool,
+    ignores_file_limit: bool,
     share: Wanted,
 }
 
@@ -170,6 +191,12 @@ impl Options {
         self.config("[kind.session]\nping_every_ms = 200\ndead_after_ms = 400\n")
     }
 
+    /// A write beyond `limit_files` is an error, as on a full disk, and not the end of the process.
+    pub fn with_file_limit(mut self) -> Self {
+        self.ignores_file_limit = true;
+        self
+    }
+
     /// For tests that load the machine or measure milliseconds.
     pub fn alone(mut self) -> Self {
         self.share = Wanted::Alone;
@@ -184,9 +211,7 @@ impl Options {
 
     pub fn start(self) -> Relay {
         let share = match self.share {
-            Wanted::Together => Share::Together {
-                _guard: ignore_poison(MACHINE.read()),
-            },
+            Wanted::Together => share(),
             Wanted::Alone => Share::Alone {
                 _guard: ignore_poison(MACHINE.write()),
             },
@@ -194,7 +219,10 @@ impl Options {
         };
         let folder = tempfile::tempdir().unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = command();
+        let mut command = match self.ignores_file_limit {
+            true => without_signal("XFSZ"),
+            false => command(),
+        };
         command.arg("serve").args(["--listen", "127.0.0.1:0"]);
         if !self.has_other_key {
             command.args(["--jwt-secret", SECRET]);
@@ -231,9 +259,22 @@ fn ignore_poison<T>(result: Result<T, std::sync::PoisonError<T>>) -> T {
     result.unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+const BINARY: &str = env!("CARGO_BIN_EXE_copresence");
+
 /// The binary under test, untouched by the environment that the tests happen to run in.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_copresence"));
+    untouched(Command::new(BINARY))
+}
+
+/// The same, but a signal that it would die of is ignored.
+fn without_signal(name: &str) -> Command {
+    let mut shell = untouched(Command::new("sh"));
+    let script = format!("trap '' {name}; exec \"$@\"");
+    shell.args(["-c", &script, "sh", BINARY]);
+    shell
+}
+
+fn untouched(mut command: Command) -> Command {
     for (name, _) in std::env::vars() {
         if name.starts_with("COPRESENCE_") {
             command.env_remove(name);
