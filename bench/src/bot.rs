@@ -17,6 +17,7 @@ const MASK: [u8; 4] = [1, 2, 3, 4];
 const UPGRADE: &str = "GET /collab HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\n\
     upgrade: websocket\r\nsec-websocket-version: 13\r\n\
     sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+const NO_UPDATE: &[u8] = &[0, 0];
 const ANSWER_BYTES_MAX: usize = 4 << 10;
 const READ_BYTES: usize = 4 << 10;
 
@@ -29,12 +30,16 @@ pub struct Bot {
     handled: usize,
     frame: Vec<u8>,
     body: Vec<u8>,
+    /// Statuses to come that are not for an update.
+    statuses_owed: usize,
 }
 
 /// What of a frame matters here.
 enum Told {
     /// The document, or what was missing of it.
     Document(Vec<u8>),
+    /// What does the client have that the server lacks?
+    Question,
     Saved(bool),
     Other,
 }
@@ -51,6 +56,7 @@ impl Bot {
             handled: 0,
             frame: Vec::new(),
             body: Vec::new(),
+            statuses_owed: 0,
         };
         bot.upgrade().await?;
         bot.send(ClientMessage::Auth {
@@ -116,7 +122,16 @@ impl Bot {
                 self.handled = end;
                 let payload = &self.received[start..end];
                 match opcode {
-                    2 => return told(payload),
+                    2 => match told(payload)? {
+                        Told::Question => {
+                            // A server may let edits wait for the answer.
+                            let nothing = SyncMessage::Step2(NO_UPDATE);
+                            self.send(ClientMessage::Sync(nothing)).await?;
+                            self.statuses_owed += 1;
+                        }
+                        Told::Saved(_) if 0 < self.statuses_owed => self.statuses_owed -= 1,
+                        told => return Ok(told),
+                    },
                     8 => bail!("the server closed: {}", String::from_utf8_lossy(payload)),
                     9 => {
                         self.frame.clear();
@@ -174,7 +189,8 @@ fn told(payload: &[u8]) -> Result<Told> {
     Ok(match reader.varuint()? {
         0 => match SyncMessage::decode(&mut reader)? {
             SyncMessage::Step2(update) => Told::Document(update.to_vec()),
-            SyncMessage::Step1(_) | SyncMessage::Update(_) => Told::Other,
+            SyncMessage::Step1(_) => Told::Question,
+            SyncMessage::Update(_) => Told::Other,
         },
         2 if reader.varuint()? == 1 => bail!("not let in: {}", reader.varstring()?),
         8 => Told::Saved(reader.varuint()? == 1),

@@ -54,10 +54,7 @@ pub struct Delays {
 
 /// Types for a while, ten keys a second, and looks into the database beside it.
 pub async fn delays(programs: &Programs, kind: Kind) -> Result<Delays> {
-    let data = programs.fresh_folder(match kind {
-        Kind::Relay => "delays-relay",
-        Kind::Peer => "delays-peer",
-    })?;
+    let data = programs.fresh_folder("delays")?;
     let server = programs.start(kind, &data)?;
     let (mut bot, _) = Bot::join(server.address, ROOM).await?;
     let database = Connection::open_with_flags(

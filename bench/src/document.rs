@@ -11,17 +11,19 @@ use rusqlite::{Connection, OpenFlags};
 use copresence::model::RoomName;
 use copresence::store::{SqliteStore, Store, Write};
 use yrs::updates::decoder::Decode;
-use yrs::{Doc, GetString, OffsetKind, Options, Transact, Update};
+use yrs::{Doc, GetString, Transact, Update};
 
 use crate::bot::Bot;
 use crate::load::CLIENT;
 use crate::server::{Kind, Programs};
 use crate::stopwatch::Stopwatch;
-use crate::typing::LongText;
+use crate::typing::{self, LongText};
 
 /// About as many as the best known recording of somebody writing a paper has.
 pub const OPERATIONS: u64 = 260_000;
 const ROOM: &str = "session/long";
+/// Typed after the compaction: commits give its space back piece by piece.
+const KEYS_AFTER: u64 = 20;
 const WRITES_PER_COMMIT: usize = 8_192;
 const STORED_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -31,6 +33,8 @@ pub struct LongDocument {
     data: PathBuf,
     /// How many characters it shows.
     pub length: usize,
+    /// How many were ever typed.
+    typed: u64,
     /// Its updates, without anything around them.
     pub update_bytes: usize,
     pub log_file_bytes: u64,
@@ -47,7 +51,7 @@ pub struct Figures {
     pub from_peer: Duration,
     pub document_bytes: usize,
     pub compacted_file_bytes: u64,
-    /// Of the file, what is free for what comes next.
+    /// Of that, what is free for what comes next.
     pub compacted_free_bytes: u64,
     pub peer_file_bytes: u64,
 }
@@ -73,8 +77,9 @@ pub fn write(programs: &Programs) -> Result<LongDocument> {
     drop(store);
     Ok(LongDocument {
         length: text.length(),
+        typed: text.typed(),
         update_bytes,
-        log_file_bytes: file_bytes(&database)?,
+        log_file_bytes: fs::metadata(&database)?.len(),
         data,
     })
 }
@@ -86,20 +91,23 @@ pub async fn run(programs: &Programs, long: &LongDocument, round: usize) -> Resu
     fs::copy(Kind::Relay.database(&long.data), &database)?;
     let server = programs.start(Kind::Relay, &data)?;
     let relay_start = server.started_within;
-    let (bot, document, from_log) = open(server.address).await?;
-    check(&document, long)?;
+    let (mut bot, document, from_log) = open(server.address).await?;
+    check(&document, long.length)?;
     let watch = Stopwatch::start();
     wait_for_row(&database, "SELECT count(*) FROM document_snapshot").await?;
     let compaction = watch.elapsed();
+    for key in 0..KEYS_AFTER {
+        let update = typing::append(CLIENT, long.typed + key);
+        bot.save(&update).await?;
+    }
     drop(bot);
     server.stop()?;
-    let (compacted_file_bytes, compacted_free_bytes) =
-        (file_bytes(&database)?, free_bytes(&database)?);
+    let (compacted_file_bytes, compacted_free_bytes) = sizes(&database)?;
 
     // The relay, from its snapshot.
     let server = programs.start(Kind::Relay, &data)?;
     let (_, again, from_snapshot) = open(server.address).await?;
-    check(&again, long)?;
+    check(&again, long.length + KEYS_AFTER as usize)?;
     server.stop()?;
 
     // The peer is given the document by a client, and stores it as it does.
@@ -111,11 +119,11 @@ pub async fn run(programs: &Programs, long: &LongDocument, round: usize) -> Resu
     wait_for_row(&database, "SELECT count(*) FROM documents").await?;
     drop(bot);
     server.stop()?;
-    let peer_file_bytes = file_bytes(&database)?;
+    let peer_file_bytes = fs::metadata(&database)?.len();
     let server = programs.start(Kind::Peer, &data)?;
     let peer_start = server.started_within;
     let (_, again, from_peer) = open(server.address).await?;
-    check(&again, long).with_context(|| format!("Hocuspocus in round {round}"))?;
+    check(&again, long.length).with_context(|| format!("Hocuspocus in round {round}"))?;
     server.stop()?;
 
     Ok(Figures {
@@ -140,20 +148,14 @@ async fn open(address: std::net::SocketAddr) -> Result<(Bot, Vec<u8>, Duration)>
 }
 
 /// Whether it shows the text that was typed.
-fn check(document: &[u8], long: &LongDocument) -> Result<()> {
-    let mut options = Options::default();
-    options.offset_kind = OffsetKind::Utf16;
-    let replica = Doc::with_options(options);
+fn check(document: &[u8], expected: usize) -> Result<()> {
+    let replica = Doc::new();
     let text = replica.get_or_insert_text("text");
     replica
         .transact_mut()
         .apply_update(Update::decode_v1(document)?)?;
     let length = text.get_string(&replica.transact()).len();
-    ensure!(
-        length == long.length,
-        "{length} characters of {}",
-        long.length
-    );
+    ensure!(length == expected, "{length} characters of {expected}");
     Ok(())
 }
 
@@ -167,11 +169,14 @@ async fn wait_for_row(database: &Path, count: &str) -> Result<()> {
     Ok(())
 }
 
-fn free_bytes(database: &Path) -> Result<u64> {
-    let connection = read_only(database)?;
+/// How large the database is once all is in it that is in the log beside it; and how much of that
+/// is free. Nobody has it open.
+fn sizes(database: &Path) -> Result<(u64, u64)> {
+    let connection = Connection::open(database)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     let pages: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
     let size: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-    Ok(u64::try_from(pages * size)?)
+    Ok((fs::metadata(database)?.len(), u64::try_from(pages * size)?))
 }
 
 fn read_only(database: &Path) -> Result<Connection> {
@@ -179,11 +184,4 @@ fn read_only(database: &Path) -> Result<Connection> {
     let connection = Connection::open_with_flags(database, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     Ok(connection)
-}
-
-/// The database and the log beside it, if there is one.
-fn file_bytes(database: &Path) -> Result<u64> {
-    let log = database.with_extension("db-wal");
-    let log_bytes = fs::metadata(log).map_or(0, |log| log.len());
-    Ok(fs::metadata(database)?.len() + log_bytes)
 }

@@ -19,7 +19,7 @@ use crate::typing;
 /// Typed before it counts.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// What is counted.
-const MEASURED: Duration = Duration::from_secs(2);
+const MEASURED: Duration = Duration::from_secs(3);
 /// Connections opened at once.
 const JOINS_AT_ONCE: usize = 50;
 /// Whoever types in a room.

@@ -62,10 +62,8 @@ async fn measure(programs: &Programs) -> Result<()> {
     report::loads(&loads);
 
     eprintln!("from update to disk: one update every 100 ms");
-    let (ours, theirs) = tokio::try_join!(
-        disk::delays(programs, Kind::Relay),
-        disk::delays(programs, Kind::Peer)
-    )?;
+    let ours = disk::delays(programs, Kind::Relay).await?;
+    let theirs = disk::delays(programs, Kind::Peer).await?;
     report::delays(&ours, &theirs);
 
     let mut documents = Vec::new();

@@ -65,7 +65,12 @@ pub fn loads(loads: &Loads) {
     for rooms in crate::ROOMS {
         let rates = Kind::BOTH
             .map(|kind| loads.median(kind, rooms, |figures| figures.acknowledged_per_second));
-        row(&rooms.to_string(), "acknowledged per second", rates, count);
+        row(
+            &count(rooms as f64),
+            "acknowledged per second",
+            rates,
+            count,
+        );
         let medians =
             Kind::BOTH.map(|kind| loads.median(kind, rooms, |figures| millis(figures.median)));
         row("", "to the acknowledgement, p50", medians, in_millis);

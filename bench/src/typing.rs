@@ -90,6 +90,11 @@ impl LongText {
         self.length
     }
 
+    /// How many characters were ever typed: the clock of the next one.
+    pub fn typed(&self) -> u64 {
+        u64::from(self.next_clock)
+    }
+
     /// The next key, as an update.
     pub fn next_update(&mut self) -> Vec<u8> {
         if self.below(50) == 0 {
@@ -139,15 +144,13 @@ impl LongText {
 #[cfg(test)]
 mod tests {
     use yrs::updates::decoder::Decode;
-    use yrs::{Doc, GetString, OffsetKind, Options, Transact, Update};
+    use yrs::{Doc, GetString, Transact, Update};
 
     use super::*;
 
     #[test]
     fn what_is_typed_is_what_yjs_shows() {
-        let mut options = Options::default();
-        options.offset_kind = OffsetKind::Utf16;
-        let document = Doc::with_options(options);
+        let document = Doc::new();
         let text = document.get_or_insert_text(TEXT);
         let mut typist = LongText::new(7);
         for _ in 0..5_000 {

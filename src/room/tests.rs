@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use yrs::updates::decoder::Decode;
 use yrs::updates::encoder::Encode;
 use yrs::{Doc, GetString, ReadTxn, StateVector as YrsStateVector, Text, Transact};
 
 use super::*;
-use crate::model::{Identity, Kind};
+use crate::limits::{APPLY_WITHIN, SETTLE_WITHIN, SNAPSHOT_LOG_BYTES_MIN};
+use crate::model::{Access, Identity, Kind};
+
 use crate::room::document::faults;
+use crate::wire::validator;
 use crate::wire::yjs::StateVector;
 
 const DOCUMENT_BYTES_MAX: usize = 8 << 20;

@@ -1,0 +1,241 @@
+//! The document's ways: loaded, sent away with what it lacks and what is asked, and back with
+//! answers; or broken, and built anew.
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::limits::{RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX};
+use crate::model::SessionId;
+use crate::room::document::{Answer, Question, Report, Sequence, Task};
+use crate::room::durability::Waiter;
+use crate::room::output::{Keep, Message, Output, Reply};
+use crate::room::{Origin, Room, Slot};
+use crate::wire::close::Refusal;
+use crate::wire::validator;
+
+impl Room {
+    pub(super) fn loaded(
+        &mut self,
+        now: Timestamp,
+        updates: Vec<(Sequence, Bytes)>,
+        last: Sequence,
+    ) {
+        if !matches!(self.document, Slot::Loading) {
+            return;
+        }
+        if !self.has_loaded {
+            self.has_loaded = true;
+            self.durability.continue_from(last);
+        }
+        self.document_bytes = updates.iter().map(|(_, update)| update.len()).sum();
+        self.snapshot_bytes = updates.first().map_or(0, |(_, update)| update.len());
+        self.log_bytes = self.document_bytes - self.snapshot_bytes;
+        // A rebuild: what was accepted since the store was asked comes behind what it had.
+        let newest = updates.last().map_or(0, |&(sequence, _)| sequence);
+        let mut apply = std::mem::take(&mut self.unapplied);
+        apply.retain(|&(sequence, _)| newest < sequence);
+        self.unapplied_bytes = 0;
+        self.apply_at = None;
+        self.document = Slot::Away;
+        let ask = std::mem::take(&mut self.questions);
+        let task = Task {
+            document: None,
+            load: updates,
+            apply,
+            ask,
+        };
+        self.outputs.push_back(Output::Work(Box::new(task)));
+        for (origin, update) in std::mem::take(&mut self.early) {
+            self.accept(now, origin, update);
+        }
+    }
+
+    pub(super) fn load_failed(&mut self, now: Timestamp, refusal: Refusal) {
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.refuse(Origin::Session(session), refusal);
+        }
+        for question in std::mem::take(&mut self.questions) {
+            if let Question::Whole { request } | Question::Emptiness { request } = question {
+                self.conditional.remove(&request);
+                self.answer(request, Reply::Refused(refusal));
+            }
+        }
+        for (origin, _) in std::mem::take(&mut self.early) {
+            if let Origin::Request(_) = origin {
+                self.refuse(origin, refusal);
+            }
+        }
+        match self.has_loaded {
+            // A rebuild: what is not stored yet must not be forgotten.
+            true => self.reload_at = Some(now + RELOAD_AFTER),
+            // The next caller tries again with a new room.
+            false => self.outputs.push_back(Output::Unload),
+        }
+    }
+
+    /// Gives the document what it lacks and asks what there is to ask, if it is time.
+    pub(super) fn send_document_away(&mut self, now: Timestamp) {
+        let is_due = !self.questions.is_empty()
+            || self.apply_at.is_some_and(|at| at <= now)
+            || UNAPPLIED_BYTES_MAX < self.unapplied_bytes;
+        if !is_due || !matches!(self.document, Slot::Here(_)) {
+            return;
+        }
+        let Slot::Here(document) = std::mem::replace(&mut self.document, Slot::Away) else {
+            return;
+        };
+        self.apply_at = None;
+        self.unapplied_bytes = 0;
+        let task = Task {
+            document: Some(document),
+            load: Vec::new(),
+            apply: std::mem::take(&mut self.unapplied),
+            ask: std::mem::take(&mut self.questions),
+        };
+        self.outputs.push_back(Output::Work(Box::new(task)));
+    }
+
+    pub(super) fn reported(&mut self, now: Timestamp, report: Report) {
+        for &sequence in &report.damaged {
+            self.outputs
+                .push_back(Output::Keep(Keep::Quarantine { sequence }));
+            self.counts.quarantined += 1;
+        }
+        for &sequence in &report.overdue {
+            if let Some(session) = self.sender(sequence) {
+                self.refuse(Origin::Session(session), Refusal::LimitDocument);
+            }
+        }
+        let Some(document) = report.document else {
+            self.broken(report);
+            return;
+        };
+        let applied = document.applied();
+        self.document_bytes = document.bytes();
+        self.document = Slot::Here(document);
+        while self
+            .senders
+            .front()
+            .is_some_and(|&(sequence, _)| sequence <= applied)
+        {
+            self.senders.pop_front();
+        }
+        if let Some(update) = report
+            .catch_up
+            .and_then(|bytes| validator::update(bytes).ok())
+        {
+            self.append(now, update, None);
+        }
+        for answer in report.answers {
+            self.answered(now, applied, answer);
+        }
+        if self.is_snapshot_due() && !self.is_snapshot_asked {
+            self.is_snapshot_asked = true;
+            self.questions.push(Question::Snapshot);
+        }
+    }
+
+    /// Whether the log has outgrown what it would be as one update; sooner near the limit, so that
+    /// nobody is refused for what a snapshot would have saved.
+    pub(super) fn is_snapshot_due(&self) -> bool {
+        let is_long = SNAPSHOT_LOG_BYTES_MIN.max(2 * self.snapshot_bytes) < self.log_bytes;
+        let is_near_limit = self.document_bytes_max / 2 < self.document_bytes
+            && self.document_bytes_max / 8 < self.log_bytes;
+        is_long || is_near_limit
+    }
+
+    pub(super) fn answered(&mut self, now: Timestamp, applied: Sequence, answer: Answer) {
+        match answer {
+            Answer::Diff {
+                session,
+                update,
+                state_vector,
+            } => {
+                let through = applied;
+                self.tell(
+                    session,
+                    Message::Answer {
+                        state_vector,
+                        update,
+                        through,
+                    },
+                );
+            }
+            Answer::Resync { session, update } => {
+                self.tell(
+                    session,
+                    Message::Resync {
+                        update,
+                        through: applied,
+                    },
+                );
+            }
+            Answer::Novelty {
+                session,
+                update,
+                may_write,
+                has_news,
+            } => {
+                let is_here = self.sessions.contains_key(&session);
+                match has_news {
+                    true if is_here => self.edit(now, session, update),
+                    true if may_write => self.accept(now, Origin::Departed, update),
+                    _ => self.confirm(session),
+                }
+                self.settle(now, session);
+            }
+            Answer::Whole { request, update } => {
+                let is_durable = self.durability.is_durable();
+                self.answer(request, Reply::Document { update, is_durable });
+            }
+            Answer::Emptiness { request, is_empty } => {
+                self.emptiness_known(now, request, is_empty);
+            }
+            Answer::Snapshot { update } => {
+                self.is_snapshot_asked = false;
+                self.snapshot_bytes = update.len();
+                self.log_bytes = self.unapplied_bytes;
+                let keep = Keep::Snapshot {
+                    through: applied,
+                    update,
+                };
+                self.outputs.push_back(Output::Keep(keep));
+            }
+        }
+    }
+
+    /// yrs failed: sets the update aside, ends who sent it, and begins again from what is stored.
+    pub(super) fn broken(&mut self, report: Report) {
+        if let Some(sequence) = report.broken {
+            self.counts.quarantined += 1;
+            self.outputs
+                .push_back(Output::Keep(Keep::Quarantine { sequence }));
+            if let Some(session) = self.sender(sequence) {
+                self.refuse(Origin::Session(session), Refusal::BadUpdate);
+            }
+        }
+        self.is_snapshot_asked = false;
+        self.document = Slot::Loading;
+        self.questions.splice(0..0, report.unanswered);
+        self.outputs.push_back(Output::Load);
+    }
+
+    pub(super) fn sender(&self, sequence: Sequence) -> Option<SessionId> {
+        let place = self
+            .senders
+            .binary_search_by_key(&sequence, |&(sent, _)| sent)
+            .ok()?;
+        self.senders.get(place).map(|&(_, session)| session)
+    }
+
+    pub(super) fn stored(&mut self, through: Sequence) {
+        self.durability.stored(through);
+        while let Some(waiter) = self.durability.pop_answered() {
+            match waiter {
+                Waiter::Session(session) => self.status(session, true),
+                Waiter::Request(request) => self.answer(request, Reply::Applied),
+            }
+        }
+    }
+}
