@@ -154,10 +154,13 @@ mod tests {
 
     #[test]
     fn every_reason_is_unique_and_reads_like_a_code() {
-        let mut reasons: Vec<_> = ALL.iter().map(|refusal| refusal.reason()).collect();
+        // To clients a damaged document is one that the store cannot give them.
+        assert_eq!(Refusal::StoreDamaged.reason(), Refusal::StoreDown.reason());
+        let others = ALL.iter().filter(|&&one| one != Refusal::StoreDamaged);
+        let mut reasons: Vec<_> = others.map(|refusal| refusal.reason()).collect();
         reasons.sort_unstable();
         reasons.dedup();
-        assert_eq!(reasons.len(), ALL.len());
+        assert_eq!(reasons.len(), ALL.len() - 1);
         for reason in reasons {
             assert!(
                 reason
