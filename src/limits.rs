@@ -142,8 +142,6 @@ pub const DIRECT_BYTES_MAX: usize = 1 << 20;
 pub const READ_PAUSE_BYTES: usize = 256 << 10;
 /// A ping is not answered while more than this waits to be written: answers must not pile up.
 pub const PONG_BEHIND_BYTES_MAX: usize = 16 << 10;
-/// How long a socket may take nothing of what waits for it.
-pub const STUCK_FOR_MAX: Duration = Duration::from_secs(30);
 /// One read of one socket, shared by all sockets of a worker: what one socket does per turn.
 pub const READ_BUFFER_BYTES: usize = 128 << 10;
 /// A task cheaper than this many microseconds runs where it is asked for.

@@ -36,11 +36,6 @@ impl Turn<'_> {
         &self.worker.around.verifier
     }
 
-    /// The connection's name.
-    pub fn connection(&self) -> ConnectionId {
-        self.connection
-    }
-
     /// The connection's worker, for answers that take a while.
     pub fn inbox(&self) -> mpsc::Sender<ToWorker> {
         self.worker.around.inboxes[self.worker.around.number].clone()

@@ -19,9 +19,6 @@ pub enum Waiter {
 pub struct Durability {
     last: Sequence,
     stored: Sequence,
-    /// Places and sizes of what is not on disk yet.
-    unstored: VecDeque<(Sequence, usize)>,
-    unstored_bytes: usize,
     /// In order of the sequence they wait for.
     waiters: VecDeque<(Sequence, Waiter)>,
 }
@@ -37,11 +34,9 @@ impl Durability {
         self.stored = last;
     }
 
-    /// Gives an update of so many bytes its place.
-    pub fn append(&mut self, bytes: usize) -> Sequence {
+    /// Gives an update its place.
+    pub fn append(&mut self) -> Sequence {
         self.last += 1;
-        self.unstored_bytes += bytes;
-        self.unstored.push_back((self.last, bytes));
         self.last
     }
 
@@ -57,13 +52,6 @@ impl Durability {
     /// The store has everything up to `through`.
     pub fn stored(&mut self, through: Sequence) {
         self.stored = self.stored.max(through.min(self.last));
-        while let Some(&(sequence, bytes)) = self.unstored.front() {
-            if self.stored < sequence {
-                break;
-            }
-            self.unstored_bytes -= bytes;
-            self.unstored.pop_front();
-        }
     }
 
     /// The next who has waited for what is now durable; call until `None`.
@@ -86,11 +74,6 @@ impl Durability {
     pub fn is_durable(&self) -> bool {
         self.stored == self.last
     }
-
-    /// What is not on disk yet, in bytes.
-    pub fn unstored_bytes(&self) -> usize {
-        self.unstored_bytes
-    }
 }
 
 #[cfg(test)]
@@ -103,11 +86,11 @@ mod tests {
         durability.continue_from(7);
         let (ann, bob) = (Waiter::Session(SessionId(1)), Waiter::Session(SessionId(2)));
         assert!(!durability.wait(ann), "nothing is pending");
-        assert_eq!(durability.append(3), 8);
+        assert_eq!(durability.append(), 8);
         assert!(durability.wait(ann));
-        durability.append(2);
+        durability.append();
         assert!(durability.wait(bob));
-        assert_eq!(durability.unstored_bytes(), 5);
+        assert!(!durability.is_durable());
         durability.stored(8);
         assert_eq!(
             (durability.pop_answered(), durability.pop_answered()),
@@ -118,13 +101,13 @@ mod tests {
             (durability.pop_answered(), durability.pop_answered()),
             (Some(bob), None)
         );
-        assert!(durability.is_durable() && durability.unstored_bytes() == 0);
+        assert!(durability.is_durable());
     }
 
     #[test]
     fn who_left_is_not_answered() {
         let mut durability = Durability::default();
-        durability.append(3);
+        durability.append();
         durability.wait(Waiter::Session(SessionId(1)));
         durability.forget(SessionId(1));
         durability.stored(1);

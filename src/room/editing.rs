@@ -177,7 +177,7 @@ impl Room {
         self.counts.updates += 1;
         self.log_bytes += bytes.len();
         self.unapplied_bytes += bytes.len();
-        let sequence = self.durability.append(bytes.len());
+        let sequence = self.durability.append();
         self.unapplied.push((sequence, update));
         if let Some(from) = from {
             self.senders.push_back((sequence, from));

@@ -224,11 +224,6 @@ impl Room {
         self.roster.participant(user)
     }
 
-    /// What is accepted but not on disk, in bytes.
-    pub fn unstored_bytes(&self) -> usize {
-        self.durability.unstored_bytes()
-    }
-
     /// What was counted since the last call.
     pub fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
