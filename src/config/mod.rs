@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::auth::{AuthOptions, KeySource, Secret};
 use crate::limits::Limits;
-use crate::model::{Kind, Policies};
+use crate::model::{Kind, Policies, Policy};
 
 pub use options::{KindTable, KindTables, Options};
 pub use store::{DatabaseUrl, StoreChoice};
@@ -64,7 +64,10 @@ const DOCUMENT_BYTES: RangeInclusive<usize> = 1 << 10..=2 << 30;
 const PING_EVERY_MIN: Duration = Duration::from_millis(100);
 /// Longer, and a ghost would outlive anybody's patience.
 const GHOST_MAX: Duration = Duration::from_secs(600);
-const UNLOAD_AFTER_MAX: Duration = Duration::from_secs(86_400);
+/// A day: whoever means longer means never.
+const SPAN_MAX: Duration = Duration::from_secs(86_400);
+/// The shortest interval at which heartbeats may be promised.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(250);
 
 impl Config {
     /// Flags and environment, over the file if there is one, over the defaults.
@@ -207,34 +210,129 @@ fn limits(options: &Options) -> Result<Limits, ConfigError> {
 fn policies(tables: &KindTables) -> Result<Policies, ConfigError> {
     let mut policies = Policies::default();
     for kind in Kind::ALL {
-        let table = tables.of(kind);
-        let policy = policies.of_mut(kind);
-        let set = |number: &mut Duration, millis: Option<u64>| {
-            *number = millis.map_or(*number, Duration::from_millis);
-        };
-        set(&mut policy.unload_after, table.unload_after_ms);
-        set(&mut policy.ping_every, table.ping_every_ms);
-        set(&mut policy.dead_after, table.dead_after_ms);
-
-        let refuse = |why: &str| {
-            let name = kind.name();
-            Err(ConfigError::new(format!("[kind.{name}]: {why}")))
-        };
-        if policy.ping_every < PING_EVERY_MIN {
-            return refuse("ping_every_ms is less than 100");
-        }
-        // Who is given up before the next ping was never asked twice.
-        if policy.dead_after < policy.ping_every {
-            return refuse("dead_after_ms is less than ping_every_ms");
-        }
-        if GHOST_MAX < policy.ping_every.saturating_add(policy.dead_after) {
-            return refuse("ping_every_ms and dead_after_ms are more than 10 minutes together");
-        }
-        if UNLOAD_AFTER_MAX < policy.unload_after {
-            return refuse("unload_after_ms is more than a day");
-        }
+        set_numbers(policies.of_mut(kind), tables.of(kind));
+        check_room(policies.of(kind), tables.of(kind))
+            .and_then(|()| check_numbers(policies.of(kind)))
+            .map_err(|why| ConfigError::new(format!("[kind.{}]: {why}", kind.name())))?;
+    }
+    set_numbers(&mut policies.feed, &tables.feed);
+    check_feed(&policies.feed, &tables.feed)
+        .and_then(|()| check_numbers(&policies.feed))
+        .map_err(|why| ConfigError::new(format!("[kind.feed]: {why}")))?;
+    if policies.event.heartbeat_timeout.is_zero() {
+        return Err(ConfigError::new(
+            "[kind.event]: heartbeat_timeout_ms is 0: heartbeats would never end",
+        ));
     }
     Ok(policies)
+}
+
+fn set_numbers(policy: &mut Policy, table: &KindTable) {
+    let set = |number: &mut Duration, millis: Option<u64>| {
+        *number = millis.map_or(*number, Duration::from_millis);
+    };
+    policy.capacity = table.capacity.unwrap_or(policy.capacity);
+    policy.has_queue = table.queue.unwrap_or(policy.has_queue);
+    set(&mut policy.heartbeat_timeout, table.heartbeat_timeout_ms);
+    set(&mut policy.idle_after, table.idle_after_ms);
+    set(&mut policy.away_after, table.away_after_ms);
+    set(&mut policy.typing, table.typing_ms);
+    set(&mut policy.linger_clean, table.linger_clean_ms);
+    // An entry stays until the heartbeat limit, whichever that is.
+    let lingers = !policy.linger_lost.is_zero();
+    let limit = table.heartbeat_timeout_ms.filter(|_| lingers);
+    set(&mut policy.linger_lost, table.linger_lost_ms.or(limit));
+    set(&mut policy.gather, table.gather_ms);
+    set(&mut policy.resume, table.resume_ms);
+    set(&mut policy.unload_after, table.unload_after_ms);
+    set(&mut policy.ping_every, table.ping_every_ms);
+    set(&mut policy.dead_after, table.dead_after_ms);
+}
+
+fn check_numbers(policy: &Policy) -> Result<(), &'static str> {
+    if policy.ping_every < PING_EVERY_MIN {
+        return Err("ping_every_ms is less than 100");
+    }
+    // Who is given up before the next ping was never asked twice.
+    if policy.dead_after < policy.ping_every {
+        return Err("dead_after_ms is less than ping_every_ms");
+    }
+    if GHOST_MAX < policy.ping_every.saturating_add(policy.dead_after) {
+        return Err("ping_every_ms and dead_after_ms are more than 10 minutes together");
+    }
+    if !policy.away_after.is_zero() && policy.away_after <= policy.idle_after {
+        return Err("away_after_ms is not more than idle_after_ms");
+    }
+    let spans = [
+        (
+            policy.heartbeat_timeout,
+            "heartbeat_timeout_ms is more than a day",
+        ),
+        (policy.idle_after, "idle_after_ms is more than a day"),
+        (policy.away_after, "away_after_ms is more than a day"),
+        (policy.typing, "typing_ms is more than a day"),
+        (policy.linger_clean, "linger_clean_ms is more than a day"),
+        (policy.linger_lost, "linger_lost_ms is more than a day"),
+        (policy.gather, "gather_ms is more than a day"),
+        (policy.unload_after, "unload_after_ms is more than a day"),
+    ];
+    match spans.into_iter().find(|&(span, _)| SPAN_MAX < span) {
+        Some((_, why)) => Err(why),
+        None => Ok(()),
+    }
+}
+
+fn check_room(policy: &Policy, table: &KindTable) -> Result<(), &'static str> {
+    if table.resume_ms.is_some() {
+        return Err("resume_ms is a number of [kind.feed] only");
+    }
+    if table.queue == Some(true) && policy.capacity == 0 {
+        return Err("queue is true, but capacity is 0: nobody would ever wait");
+    }
+    if !policy.heartbeat_timeout.is_zero() && policy.heartbeat_timeout < HEARTBEAT_MIN {
+        return Err("heartbeat_timeout_ms is less than 250");
+    }
+    if policy.typing.is_zero() {
+        return Err("typing_ms is 0: nobody could be seen typing");
+    }
+    Ok(())
+}
+
+fn check_feed(policy: &Policy, table: &KindTable) -> Result<(), &'static str> {
+    let of_rooms = [
+        (
+            table.capacity.is_some(),
+            "capacity is a number of rooms, not of the feed",
+        ),
+        (
+            table.queue.is_some(),
+            "queue is a choice for rooms, not for the feed",
+        ),
+        (
+            table.heartbeat_timeout_ms.is_some(),
+            "heartbeat_timeout_ms is a number of rooms, not of the feed",
+        ),
+        (
+            table.idle_after_ms.is_some(),
+            "idle_after_ms is a number of rooms, not of the feed",
+        ),
+        (
+            table.typing_ms.is_some(),
+            "typing_ms is a number of rooms, not of the feed",
+        ),
+        (
+            table.unload_after_ms.is_some(),
+            "unload_after_ms is a number of rooms, not of the feed",
+        ),
+    ];
+    if let Some((_, why)) = of_rooms.into_iter().find(|&(is_set, _)| is_set) {
+        return Err(why);
+    }
+    // A window that is gone cannot be resumed.
+    if policy.linger_clean.min(policy.linger_lost) < policy.resume {
+        return Err("resume_ms is more than linger_clean_ms or linger_lost_ms");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -406,12 +504,7 @@ mod tests {
             "max_mesage = 5",
             &["line 1", "max_mesage", "max_message"],
         );
-        assert_error("--dev", "[kind.feed]\nresume_ms = 1", &["feed"]);
-        assert_error(
-            "--dev",
-            "[kind.board]\ncapacity = 1",
-            &["line 2", "capacity"],
-        );
+        assert_error("--dev", "[kind.board]\ncapacty = 1", &["line 2", "capacty"]);
         assert_error("--dev", "rate = \"many\"", &["line 1 (`rate`)"]);
         assert_error(
             "--dev",
@@ -507,5 +600,54 @@ mod tests {
         }
         let named = ["[kind.event]", "less than 100"];
         assert_error("--dev", "[kind.event]\nping_every_ms = 0", &named);
+    }
+
+    #[test]
+    fn presence_has_its_numbers_and_the_feed_its_own() {
+        let config = check(
+            "--dev",
+            "[kind.board]\ncapacity = 2\nqueue = false\nheartbeat_timeout_ms = 900\n\
+             idle_after_ms = 100\naway_after_ms = 0\ntyping_ms = 70\nlinger_clean_ms = 60\n\
+             gather_ms = 50\n[kind.event]\nheartbeat_timeout_ms = 800\nlinger_lost_ms = 40\n\
+             [kind.workspace]\ncapacity = 3\nqueue = true\n\
+             [kind.feed]\ngather_ms = 1\nresume_ms = 2\naway_after_ms = 3",
+        )
+        .unwrap();
+        let millis = Duration::from_millis;
+        let board = config.policies.of(Kind::Board);
+        assert_eq!((board.capacity, board.has_queue), (2, false));
+        assert_eq!(board.heartbeat_timeout, millis(900));
+        assert_eq!(board.linger_lost, millis(900), "until the heartbeat limit");
+        assert_eq!(
+            (board.idle_after, board.away_after),
+            (millis(100), Duration::ZERO)
+        );
+        assert_eq!((board.typing, board.linger_clean), (millis(70), millis(60)));
+        assert_eq!(board.gather, millis(50));
+        assert_eq!(config.policies.event.linger_lost, millis(40));
+        assert_eq!(config.policies.heartbeat_limit(Kind::Session), millis(800));
+        assert!(config.policies.workspace.has_queue);
+        let feed = &config.policies.feed;
+        assert_eq!(
+            (feed.gather, feed.resume, feed.away_after),
+            (millis(1), millis(2), millis(3))
+        );
+        for (numbers, why) in [
+            ("[kind.board]\nidle_after_ms = 180000", "away_after_ms"),
+            ("[kind.board]\nresume_ms = 1", "[kind.feed] only"),
+            ("[kind.event]\nqueue = true", "capacity is 0"),
+            ("[kind.event]\nheartbeat_timeout_ms = 249", "less than 250"),
+            ("[kind.event]\nheartbeat_timeout_ms = 0", "never end"),
+            ("[kind.session]\ntyping_ms = 0", "typing_ms"),
+            (
+                "[kind.session]\nlinger_lost_ms = 86400001",
+                "linger_lost_ms is more than a day",
+            ),
+            ("[kind.feed]\ncapacity = 1", "[kind.feed]: capacity"),
+            ("[kind.feed]\nunload_after_ms = 1", "unload_after_ms"),
+            ("[kind.feed]\nresume_ms = 60001", "linger_clean_ms"),
+        ] {
+            assert_error("--dev", numbers, &[why]);
+        }
     }
 }

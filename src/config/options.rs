@@ -187,12 +187,35 @@ pub struct KindTables {
     event: KindTable,
     #[serde(default)]
     workspace: KindTable,
+    /// The follow feed's, which is no kind of room.
+    #[serde(default)]
+    pub feed: KindTable,
 }
 
 /// The numbers of one kind that somebody set, in milliseconds.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KindTable {
+    /// How many users may be in at once; 0 is no limit.
+    pub capacity: Option<usize>,
+    /// Whether whoever finds the room full waits for a place.
+    pub queue: Option<bool>,
+    /// How long a session that owes signs of life may be silent; 0 where only sockets count.
+    pub heartbeat_timeout_ms: Option<u64>,
+    /// Inactivity after which somebody is idle; 0 is never.
+    pub idle_after_ms: Option<u64>,
+    /// Inactivity after which somebody is away; 0 is never.
+    pub away_after_ms: Option<u64>,
+    /// How long "typing" lasts after the last message that said so.
+    pub typing_ms: Option<u64>,
+    /// How long an entry stays after its last session was closed cleanly.
+    pub linger_clean_ms: Option<u64>,
+    /// The same after its last session was lost; the heartbeat limit where nothing is said.
+    pub linger_lost_ms: Option<u64>,
+    /// How long changes are gathered before they are told.
+    pub gather_ms: Option<u64>,
+    /// How long a lost connection's resume token is good; the feed only.
+    pub resume_ms: Option<u64>,
     /// How long a room without connections stays loaded.
     pub unload_after_ms: Option<u64>,
     /// How often a peer is asked whether it is there.
