@@ -175,6 +175,18 @@ pub const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// How much of them may wait.
 pub const SETTLING_BYTES_MAX: usize = 1 << 20;
 
+/// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key
+/// above 2,700 bytes. Identity providers give out 255 at most.
+pub const STORED_ID_BYTES_MAX: usize = 1 << 10;
+/// Whom one user may follow. A feed sends all of them when it begins.
+pub const FOLLOWS_MAX: usize = 10_000;
+/// How long the presences of boards are kept after they ended: enough to see who was there in the
+/// last week, and a bound on how many there are.
+pub const PRESENCES_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Presences past that time that are removed for each one that ends: more than come, so a backlog
+/// shrinks, and few enough that nobody waits for it.
+pub const PRESENCES_REMOVED_MAX: usize = 8;
+
 /// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
 pub const TOOL_ROOMS_MAX: usize = 64;
 /// As many bytes of their documents end a commit before.

@@ -33,7 +33,7 @@ const MAY_IMPORT: [(&str, &str, &str); 15] = [
     ),
     (
         "store",
-        "model limits metrics",
+        "model clock::Timestamp limits metrics",
         "crc32fast futures rusqlite rustls tokio tokio_postgres tokio_postgres_rustls webpki_roots",
     ),
     (
