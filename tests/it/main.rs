@@ -24,6 +24,7 @@ mod embedded_store;
 mod ghosts;
 mod hostile;
 mod outages;
+mod people;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod presence;
