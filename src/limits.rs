@@ -81,6 +81,13 @@ pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
 /// Offline participants that a room presence lists at most.
 pub const OFFLINE_PARTICIPANTS_MAX: usize = 1_000;
+/// Users who may wait for a place in one room.
+pub const QUEUE_USERS_MAX: usize = 1_000;
+/// How often a sign of life of one session is written down at most.
+pub const RECORD_EVERY: Duration = Duration::from_secs(15);
+/// How often it is written down at most that somebody who is there still is: after a crash, this is
+/// how far back "last seen" may lie.
+pub const SEEN_EVERY: Duration = Duration::from_secs(60);
 /// Bodies of `POST` requests that are not documents.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
 /// How long a request's head may take, and how long a connection may be idle between requests.
