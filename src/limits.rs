@@ -76,6 +76,17 @@ pub const DOCUMENTS_PER_SOCKET_MAX: usize = 1_000;
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 /// How long before a token's end its bearer is asked for a new one.
 pub const REFRESH_BEFORE: Duration = Duration::from_secs(60);
+/// A client of a JSON dialect whose bad messages are so many...
+pub const BAD_MESSAGES_MAX: usize = 20;
+/// ... within this time is closed: it will not get better. Contract, section 6.
+pub const BAD_MESSAGES_WITHIN: Duration = Duration::from_secs(10);
+/// A client of a JSON dialect that sends too much is told so this often, however much it sends...
+pub const RATE_LIMITED_TOLD_EVERY: Duration = Duration::from_secs(1);
+/// ... closed when it has gone on for so long (contract, section 7)...
+pub const RATE_LIMITED_FOR_MAX: Duration = Duration::from_secs(10);
+/// ... and forgiven when nothing had to be dropped for so long. More than a second, in which
+/// somebody who sends a little too much is one message over.
+pub const RATE_LIMITED_FORGOTTEN_AFTER: Duration = Duration::from_secs(2);
 /// How long a closed socket may take to answer before it is cut.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
