@@ -76,6 +76,17 @@ pub const DOCUMENTS_PER_SOCKET_MAX: usize = 1_000;
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 /// How long before a token's end its bearer is asked for a new one.
 pub const REFRESH_BEFORE: Duration = Duration::from_secs(60);
+/// A client of a JSON dialect whose bad messages are so many...
+pub const BAD_MESSAGES_MAX: usize = 20;
+/// ... within this time is closed: it will not get better. Contract, section 6.
+pub const BAD_MESSAGES_WITHIN: Duration = Duration::from_secs(10);
+/// A client of a JSON dialect that sends too much is told so this often, however much it sends...
+pub const RATE_LIMITED_TOLD_EVERY: Duration = Duration::from_secs(1);
+/// ... closed when it has gone on for so long (contract, section 7)...
+pub const RATE_LIMITED_FOR_MAX: Duration = Duration::from_secs(10);
+/// ... and forgiven when nothing had to be dropped for so long. More than a second, in which
+/// somebody who sends a little too much is one message over.
+pub const RATE_LIMITED_FORGOTTEN_AFTER: Duration = Duration::from_secs(2);
 /// How long a closed socket may take to answer before it is cut.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
@@ -181,6 +192,18 @@ pub const ADDRESS_BYTES_MAX: usize = 1_024;
 pub const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// How much of them may wait.
 pub const SETTLING_BYTES_MAX: usize = 1 << 20;
+
+/// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key
+/// above 2,700 bytes. Identity providers give out 255 at most.
+pub const STORED_ID_BYTES_MAX: usize = 1 << 10;
+/// Whom one user may follow. A feed sends all of them when it begins.
+pub const FOLLOWS_MAX: usize = 10_000;
+/// How long the presences of boards are kept after they ended: enough to see who was there in the
+/// last week, and a bound on how many there are.
+pub const PRESENCES_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Presences past that time that are removed for each one that ends: more than come, so a backlog
+/// shrinks, and few enough that nobody waits for it.
+pub const PRESENCES_REMOVED_MAX: usize = 8;
 
 /// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
 pub const TOOL_ROOMS_MAX: usize = 64;

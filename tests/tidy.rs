@@ -34,7 +34,7 @@ const MAY_IMPORT: [(&str, &str, &str); 16] = [
     ),
     (
         "store",
-        "model limits metrics",
+        "model clock::Timestamp limits metrics",
         "crc32fast futures rusqlite rustls tokio tokio_postgres tokio_postgres_rustls webpki_roots",
     ),
     (
