@@ -99,6 +99,13 @@ pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
 /// Offline participants that a room presence lists at most.
 pub const OFFLINE_PARTICIPANTS_MAX: usize = 1_000;
+/// Users who may wait for a place in one room.
+pub const QUEUE_USERS_MAX: usize = 1_000;
+/// How often a sign of life of one session is written down at most.
+pub const RECORD_EVERY: Duration = Duration::from_secs(15);
+/// How often it is written down at most that somebody who is there still is: after a crash, this is
+/// how far back "last seen" may lie.
+pub const SEEN_EVERY: Duration = Duration::from_secs(60);
 /// Bodies of `POST` requests that are not documents.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
 /// How long a request's head may take, and how long a connection may be idle between requests.
@@ -192,6 +199,18 @@ pub const ADDRESS_BYTES_MAX: usize = 1_024;
 pub const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// How much of them may wait.
 pub const SETTLING_BYTES_MAX: usize = 1 << 20;
+
+/// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key
+/// above 2,700 bytes. Identity providers give out 255 at most.
+pub const STORED_ID_BYTES_MAX: usize = 1 << 10;
+/// Whom one user may follow. A feed sends all of them when it begins.
+pub const FOLLOWS_MAX: usize = 10_000;
+/// How long the presences of boards are kept after they ended: enough to see who was there in the
+/// last week, and a bound on how many there are.
+pub const PRESENCES_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Presences past that time that are removed for each one that ends: more than come, so a backlog
+/// shrinks, and few enough that nobody waits for it.
+pub const PRESENCES_REMOVED_MAX: usize = 8;
 
 /// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
 pub const TOOL_ROOMS_MAX: usize = 64;
