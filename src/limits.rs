@@ -76,6 +76,13 @@ pub const DOCUMENTS_PER_SOCKET_MAX: usize = 1_000;
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 /// How long before a token's end its bearer is asked for a new one.
 pub const REFRESH_BEFORE: Duration = Duration::from_secs(60);
+/// The largest message of a JSON dialect: a token with a long list of rooms, and room to spare. It is
+/// read where it arrives, so it must not take long.
+pub const DIALECT_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Where somebody in a workspace is: a path. Contract, section 6.2.
+pub const WORKSPACE_PATH_BYTES_MAX: usize = 2 << 10;
+/// What they look at there: its type, and its id.
+pub const WORKSPACE_RESOURCE_BYTES_MAX: usize = 256;
 /// A client of a JSON dialect whose bad messages are so many...
 pub const BAD_MESSAGES_MAX: usize = 20;
 /// ... within this time is closed: it will not get better. Contract, section 6.
