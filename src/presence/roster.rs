@@ -222,7 +222,8 @@ impl Roster {
                     session,
                     state: left,
                 });
-                self.deadlines.set(Due::Linger(user.clone()), Some(now + linger));
+                self.deadlines
+                    .set(Due::Linger(user.clone()), Some(now + linger));
                 self.tell(now, &user, Some(session));
             }
             _ => {
@@ -272,6 +273,14 @@ impl Roster {
         }
         self.linger_due(now, user);
         self.finish();
+    }
+
+    /// Whoever is here without anybody who could still leave, or lingers, ends at once.
+    pub fn close(&mut self, now: Timestamp) {
+        let users: Vec<_> = self.users.keys().cloned().collect();
+        for user in users {
+            self.expel(now, &user);
+        }
     }
 
     /// Those who were here before the room was last loaded, as they were remembered.
@@ -426,6 +435,11 @@ impl Roster {
             .or_else(|| self.gone.get(user).cloned())
     }
 
+    /// Whether the user has a place or waits for one, seen by others or not.
+    pub fn has_user(&self, user: &UserId) -> bool {
+        self.users.contains_key(user) || self.queue.has(user)
+    }
+
     /// Whether the session is in or waits.
     pub fn has(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
@@ -467,7 +481,8 @@ impl Roster {
         entry.sessions += 1;
         // Where others know them by being there, they go on as they were; where they have to show
         // themselves first, what stays of them stays until then.
-        let is_there = self.policy.participants == Participants::Admitted || known.expires.is_some();
+        let is_there =
+            self.policy.participants == Participants::Admitted || known.expires.is_some();
         let taken_up = entry.lingering.take_if(|_| is_there);
         if let Some(lingering) = taken_up {
             known.data = lingering.state.data.clone();
@@ -539,7 +554,10 @@ impl Roster {
     /// it comes.
     fn will_notice(&self, session: SessionId, now: Timestamp) -> bool {
         let falls_idle = !self.policy.idle_after.is_zero() || !self.policy.away_after.is_zero();
-        let scheduled = self.sessions.get(&session).and_then(|known| known.scheduled);
+        let scheduled = self
+            .sessions
+            .get(&session)
+            .and_then(|known| known.scheduled);
         !falls_idle || scheduled.is_some_and(|at| now < at)
     }
 
