@@ -10,6 +10,7 @@ mod body;
 mod caller;
 mod dev_token;
 mod documents;
+mod event_stream;
 mod gate;
 mod health;
 mod presence;
@@ -163,8 +164,11 @@ where
 {
     match route {
         Route::RoomPresence { room } => presence::of_room(api, head, room).await,
-        Route::RoomPresenceStream { room } => presence_stream::open(api, head, room).await,
+        Route::RoomPresenceStream { room } => presence_stream::of_room(api, head, room).await,
         Route::UserPresence { user } => presence::of_user(api, head, user).await,
+        Route::UserPresenceStream { user } => presence_stream::of_user(api, head, user).await,
+        Route::PresenceUnder => presence::under(api, head).await,
+        Route::PresenceUnderStream => presence_stream::under(api, head).await,
         Route::Document { room } if head.method == Method::POST => {
             documents::apply(api, head, room, body).await
         }

@@ -13,6 +13,12 @@ pub(super) enum Route {
     Document { room: String },
     /// `/v1/users/{user_id}/presence`
     UserPresence { user: String },
+    /// `/v1/users/{user_id}/presence/stream`
+    UserPresenceStream { user: String },
+    /// `/v1/presence`
+    PresenceUnder,
+    /// `/v1/presence/stream`
+    PresenceUnderStream,
     /// `/v1/revocations`
     Revocations,
     /// `/metrics`
@@ -32,11 +38,17 @@ impl Route {
             return Self::find_in_room(rest);
         }
         if let Some(rest) = path.strip_prefix("v1/users/") {
-            let user = rest.strip_suffix("/presence")?;
-            let is_segment = !user.contains('/');
-            return is_segment.then(|| Self::UserPresence { user: user.into() });
+            let (user, ending) = rest.split_once('/')?;
+            let user = user.to_owned();
+            return match ending {
+                "presence" => Some(Self::UserPresence { user }),
+                "presence/stream" => Some(Self::UserPresenceStream { user }),
+                _ => None,
+            };
         }
         match path {
+            "v1/presence" => Some(Self::PresenceUnder),
+            "v1/presence/stream" => Some(Self::PresenceUnderStream),
             "v1/revocations" => Some(Self::Revocations),
             "metrics" => Some(Self::Metrics),
             "health/live" => Some(Self::Live),
@@ -69,6 +81,9 @@ impl Route {
             Self::RoomPresenceStream { .. } => "/v1/rooms/{room}/presence/stream",
             Self::Document { .. } => "/v1/rooms/{room}/document",
             Self::UserPresence { .. } => "/v1/users/{user}/presence",
+            Self::UserPresenceStream { .. } => "/v1/users/{user}/presence/stream",
+            Self::PresenceUnder => "/v1/presence",
+            Self::PresenceUnderStream => "/v1/presence/stream",
             Self::Revocations => "/v1/revocations",
             Self::Metrics => "/metrics",
             Self::Live => "/health/live",
@@ -85,6 +100,9 @@ impl Route {
             Self::RoomPresence { .. }
             | Self::RoomPresenceStream { .. }
             | Self::UserPresence { .. }
+            | Self::UserPresenceStream { .. }
+            | Self::PresenceUnder
+            | Self::PresenceUnderStream
             | Self::Metrics
             | Self::Live
             | Self::Ready => &[Method::GET, Method::HEAD],
@@ -99,6 +117,9 @@ impl Route {
             | Self::RoomPresenceStream { .. }
             | Self::Document { .. }
             | Self::UserPresence { .. }
+            | Self::UserPresenceStream { .. }
+            | Self::PresenceUnder
+            | Self::PresenceUnderStream
             | Self::Revocations
             | Self::DevToken => true,
         }
@@ -151,7 +172,11 @@ mod tests {
         let user = "a%2Fb".to_owned();
         assert_eq!(
             find("v1/users/a%2Fb/presence"),
-            Some(Route::UserPresence { user })
+            Some(Route::UserPresence { user: user.clone() })
+        );
+        assert_eq!(
+            find("v1/users/a%2Fb/presence/stream"),
+            Some(Route::UserPresenceStream { user })
         );
         assert_eq!(find("v1/users/a/b/presence"), None);
     }
@@ -166,6 +191,9 @@ mod tests {
             "v1/rooms/a/stream",
             "v1/rooms/a/presence/",
             "v1/users/ann",
+            "v1/users/ann/presence/",
+            "v1/presence/",
+            "v1/presence/event",
             "v1/revocations/x",
             "metrics/",
             "health",

@@ -21,6 +21,7 @@ mod rooms;
 mod socket;
 mod storage;
 mod turn;
+mod watching;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -53,6 +54,7 @@ pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
 pub use socket::{RawSocket, RawStream, Stream};
 pub use turn::Turn;
+pub use watching::{ActiveRoom, News};
 
 /// Handle to a running relay: cheap to clone. The relay stops when the last one is gone.
 #[derive(Clone)]
@@ -277,7 +279,7 @@ impl Relay {
         let (watcher, events) = mpsc::channel(STREAM_EVENTS_MAX);
         let watched = room.clone();
         self.ask(self.worker_of(room), move |worker| {
-            worker.watch(watched, watcher)
+            worker.watch_room(watched, watcher);
         })
         .await?;
         Ok(events)

@@ -23,6 +23,7 @@ mod durability;
 mod embedded_store;
 mod ghosts;
 mod hostile;
+mod leaks;
 mod outages;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -31,3 +32,4 @@ mod recorded;
 mod store;
 mod support;
 mod tools;
+mod watching;
