@@ -13,6 +13,7 @@ mod documents;
 mod event_stream;
 mod gate;
 mod health;
+mod openapi;
 mod presence;
 mod presence_stream;
 mod problem;
@@ -69,6 +70,7 @@ pub fn routes(
     let api = Arc::new(Api {
         relay,
         bodies: BodyBudget::new(options.document_bytes_max),
+        description: openapi::describe(is_dev),
         options,
     });
     warp::path::peek()
@@ -97,6 +99,8 @@ struct Api {
     relay: Relay,
     options: HttpOptions,
     bodies: BodyBudget,
+    /// The API, described.
+    description: String,
 }
 
 /// A request without its body.
@@ -177,6 +181,7 @@ where
         Route::Metrics => Ok(health::metrics(api)),
         Route::Live => Ok(health::live()),
         Route::Ready => Ok(health::ready(&api.relay.unready_reasons())),
+        Route::OpenApi => Ok(json_response(api.description.clone())),
         Route::DevToken => dev_token::sign(api, head, body).await,
     }
 }

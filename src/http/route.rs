@@ -27,6 +27,8 @@ pub(super) enum Route {
     Live,
     /// `/health/ready`
     Ready,
+    /// `/openapi.json`
+    OpenApi,
     /// `/dev/token`
     DevToken,
 }
@@ -53,6 +55,7 @@ impl Route {
             "metrics" => Some(Self::Metrics),
             "health/live" => Some(Self::Live),
             "health/ready" => Some(Self::Ready),
+            "openapi.json" => Some(Self::OpenApi),
             "dev/token" if is_dev => Some(Self::DevToken),
             _ => None,
         }
@@ -88,6 +91,7 @@ impl Route {
             Self::Metrics => "/metrics",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
+            Self::OpenApi => "/openapi.json",
             Self::DevToken => "/dev/token",
         }
     }
@@ -105,14 +109,15 @@ impl Route {
             | Self::PresenceUnderStream
             | Self::Metrics
             | Self::Live
-            | Self::Ready => &[Method::GET, Method::HEAD],
+            | Self::Ready
+            | Self::OpenApi => &[Method::GET, Method::HEAD],
         }
     }
 
     /// Whether pages in a browser may call it: their origin is checked and told.
     pub fn is_for_browsers(&self) -> bool {
         match self {
-            Self::Metrics | Self::Live | Self::Ready => false,
+            Self::Metrics | Self::Live | Self::Ready | Self::OpenApi => false,
             Self::RoomPresence { .. }
             | Self::RoomPresenceStream { .. }
             | Self::Document { .. }
