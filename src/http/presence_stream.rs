@@ -12,7 +12,7 @@ use crate::http::{Api, Head, caller, shapes};
 use crate::limits::{STREAM_GATHER, STREAM_ROOMS_AT_ONCE};
 use crate::model::{Access, RoomName};
 use crate::presence::{Change, Participant};
-use crate::relay::{News, PresenceEvent, Relay};
+use crate::relay::{Newest, PresenceEvent, Relay};
 
 /// `GET /v1/rooms/{room…}/presence/stream`
 pub(super) async fn of_room(api: &Api, head: &Head, raw_room: &str) -> Result<Response, Problem> {
@@ -106,7 +106,9 @@ impl Source for RoomSource {
                 ("snapshot", data)
             }
             PresenceEvent::Change(Change::Joined(now)) => ("joined", shapes::participant(&now)),
-            PresenceEvent::Change(Change::Changed(now)) => ("changed", shapes::participant(&now)),
+            PresenceEvent::Change(Change::Changed { after: now, .. }) => {
+                ("changed", shapes::participant(&now))
+            }
             PresenceEvent::Change(Change::Left(now)) => ("left", shapes::participant(&now)),
         };
         write_event(&mut text, name, &data);
@@ -117,7 +119,7 @@ impl Source for RoomSource {
 /// The rooms of one user, each as it is now.
 struct UserSource {
     shown: Shown,
-    news: News<Participant>,
+    news: Newest<Participant>,
     /// Taken from the news, to be said.
     waiting: VecDeque<(RoomName, Participant)>,
 }
@@ -150,7 +152,7 @@ impl Source for UserSource {
 struct UnderSource {
     shown: Shown,
     relay: Relay,
-    news: News<()>,
+    news: Newest<()>,
     /// Taken from the news, to be looked at.
     waiting: VecDeque<RoomName>,
 }

@@ -1,7 +1,7 @@
 //! Who is told of presence: streams of a room, of a user, of all rooms below a name.
 //!
 //! A stream of a room is told every change, in a bounded channel. A stream of many rooms is told of
-//! each room only the newest: what it has not taken yet waits in a [`News`], one place for each
+//! each room only the newest: what it has not taken yet waits in a [`Newest`], one place for each
 //! room, however often that changes meanwhile. Every worker tells it of its own rooms.
 
 use std::collections::{BTreeMap, HashMap};
@@ -62,8 +62,8 @@ impl Relay {
     pub async fn watch_user(
         &self,
         user: &UserId,
-    ) -> Result<(Vec<(RoomName, Participant)>, News<Participant>), Unavailable> {
-        let news = News::new();
+    ) -> Result<(Vec<(RoomName, Participant)>, Newest<Participant>), Unavailable> {
+        let news = Newest::new();
         let mut found = Vec::new();
         for number in 0..self.0.inboxes.len() {
             let (user, teller) = (user.clone(), news.teller());
@@ -82,8 +82,8 @@ impl Relay {
     pub async fn watch_under(
         &self,
         prefix: &RoomName,
-    ) -> Result<(Vec<ActiveRoom>, News<()>), Unavailable> {
-        let news = News::new();
+    ) -> Result<(Vec<ActiveRoom>, Newest<()>), Unavailable> {
+        let news = Newest::new();
         let mut found = Vec::new();
         for number in 0..self.0.inboxes.len() {
             let (prefix, teller) = (prefix.clone(), news.teller());
@@ -125,8 +125,8 @@ impl Worker {
     }
 
     fn active(&self, room: RoomName) -> ActiveRoom {
-        let mut users = self.participants(&room);
-        users.retain(|participant| participant.is_connected);
+        let open = self.rooms.find(&room).and_then(|key| self.rooms.get(key));
+        let users = open.map_or_else(Vec::new, |open| open.room.connected());
         ActiveRoom { room, users }
     }
 }
@@ -148,7 +148,7 @@ impl Watching {
             let event = PresenceEvent::Change(change.clone());
             watcher.try_send(event).is_ok()
         });
-        let (Change::Joined(now) | Change::Changed(now) | Change::Left(now)) = change;
+        let now = change.participant();
         self.users
             .tell(&now.user, |teller| teller.tell(room, now.clone()));
         if self.prefixes.is_empty() {
@@ -232,9 +232,9 @@ impl<K, W> Default for Watchers<K, W> {
 }
 
 /// What changed in many rooms since it was last asked: the newest of each.
-pub struct News<V>(Arc<Shelf<V>>);
+pub struct Newest<V>(Arc<Shelf<V>>);
 
-/// A worker's end of a [`News`]. When one is dropped the news are over.
+/// A worker's end of a [`Newest`]. When one is dropped the news are over.
 struct Teller<V>(Arc<Shelf<V>>);
 
 struct Shelf<V> {
@@ -245,15 +245,15 @@ struct Shelf<V> {
 }
 
 struct Waiting<V> {
-    newest: BTreeMap<RoomName, V>,
+    of_room: BTreeMap<RoomName, V>,
     has_ended: bool,
 }
 
-impl<V> News<V> {
+impl<V> Newest<V> {
     fn new() -> Self {
         Self(Arc::new(Shelf {
             waiting: Mutex::new(Waiting {
-                newest: BTreeMap::new(),
+                of_room: BTreeMap::new(),
                 has_ended: false,
             }),
             arrival: Notify::new(),
@@ -274,7 +274,7 @@ impl<V> News<V> {
                 if waiting.has_ended {
                     return false;
                 }
-                if !waiting.newest.is_empty() {
+                if !waiting.of_room.is_empty() {
                     return true;
                 }
             }
@@ -284,11 +284,11 @@ impl<V> News<V> {
 
     /// Takes everything there is, by the names of the rooms.
     pub fn take(&mut self) -> BTreeMap<RoomName, V> {
-        std::mem::take(&mut self.0.lock().newest)
+        std::mem::take(&mut self.0.lock().of_room)
     }
 }
 
-impl<V> Drop for News<V> {
+impl<V> Drop for Newest<V> {
     fn drop(&mut self) {
         self.0.is_abandoned.store(true, Ordering::Relaxed);
     }
@@ -301,8 +301,8 @@ impl<V> Teller<V> {
             return false;
         }
         let mut waiting = self.0.lock();
-        waiting.newest.insert(room.clone(), value);
-        let is_in_time = waiting.newest.len() <= STREAM_ROOMS_MAX;
+        waiting.of_room.insert(room.clone(), value);
+        let is_in_time = waiting.of_room.len() <= STREAM_ROOMS_MAX;
         drop(waiting);
         self.0.arrival.notify_one();
         is_in_time
@@ -317,7 +317,7 @@ impl<V> Drop for Teller<V> {
     fn drop(&mut self) {
         let mut waiting = self.0.lock();
         waiting.has_ended = true;
-        waiting.newest.clear();
+        waiting.of_room.clear();
         drop(waiting);
         self.0.arrival.notify_one();
     }
@@ -364,14 +364,14 @@ mod tests {
         Change::Joined(participant(name, at))
     }
 
-    fn names<V>(news: &mut News<V>) -> Vec<String> {
+    fn names<V>(news: &mut Newest<V>) -> Vec<String> {
         news.take().keys().map(RoomName::to_string).collect()
     }
 
     #[tokio::test]
     async fn of_each_room_the_newest_waits() {
         let mut watching = Watching::default();
-        let mut news = News::new();
+        let mut news = Newest::new();
         watching.users.add(user("ann"), news.teller());
         watching.tell(&room("b"), &joined("ann", 1));
         watching.tell(&room("a"), &joined("ann", 2));
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn a_prefix_is_told_of_the_rooms_at_and_below_it() {
         let mut watching = Watching::default();
-        let (mut expo, mut all) = (News::new(), News::new());
+        let (mut expo, mut all) = (Newest::new(), Newest::new());
         watching.prefixes.add(room("event/expo"), expo.teller());
         watching.prefixes.add(room("event"), all.teller());
         let rooms = [
@@ -411,7 +411,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_too_far_behind_is_let_go() {
         let mut watching = Watching::default();
-        let mut news = News::new();
+        let mut news = Newest::new();
         watching.prefixes.add(room("event"), news.teller());
         for number in 0..STREAM_ROOMS_MAX {
             watching.tell(&room(&format!("event/{number}")), &joined("ann", 1));
@@ -426,7 +426,7 @@ mod tests {
     #[tokio::test]
     async fn when_a_worker_ends_its_streams_the_news_are_over() {
         let mut watching = Watching::default();
-        let mut news = News::<()>::new();
+        let mut news = Newest::<()>::new();
         watching.prefixes.add(room("event"), news.teller());
         watching.end_all();
         assert!(!news.ready().await);
@@ -435,14 +435,14 @@ mod tests {
     #[test]
     fn quiet_watchers_whose_client_is_gone_do_not_pile_up() {
         let mut watching = Watching::default();
-        let kept = News::new();
+        let kept = Newest::new();
         watching.users.add(user("kept"), kept.teller());
         for number in 0..10 * WATCHERS_SWEPT_FROM {
             let name = format!("quiet-{number}");
             let (watcher, _) = mpsc::channel(1);
             watching.rooms.add(room(&name), watcher);
-            watching.users.add(user(&name), News::new().teller());
-            watching.prefixes.add(room(&name), News::new().teller());
+            watching.users.add(user(&name), Newest::new().teller());
+            watching.prefixes.add(room(&name), Newest::new().teller());
             watching.sweep_if_many();
         }
         let left = watching.rooms.of.len() + watching.users.of.len() + watching.prefixes.of.len();
