@@ -23,6 +23,7 @@ mod durability;
 mod embedded_store;
 mod ghosts;
 mod hostile;
+mod leaks;
 mod outages;
 mod people;
 #[cfg(feature = "postgres")]
@@ -32,3 +33,4 @@ mod recorded;
 mod store;
 mod support;
 mod tools;
+mod watching;
