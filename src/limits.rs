@@ -161,6 +161,9 @@ pub const RELOAD_AFTER: Duration = Duration::from_secs(1);
 /// What members who are behind have missed is kept per room, up to so many bytes; who is behind
 /// further is sent the whole document again.
 pub const BACKLOG_BYTES_MAX: usize = 4 << 20;
+/// Changes of a room's roster that are kept for members who are behind; who is behind further is
+/// told how things are.
+pub const NEWS_MAX: usize = 1_024;
 /// Messages for one member alone (statuses, nudges, stateless texts) that wait for its socket.
 pub const DIRECT_BYTES_MAX: usize = 1 << 20;
 /// A socket is not read while more than this waits to be written to it.

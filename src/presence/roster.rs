@@ -431,6 +431,13 @@ impl Roster {
         self.sessions.contains_key(&session)
     }
 
+    /// Whether somebody is here by signs of life alone.
+    pub fn has_heartbeats(&self) -> bool {
+        self.sessions
+            .values()
+            .any(|session| session.expires.is_some())
+    }
+
     /// Whether nobody has a place or waits for one.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty() && self.queue.is_empty()

@@ -71,7 +71,9 @@ impl Room {
                 self.refuse(origin, refusal);
             }
         }
-        match self.has_loaded || !self.roster.is_empty() {
+        let has_others = self.roster.has_heartbeats()
+            || (self.sessions.values()).any(|known| known.manner.has_no_document);
+        match self.has_loaded || has_others {
             // What is not stored yet must not be forgotten, nor who is here without reading.
             true => self.reload_at = Some(now + RELOAD_AFTER),
             // The next caller tries again with a new room.

@@ -392,6 +392,7 @@ impl Room {
             self.sessions.is_empty() && self.waiting.is_empty() && self.roster.is_empty();
         if !is_empty {
             self.empty_since = None;
+            self.is_over = false;
         } else if !self.is_over {
             self.empty_since.get_or_insert(now);
         }
