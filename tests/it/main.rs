@@ -13,6 +13,7 @@
 
 mod access;
 mod bad_input;
+mod boards;
 mod bounds;
 mod cli;
 mod collab;
@@ -31,3 +32,4 @@ mod recorded;
 mod store;
 mod support;
 mod tools;
+mod workspaces;

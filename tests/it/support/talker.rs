@@ -68,9 +68,7 @@ impl Talker {
                     }
                     raw::BINARY => return Said::Binary(payload.clone()),
                     raw::PING => {
-                        self.socket
-                            .send(&Shape::of(raw::PONG).write(payload))
-                            .await;
+                        self.socket.send(&Shape::of(raw::PONG).write(payload)).await;
                     }
                     raw::CLOSE => {
                         let code = u16::from_be_bytes([payload[0], payload[1]]);
