@@ -103,6 +103,8 @@ pub const OFFLINE_PARTICIPANTS_MAX: usize = 1_000;
 pub const QUEUE_USERS_MAX: usize = 1_000;
 /// How often a sign of life of one session is written down at most.
 pub const RECORD_EVERY: Duration = Duration::from_secs(15);
+/// Records about people that wait for a store that is down, one for each session or person.
+pub const PEOPLE_WAITING_MAX: usize = 100_000;
 /// How often it is written down at most that somebody who is there still is: after a crash, this is
 /// how far back "last seen" may lie.
 pub const SEEN_EVERY: Duration = Duration::from_secs(60);

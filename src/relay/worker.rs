@@ -6,7 +6,7 @@
 //! write for each member.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -21,11 +21,12 @@ use crate::clock::{SystemClock, Timestamp};
 use crate::deadlines::Deadlines;
 use crate::limits::{Limits, READ_BUFFER_BYTES, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
-use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, UserId};
+use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
 use crate::presence::{Ending, Participant};
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, Pulse, State, Tail};
 use crate::relay::heavy::{HeavyPool, Order};
 use crate::relay::inbox::{Delivery, ToWorker};
+use crate::relay::people::PeopleWriter;
 use crate::relay::rooms::{Link, OpenRoom, RoomKey, Rooms};
 use crate::relay::socket::Socket;
 use crate::relay::storage::Storage;
@@ -48,6 +49,8 @@ pub struct Surroundings {
     pub store: Arc<dyn Store>,
     /// The thread that writes to it.
     pub storage: Storage,
+    /// The thread that writes down what is to be remembered of people.
+    pub people: PeopleWriter,
     /// Where heavy jobs go.
     pub heavy: HeavyPool,
     /// Where documents are loaded.
@@ -93,6 +96,10 @@ pub struct Worker {
     pub(super) loads: VecDeque<Order>,
     /// What other workers had no room for.
     pub(super) posts: Vec<VecDeque<ToWorker>>,
+    /// Where the sessions without a socket are.
+    pub(super) beat_rooms: HashMap<SessionToken, RoomKey>,
+    /// Those who hide from everybody.
+    pub(super) hidden: HashSet<UserId>,
     pub(super) draining: Option<(Timestamp, Option<oneshot::Sender<bool>>)>,
     pub(super) arrivals: Vec<ConnectionId>,
     pub(super) wakers: Rc<Wakers>,
@@ -218,6 +225,8 @@ impl Worker {
             orders: VecDeque::new(),
             loads: VecDeque::new(),
             posts,
+            beat_rooms: HashMap::new(),
+            hidden: HashSet::new(),
             draining: None,
             arrivals: Vec::new(),
             wakers: Rc::default(),
@@ -262,6 +271,7 @@ impl Worker {
                 self.far_delivery(connection, session, delivery);
             }
             ToWorker::Revoke { user, room } => self.revoke(&user, room.as_ref()),
+            ToWorker::Hide { user, hides } => self.hide(&user, hides),
             ToWorker::Drain { deadline, done } => self.drain(deadline, done),
             ToWorker::Stop => {}
         }
@@ -332,6 +342,7 @@ impl Worker {
         for id in ids {
             self.with_door(id, |door, turn| door.revoked(turn, user, room));
         }
+        self.expel(user, room);
     }
 
     pub(super) fn drain(&mut self, deadline: Timestamp, done: oneshot::Sender<bool>) {
@@ -340,6 +351,11 @@ impl Worker {
         self.watchers.clear();
         for id in ids {
             self.close(id, Refusal::Draining);
+        }
+        // Nobody is here any more, and that is written down.
+        let rooms: Vec<RoomKey> = self.rooms.iter().map(|(key, _)| key).collect();
+        for key in rooms {
+            self.let_happen(key, Input::Close);
         }
     }
 
