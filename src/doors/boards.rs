@@ -121,7 +121,10 @@ impl Door for BoardDoor {
     fn tick(&mut self, turn: &mut Turn<'_>) {
         if let Some(grant) = self.arriving.take() {
             let room = self.conversation.room();
-            self.seat = Some(turn.enter(room, grant, Dialect::Board));
+            let dialect = Dialect::Board {
+                board: board_of(room).into(),
+            };
+            self.seat = Some(turn.enter(room, grant, dialect));
         }
         self.conversation.tick(turn);
         if self.silence_ends().is_some_and(|at| at <= turn.now()) {
@@ -136,6 +139,15 @@ impl Door for BoardDoor {
 
     fn keep_alive(&self) -> &'static [u8] {
         KEEPALIVE
+    }
+
+    fn drops_excess(&self, is_text: bool) -> bool {
+        is_text
+    }
+
+    fn too_fast(&mut self, turn: &mut Turn<'_>) {
+        self.last_message = turn.now();
+        self.conversation.too_fast(turn);
     }
 }
 
@@ -173,6 +185,12 @@ impl BoardDoor {
     fn silence_ends(&self) -> Option<Timestamp> {
         (!self.silence_max.is_zero()).then(|| self.last_message + self.silence_max)
     }
+}
+
+/// The board of a room, as its address names it.
+fn board_of(room: &RoomName) -> &str {
+    let name = room.as_str();
+    name.split_once('/').map_or(name, |(_, board)| board)
 }
 
 fn status_of(reported: Reported) -> Status {

@@ -108,12 +108,13 @@ impl Conversation {
 
     fn take(&mut self, turn: &mut Turn<'_>, outcome: Result<Token, BadToken>) -> Option<Grant> {
         // One that was revoked for this room does not take the place of one that is good.
-        let outcome = outcome.and_then(|token| {
-            match turn.verifier().is_revoked(&token, &self.room) {
-                true => Err(BadToken),
-                false => Ok(token),
-            }
-        });
+        let outcome =
+            outcome.and_then(
+                |token| match turn.verifier().is_revoked(&token, &self.room) {
+                    true => Err(BadToken),
+                    false => Ok(token),
+                },
+            );
         let Ok(token) = self.renewal.take(turn.now(), outcome) else {
             turn.count_auth_failure();
             self.complain(turn, Complaint::BadToken);

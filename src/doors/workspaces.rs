@@ -122,6 +122,14 @@ impl Door for WorkspaceDoor {
         // Pings do: partysocket takes a quiet link for a good one.
         &[]
     }
+
+    fn drops_excess(&self, _is_text: bool) -> bool {
+        true
+    }
+
+    fn too_fast(&mut self, turn: &mut Turn<'_>) {
+        self.conversation.too_fast(turn);
+    }
 }
 
 impl WorkspaceDoor {
