@@ -13,6 +13,7 @@
 
 mod access;
 mod bad_input;
+mod boards;
 mod bounds;
 mod cli;
 mod collab;
@@ -34,3 +35,4 @@ mod store;
 mod support;
 mod tools;
 mod watching;
+mod workspaces;
