@@ -21,6 +21,7 @@ pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod deadlines;
 pub mod doors;
 pub mod feed;
 pub mod http;

@@ -10,6 +10,8 @@
 
 mod checked;
 mod collab;
+mod manners;
+mod renewal;
 mod sync;
 mod upgrade;
 

@@ -8,7 +8,7 @@ use warp::{Filter, Reply};
 
 use crate::clock::Timestamp;
 use crate::doors::upgrade::{Knock, Welcome, knock, room_of_path};
-use crate::doors::{DoorOptions, checked};
+use crate::doors::{DoorOptions, checked, renewal};
 use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::DoorLabel;
 use crate::model::{Grant, RoomName, SessionId, Token, UserId};
@@ -35,10 +35,7 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
                     .answer(relay, options, async |knock, relay| {
                         let token = knock.verify(relay).await?;
                         let room = room_of_path(&knock.path.as_str()[PREFIX.len()..])?;
-                        let grant = token.grant(&room).ok_or(Refusal::Forbidden)?;
-                        if relay.verifier().is_revoked(&token, &room) {
-                            return Err(Refusal::Revoked);
-                        }
+                        let grant = renewal::grant(relay.verifier(), &token, &room)?;
                         let door = Box::new(SyncDoor {
                             token,
                             room: room.clone(),

@@ -129,7 +129,9 @@ fn event_text(room: &RoomName, event: &PresenceEvent) -> Bytes {
         PresenceEvent::Change(Change::Joined(participant)) => {
             ("joined", shapes::participant(participant))
         }
-        PresenceEvent::Change(Change::Changed(participant)) => {
+        PresenceEvent::Change(Change::Changed {
+            after: participant, ..
+        }) => {
             ("changed", shapes::participant(participant))
         }
         PresenceEvent::Change(Change::Left(participant)) => {

@@ -8,7 +8,6 @@
 //! Start with `worker`: its `run`, its `let_happen` and its `end_turn`.
 
 mod connection;
-mod deadlines;
 mod fanout;
 mod far;
 mod flush;

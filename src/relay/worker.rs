@@ -18,12 +18,12 @@ use tokio::task::LocalSet;
 
 use crate::auth::Verifier;
 use crate::clock::{SystemClock, Timestamp};
+use crate::deadlines::Deadlines;
 use crate::limits::{Limits, READ_BUFFER_BYTES, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, UserId};
 use crate::presence::{Ending, Participant};
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, Pulse, State, Tail};
-use crate::relay::deadlines::Deadlines;
 use crate::relay::heavy::{HeavyPool, Order};
 use crate::relay::inbox::{Delivery, ToWorker};
 use crate::relay::rooms::{Link, OpenRoom, RoomKey, Rooms};

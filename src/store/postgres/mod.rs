@@ -13,6 +13,7 @@ mod address;
 mod batch;
 mod connections;
 mod migrations;
+mod people;
 mod session;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@
 //! `docs/schema.md`.
 
 mod connection;
+mod people;
 mod reader;
 mod writer;
 
