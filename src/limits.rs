@@ -203,7 +203,6 @@ pub const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// How much of them may wait.
 pub const SETTLING_BYTES_MAX: usize = 1 << 20;
 
-<<<<<<< HEAD
 /// Windows of one user in the feed whose connections are gone: somebody who comes and goes without
 /// resuming must not fill the memory in the minute that each of them lingers.
 pub const FEED_LINGERING_PER_USER_MAX: usize = 64;
@@ -212,7 +211,6 @@ pub const FEED_LINGERING_PER_USER_MAX: usize = 64;
 pub const FEED_SEEN_MAX: usize = 65_536;
 /// A field of a status in the feed, in bytes.
 pub const FEED_FIELD_BYTES_MAX: usize = 256;
-=======
 /// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key
 /// above 2,700 bytes. Identity providers give out 255 at most.
 pub const STORED_ID_BYTES_MAX: usize = 1 << 10;
@@ -224,7 +222,6 @@ pub const PRESENCES_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Presences past that time that are removed for each one that ends: more than come, so a backlog
 /// shrinks, and few enough that nobody waits for it.
 pub const PRESENCES_REMOVED_MAX: usize = 8;
->>>>>>> main
 
 /// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
 pub const TOOL_ROOMS_MAX: usize = 64;

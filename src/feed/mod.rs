@@ -30,10 +30,11 @@ mod scenarios;
 #[cfg(test)]
 mod world;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::deadlines::Deadlines;
 use crate::feed::person::Person;
 use crate::feed::seen::Memory;
 use crate::feed::window::{Lingering, Phase, Window};
@@ -55,7 +56,7 @@ pub struct Feed {
     /// When those were last seen of whom nobody hears.
     seen: Memory,
     by_token: HashMap<ResumeToken, ConnectionId>,
-    due: BTreeSet<(Timestamp, Due)>,
+    due: Deadlines<Due>,
     /// Counts updates, so that the latest is known even within one millisecond.
     latest: u64,
     counts: Counts,
@@ -73,7 +74,7 @@ pub struct Counts {
 
 /// What is due at some time; of two at the same time the first comes first, so that followers are
 /// told of what has just changed too.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum Due {
     /// The window has lingered long enough.
     Gone(ConnectionId),
@@ -92,7 +93,7 @@ impl Feed {
             people: HashMap::new(),
             seen: Memory::default(),
             by_token: HashMap::new(),
-            due: BTreeSet::new(),
+            due: Deadlines::new(),
             latest: 0,
             counts: Counts::default(),
             outputs: VecDeque::new(),
@@ -127,7 +128,7 @@ impl Feed {
 
     /// When to call `handle` next, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.due.first().map(|&(at, _)| at)
+        self.due.next()
     }
 
     /// How much work there has been.
@@ -163,7 +164,7 @@ impl Feed {
             .get(&name)
             .is_some_and(|window| match &window.phase {
                 _ if window.user != *user => false,
-                Phase::Open { .. } => true,
+                Phase::Open => true,
                 Phase::Lingering(Lingering { closed_at, .. }) => {
                     now < *closed_at + self.policy.resume
                 }
@@ -247,13 +248,9 @@ impl Feed {
             return;
         };
         let heard = self.end_phase(name, &mut window).heard;
-        let gone_at = now + linger;
-        window.phase = Phase::Lingering(Lingering {
-            closed_at: now,
-            gone_at,
-            heard,
-        });
-        self.due.insert((gone_at, Due::Gone(name)));
+        let closed_at = now;
+        window.phase = Phase::Lingering(Lingering { closed_at, heard });
+        self.due.set(Due::Gone(name), Some(now + linger));
         self.windows.insert(name, window);
         let person = self.person(&user, None);
         person.ended_at = Some(now);
@@ -304,12 +301,11 @@ impl Feed {
 
     /// Does what was due until now, each at its own time, however late this is called.
     fn catch_up(&mut self, now: Timestamp) {
-        while self.due.first().is_some_and(|&(at, _)| at <= now) {
-            match self.due.pop_first() {
-                Some((at, Due::Gone(name))) => self.remove(at, name),
-                Some((at, Due::Silent(name))) => self.alter(at, name, Window::fall_silent),
-                Some((_, Due::Tell(user))) => self.tell(&user),
-                None => {}
+        while let Some((at, due)) = self.due.pop_due_at(now) {
+            match due {
+                Due::Gone(name) => self.remove(at, name),
+                Due::Silent(name) => self.alter(at, name, Window::fall_silent),
+                Due::Tell(user) => self.tell(&user),
             }
         }
     }
@@ -362,10 +358,9 @@ impl Feed {
                 self.announce(user, Told::Offline(Some(at)), at);
             }
             (Told::Online(told), Some(profile)) => {
-                if **told != profile && person.tell_at.is_none() {
-                    let tell_at = now + self.policy.gather;
-                    person.tell_at = Some(tell_at);
-                    self.due.insert((tell_at, Due::Tell(user.clone())));
+                let due = Due::Tell(user.clone());
+                if **told != profile && !self.due.contains(&due) {
+                    self.due.set(due, Some(now + self.policy.gather));
                 }
             }
         }
@@ -377,10 +372,8 @@ impl Feed {
             return;
         };
         person.told = told.clone();
-        if let Some(tell_at) = person.tell_at.take() {
-            self.due.remove(&(tell_at, Due::Tell(user.clone())));
-        }
         let user = user.clone();
+        self.due.set(Due::Tell(user.clone()), None);
         self.outputs.push_back(Output::Seen {
             user: user.clone(),
             at: seen,
@@ -393,7 +386,6 @@ impl Feed {
         let Some(person) = self.people.get_mut(user) else {
             return;
         };
-        person.tell_at = None;
         let (Told::Online(told), Some((name, status))) = (&person.told, person.shown()) else {
             return;
         };
@@ -463,30 +455,21 @@ impl Feed {
     /// Schedules when the window makes its user `Away` unless it says something before.
     fn await_silence(&mut self, now: Timestamp, name: ConnectionId) {
         let away_after = self.policy.away_after;
-        let Some(window) = self.windows.get_mut(&name) else {
+        let Some(window) = self.windows.get(&name) else {
             return;
         };
         let may_fall_silent = window.is_online() && !away_after.is_zero();
-        let next = may_fall_silent.then(|| now.max(window.updated_at() + away_after));
-        if let Phase::Open { silent_at } = &mut window.phase {
-            if let Some(before) = std::mem::replace(silent_at, next) {
-                self.due.remove(&(before, Due::Silent(name)));
-            }
-            if let Some(at) = next {
-                self.due.insert((at, Due::Silent(name)));
-            }
-        }
+        let silent_at = may_fall_silent.then(|| now.max(window.updated_at() + away_after));
+        self.due.set(Due::Silent(name), silent_at);
     }
 
     /// Ends what the window, which is out of `windows`, has due and hears, and returns what it was
     /// last sent.
     fn end_phase(&mut self, name: ConnectionId, window: &mut Window) -> Heard {
-        let phase = std::mem::replace(&mut window.phase, Phase::Open { silent_at: None });
+        let phase = std::mem::replace(&mut window.phase, Phase::Open);
         match phase {
-            Phase::Open { silent_at } => {
-                if let Some(at) = silent_at {
-                    self.due.remove(&(at, Due::Silent(name)));
-                }
+            Phase::Open => {
+                self.due.set(Due::Silent(name), None);
                 let hear = |user: UserId| {
                     let told = self.unfollow(name, &user)?;
                     Some((user, told))
@@ -497,7 +480,7 @@ impl Feed {
                 }
             }
             Phase::Lingering(lingering) => {
-                self.due.remove(&(lingering.gone_at, Due::Gone(name)));
+                self.due.set(Due::Gone(name), None);
                 if let Some(person) = self.people.get_mut(&window.user) {
                     person.lingering.remove(&(lingering.closed_at, name));
                 }

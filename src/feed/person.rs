@@ -25,8 +25,6 @@ pub(super) struct Person {
     pub(super) followers: BTreeSet<ConnectionId>,
     /// What these have been told.
     pub(super) told: Told,
-    /// When they are told what they have not been, if there is anything.
-    pub(super) tell_at: Option<Timestamp>,
     /// Whether everybody else has been told to hide them.
     pub(super) is_hidden: bool,
 }
@@ -42,7 +40,6 @@ impl Person {
             ended_at: None,
             followers: BTreeSet::new(),
             told: Told::Offline(seen),
-            tell_at: None,
             is_hidden: false,
         }
     }

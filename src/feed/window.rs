@@ -28,8 +28,8 @@ pub(super) struct Window {
 /// Whether the window's connection is there.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// It is. If the window says `Online`, this is when it has been silent for too long.
-    Open { silent_at: Option<Timestamp> },
+    /// It is.
+    Open,
     /// It is not; the window keeps its status for a while.
     Lingering(Lingering),
 }
@@ -38,8 +38,6 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Lingering {
     pub(super) closed_at: Timestamp,
-    /// When the window is gone too.
-    pub(super) gone_at: Timestamp,
     /// What it was last sent of each user it follows.
     pub(super) heard: HashMap<UserId, Told>,
 }
@@ -60,7 +58,7 @@ impl Window {
             resume: login.next_resume,
             stored: login.stored.clone(),
             claimed: login.claimed.clone(),
-            phase: Phase::Open { silent_at: None },
+            phase: Phase::Open,
         }
     }
 
@@ -98,7 +96,7 @@ impl Window {
         self.resume = login.next_resume;
         self.stored = login.stored.clone();
         self.claimed = login.claimed.clone();
-        self.phase = Phase::Open { silent_at: None };
+        self.phase = Phase::Open;
     }
 
     /// Whom the user follows in the store has changed; what the token claims stays beside. Returns
@@ -155,6 +153,6 @@ impl Window {
 
     /// Whether its connection is there.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open { .. })
+        matches!(self.phase, Phase::Open)
     }
 }

@@ -131,9 +131,7 @@ fn event_text(room: &RoomName, event: &PresenceEvent) -> Bytes {
         }
         PresenceEvent::Change(Change::Changed {
             after: participant, ..
-        }) => {
-            ("changed", shapes::participant(participant))
-        }
+        }) => ("changed", shapes::participant(participant)),
         PresenceEvent::Change(Change::Left(participant)) => {
             ("left", shapes::participant(participant))
         }

@@ -73,12 +73,7 @@ impl Presence {
     /// The session's appearance. `change` grows with every call; the session of the highest is
     /// shown. `None` leaves the session where it was: time changed it, not its user. One that
     /// equals the session's last changes nothing.
-    pub(super) fn show(
-        &mut self,
-        session: SessionId,
-        appearance: Appearance,
-        change: Option<u64>,
-    ) {
+    pub(super) fn show(&mut self, session: SessionId, appearance: Appearance, change: Option<u64>) {
         let before = self.sessions.get(&session);
         if before.is_some_and(|shown| shown.appearance == appearance) {
             return;

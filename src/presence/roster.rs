@@ -222,7 +222,8 @@ impl Roster {
                     session,
                     state: left,
                 });
-                self.deadlines.set(Due::Linger(user.clone()), Some(now + linger));
+                self.deadlines
+                    .set(Due::Linger(user.clone()), Some(now + linger));
                 self.tell(now, &user, Some(session));
             }
             _ => {
@@ -467,7 +468,8 @@ impl Roster {
         entry.sessions += 1;
         // Where others know them by being there, they go on as they were; where they have to show
         // themselves first, what stays of them stays until then.
-        let is_there = self.policy.participants == Participants::Admitted || known.expires.is_some();
+        let is_there =
+            self.policy.participants == Participants::Admitted || known.expires.is_some();
         let taken_up = entry.lingering.take_if(|_| is_there);
         if let Some(lingering) = taken_up {
             known.data = lingering.state.data.clone();
@@ -539,7 +541,10 @@ impl Roster {
     /// it comes.
     fn will_notice(&self, session: SessionId, now: Timestamp) -> bool {
         let falls_idle = !self.policy.idle_after.is_zero() || !self.policy.away_after.is_zero();
-        let scheduled = self.sessions.get(&session).and_then(|known| known.scheduled);
+        let scheduled = self
+            .sessions
+            .get(&session)
+            .and_then(|known| known.scheduled);
         !falls_idle || scheduled.is_some_and(|at| now < at)
     }
 

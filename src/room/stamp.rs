@@ -262,8 +262,7 @@ mod tests {
         assert_eq!(stamped(&guest, state), state);
         let shown = shown(&guest, state).unwrap();
         assert_eq!((&*shown.name, shown.role.as_deref()), ("Eve", Some("boss")));
-        let shown =
-            shown(&guest, r#"{"presence":{"name":1},"user":{"name":"E"}}"#).unwrap();
+        let shown = shown(&guest, r#"{"presence":{"name":1},"user":{"name":"E"}}"#).unwrap();
         assert_eq!((&*shown.name, shown.role.as_deref()), ("E", Some("coach")));
         let long = format!(r#"{{"user":{{"name":"{}"}}}}"#, "x".repeat(60_000));
         assert_eq!(&*shown(&guest, &long).unwrap().name, "Ann \"A\"");
