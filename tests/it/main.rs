@@ -31,3 +31,4 @@ mod recorded;
 mod store;
 mod support;
 mod tools;
+mod web_demo;
