@@ -1,6 +1,6 @@
 // A coaching session: the title with its dots, the editor, and whether it is saved.
 
-import { useMemo, useState } from 'react';
+import { useState } from 'react';
 
 import { Editor } from '../editor/Editor';
 import { SaveBadge } from '../editor/SaveBadge';
@@ -62,8 +62,14 @@ export default function Session({ relay, person, room }: Seat) {
 
 function WhoIsHere({ presence }: { readonly presence: SessionPresence }) {
   const now = useNow();
-  const rows = useMemo(() => presence.participants, [presence]);
-  if (rows.length === 0) return <p className="waiting">Nobody is here yet.</p>;
+  const rows = presence.participants;
+  if (rows.length === 0) {
+    return (
+      <p className="waiting">
+        {presence.link === 'connected' ? 'Nobody is here yet.' : 'Who is here is known once connected.'}
+      </p>
+    );
+  }
   return (
     <ul className="people" aria-label="In this session">
       {rows.map(({ userId, name, role, isConnected, lastSeen }) => (
