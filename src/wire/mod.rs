@@ -14,6 +14,7 @@ pub mod dialect;
 pub mod hocuspocus;
 mod json;
 pub mod lib0;
+pub mod merging;
 pub mod url;
 pub mod validator;
 #[cfg(test)]
