@@ -18,7 +18,7 @@ use copresence::store::{
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::store::room;
+use crate::store::{append, assert_stored, room};
 use crate::support::random::Random;
 
 type Promise = (&'static str, fn(&dyn Store));
@@ -682,6 +682,42 @@ fn what_was_recorded_is_there_after_reopening() {
     reader.record(&batch).unwrap_err();
     reader.change_follows(&user("ann"), &change).unwrap_err();
     reader.end_open_presences(TIME_MAX).unwrap_err();
+}
+
+#[test]
+fn the_embedded_migration_for_people_can_be_undone_alone_and_done_again() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("copresence.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.write(&[append("a", 1, "one")]).unwrap();
+    store.record(&[left("event/1", "ann", 1)]).unwrap();
+    drop(store);
+    let tables = || -> Vec<String> {
+        let sql = Connection::open(&path).unwrap();
+        let query = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
+        let mut statement = sql.prepare(query).unwrap();
+        let names = statement.query_map([], |row| row.get(0)).unwrap();
+        names.collect::<Result<_, _>>().unwrap()
+    };
+    let before = tables();
+    for _ in 0..2 {
+        SqliteStore::undo_migrations(&path, 1).unwrap();
+        let left = tables();
+        let is_of_documents = |name: &String| name == "migration" || name.starts_with("document");
+        assert!(
+            left.len() == 5 && left.iter().all(is_of_documents),
+            "{left:?}"
+        );
+    }
+    assert!(SqliteStore::open_to_read(&path).is_err());
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path).unwrap();
+        assert_eq!(tables(), before);
+        assert_stored(&store, "a", &[(1, "one")], 1);
+        assert_eq!(seen(&store, "event/1"), "");
+    }
+    let store = SqliteStore::open(&path).unwrap();
+    store.record(&[left("event/1", "ann", 1)]).unwrap();
 }
 
 #[test]
