@@ -168,8 +168,7 @@ impl World {
                     user: user_id(user),
                     stored: ids(&set(stored)),
                     claimed: ids(&set(claimed)),
-                    // What the store knows is old: the feed must not believe it over its own.
-                    seen: Seen::from([(user_id(0), seconds(1))]),
+                    seen: stored_seen(),
                     resume: resume.map(|token| ResumeToken(u128::from(token))),
                     next_resume: ResumeToken(u128::from(name)),
                 };
@@ -211,7 +210,7 @@ impl World {
                     let picture = self.pictures.get_mut(&window.name).unwrap();
                     picture.retain(|user, _| follows.contains(user));
                 }
-                let (user, seen) = (user_id(user), Seen::new());
+                let (user, seen) = (user_id(user), stored_seen());
                 (Input::Follows { user, change, seen }, None)
             }
         };
@@ -441,7 +440,7 @@ impl Model {
     fn close(&mut self, now: u64, name: u64, ending: Ending) {
         if let Some(window) = self.open_window(name) {
             let linger = match ending {
-                Ending::Clean => LINGER_CLEAN,
+                Ending::Clean | Ending::Over => LINGER_CLEAN,
                 Ending::Lost => LINGER_LOST,
             };
             window.closed = Some((now, now + linger));
@@ -547,6 +546,11 @@ impl Model {
             work: shown.work.clone(),
         })
     }
+}
+
+/// What the store knows is old: the feed must not believe it over what it knows itself.
+fn stored_seen() -> Seen {
+    Seen::from([(user_id(0), seconds(1))])
 }
 
 fn set(bits: u8) -> BTreeSet<usize> {
