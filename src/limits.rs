@@ -103,6 +103,8 @@ pub const OFFLINE_PARTICIPANTS_MAX: usize = 1_000;
 pub const QUEUE_USERS_MAX: usize = 1_000;
 /// How often a sign of life of one session is written down at most.
 pub const RECORD_EVERY: Duration = Duration::from_secs(15);
+/// Records about people that wait for a store that is down, one for each session or person.
+pub const PEOPLE_WAITING_MAX: usize = 100_000;
 /// How often it is written down at most that somebody who is there still is: after a crash, this is
 /// how far back "last seen" may lie.
 pub const SEEN_EVERY: Duration = Duration::from_secs(60);
@@ -130,6 +132,15 @@ pub const AUTHORITY_CHECK_EVERY: Duration = Duration::from_millis(500);
 pub const STREAM_COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// Events that a slow stream may be behind before it is sent a new snapshot instead.
 pub const STREAM_EVENTS_MAX: usize = 256;
+/// Rooms that a slow stream of many rooms may be behind before it ends, and so begins again.
+pub const STREAM_ROOMS_MAX: usize = 4_096;
+/// Rooms in one write of such a stream: each brings a list of everybody in it.
+pub const STREAM_ROOMS_AT_ONCE: usize = 32;
+/// How long a stream of rooms gathers changes: who comes is rarely alone, and each change of a room
+/// brings the whole list. A part of the 200 ms in which a change is promised.
+pub const STREAM_GATHER: Duration = Duration::from_millis(25);
+/// Watchers that a worker has, beyond which it looks for those whose client is gone.
+pub const WATCHERS_SWEPT_FROM: usize = 64;
 
 /// Rooms are owned by threads with a stack of this size: yrs walks nested types recursively.
 pub const WORKER_STACK_BYTES: usize = 256 << 20;

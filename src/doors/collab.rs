@@ -478,7 +478,12 @@ impl CollabDoor {
 
     /// Refuses one document; the socket stays for the others.
     fn deny(&mut self, turn: &mut Turn<'_>, address: &str, refusal: Refusal) {
-        self.close_document(turn, address, Ending::Lost, Gone::Denied);
+        let ending = match refusal {
+            // There is nothing to wait for.
+            Refusal::Revoked | Refusal::Forbidden => Ending::Over,
+            _ => Ending::Lost,
+        };
+        self.close_document(turn, address, ending, Gone::Denied);
         turn.count_denied(refusal);
         send(turn, address, ServerMessage::Denied(refusal.reason()));
     }

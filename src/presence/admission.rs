@@ -37,6 +37,10 @@ impl Queue {
         self.order.is_empty()
     }
 
+    pub fn has(&self, user: &UserId) -> bool {
+        self.waiting.contains_key(user)
+    }
+
     pub fn len(&self) -> usize {
         self.order.len()
     }

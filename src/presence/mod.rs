@@ -17,8 +17,6 @@ mod participant;
 mod roster;
 mod session;
 mod status;
-#[cfg(test)]
-mod tests;
 
 pub use admission::Admission;
 pub use change::{Change, Coalesced};

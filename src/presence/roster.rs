@@ -275,6 +275,14 @@ impl Roster {
         self.finish();
     }
 
+    /// Whoever is here without anybody who could still leave, or lingers, ends at once.
+    pub fn close(&mut self, now: Timestamp) {
+        let users: Vec<_> = self.users.keys().cloned().collect();
+        for user in users {
+            self.expel(now, &user);
+        }
+    }
+
     /// Those who were here before the room was last loaded, as they were remembered.
     pub fn remember(&mut self, people: Vec<Participant>) {
         for person in people {
@@ -425,6 +433,11 @@ impl Roster {
     pub fn participant(&self, user: &UserId) -> Option<Participant> {
         self.connected_one(user)
             .or_else(|| self.gone.get(user).cloned())
+    }
+
+    /// Whether the user has a place or waits for one, seen by others or not.
+    pub fn has_user(&self, user: &UserId) -> bool {
+        self.users.contains_key(user) || self.queue.has(user)
     }
 
     /// Whether the session is in or waits.

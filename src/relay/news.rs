@@ -35,12 +35,6 @@ impl News {
         }
     }
 
-    /// One that nobody is to be told: it only counts.
-    pub fn skip(&mut self) {
-        self.newest += 1;
-        self.items.clear();
-    }
-
     /// The number of the newest.
     pub fn newest(&self) -> u64 {
         self.newest
@@ -48,7 +42,10 @@ impl News {
 
     /// What comes after `position`; `None` when part of it is no longer here.
     pub fn after(&self, position: u64) -> Option<impl Iterator<Item = &Item> + Clone> {
-        let oldest = self.items.front().map_or(self.newest + 1, |item| item.number);
+        let oldest = self
+            .items
+            .front()
+            .map_or(self.newest + 1, |item| item.number);
         (oldest <= position + 1).then(|| {
             let start = self.items.partition_point(|item| item.number <= position);
             self.items.range(start..)
@@ -77,7 +74,9 @@ pub fn coalesce<'a>(
     let mut last_of: HashMap<&UserId, usize> = HashMap::new();
     for item in items.filter(|item| session.is_none() || item.by != session) {
         let user = &item.change.participant().user;
-        let earlier = last_of.get(user).and_then(|&place| told.get_mut(place)?.take());
+        let earlier = last_of
+            .get(user)
+            .and_then(|&place| told.get_mut(place)?.take());
         let coalesced = match earlier {
             Some(earlier) => earlier.and_then(item.change.clone()),
             None => Coalesced::One(item.change.clone()),

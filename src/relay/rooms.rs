@@ -35,6 +35,8 @@ pub struct OpenRoom {
     pub(super) has_kept: bool,
     /// What happened to the roster, for members who are told in text.
     pub(super) news: News,
+    /// How many of those there are.
+    pub(super) text_members: usize,
     /// Up to here the last turn's end has told them.
     pub(super) flushed_news: u64,
     /// Sessions without a socket, by the token that ends them.
@@ -100,6 +102,7 @@ impl Rooms {
             scheduled: None,
             has_kept: false,
             news: News::default(),
+            text_members: 0,
             flushed_news: 0,
             beats: HashMap::new(),
         }));

@@ -116,6 +116,8 @@ pub enum Input {
         /// Only if the document has never had content.
         only_if_empty: bool,
     },
+    /// The relay stops: whoever is here without a socket, or lingers, is here no longer.
+    Close,
     /// The deadline has passed.
     Tick,
 }

@@ -203,6 +203,7 @@ impl Room {
                 );
             }
             Input::Hide { user, hides } => self.roster.hide(now, &user, hides),
+            Input::Close => self.roster.close(now),
             Input::Expel { user } => self.roster.expel(now, &user),
             Input::Participants { request } => {
                 self.readers.push(request);
@@ -271,6 +272,16 @@ impl Room {
     /// Those who are here.
     pub fn connected(&self) -> Vec<Participant> {
         self.roster.connected()
+    }
+
+    /// Whether the user has a place here or waits for one, seen by others or not.
+    pub fn has_user(&self, user: &UserId) -> bool {
+        self.roster.has_user(user)
+    }
+
+    /// Whether the session is in or waits.
+    pub fn has_session(&self, session: SessionId) -> bool {
+        self.roster.has(session)
     }
 
     /// One user's entry.

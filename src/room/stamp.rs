@@ -223,12 +223,12 @@ mod tests {
     #[test]
     fn a_presence_or_a_user_object_makes_somebody_appear() {
         for state in [r#"{"presence":{}}"#, r#"{"user":{}}"#] {
-            let shown = shown(&ann(), state).unwrap();
-            assert_eq!(&*shown.name, "Ann \"A\"");
-            assert_eq!(shown.avatar.as_deref(), Some("https://example.org/a.png"));
-            assert_eq!(shown.role.as_deref(), Some("coach"));
-            assert_eq!(shown.color, Color::of_user(&ann().identity.user));
-            assert_eq!((shown.status, shown.data), (Status::Online, None));
+            let looks = shown(&ann(), state).unwrap();
+            assert_eq!(&*looks.name, "Ann \"A\"");
+            assert_eq!(looks.avatar.as_deref(), Some("https://example.org/a.png"));
+            assert_eq!(looks.role.as_deref(), Some("coach"));
+            assert_eq!(looks.color, Color::of_user(&ann().identity.user));
+            assert_eq!((looks.status, looks.data), (Status::Online, None));
         }
         for state in ["{}", "[]", r#"{"presence":1,"user":null,"x":{"user":{}}}"#] {
             assert_eq!(shown(&ann(), state), None);
@@ -260,10 +260,10 @@ mod tests {
         };
         let state = r#"{"presence":{"name":"Eve","role":"boss","userId":"x"},"user":{"name":"E"}}"#;
         assert_eq!(stamped(&guest, state), state);
-        let shown = shown(&guest, state).unwrap();
-        assert_eq!((&*shown.name, shown.role.as_deref()), ("Eve", Some("boss")));
-        let shown = shown(&guest, r#"{"presence":{"name":1},"user":{"name":"E"}}"#).unwrap();
-        assert_eq!((&*shown.name, shown.role.as_deref()), ("E", Some("coach")));
+        let looks = shown(&guest, state).unwrap();
+        assert_eq!((&*looks.name, looks.role.as_deref()), ("Eve", Some("boss")));
+        let looks = shown(&guest, r#"{"presence":{"name":1},"user":{"name":"E"}}"#).unwrap();
+        assert_eq!((&*looks.name, looks.role.as_deref()), ("E", Some("coach")));
         let long = format!(r#"{{"user":{{"name":"{}"}}}}"#, "x".repeat(60_000));
         assert_eq!(&*shown(&guest, &long).unwrap().name, "Ann \"A\"");
     }
