@@ -42,7 +42,7 @@ use crate::limits::FEED_LINGERING_PER_USER_MAX;
 use crate::model::{ConnectionId, Policy, UserId};
 use crate::presence::Ending;
 
-pub use input::{FollowsChange, Input, Login, ResumeToken, Seen};
+pub use input::{Input, Login, ResumeToken, Seen};
 pub use output::{Message, Output, Told};
 pub use profile::{Changes, Profile, Said, Status, Update, Work};
 
@@ -106,8 +106,12 @@ impl Feed {
                     self.end(now, window);
                 }
             }
-            Input::Closed { window, ending } => self.close(now, window, ending),
-            Input::Follows { user, change, seen } => self.change_follows(&user, &change, &seen),
+            Input::Closed {
+                window,
+                ending,
+                was_all_sent,
+            } => self.close(now, window, ending, was_all_sent),
+            Input::Follows { user, stored, seen } => self.change_follows(&user, &stored, &seen),
             Input::Tick => {}
             Input::Stop => self.stop(now),
         }
@@ -134,9 +138,9 @@ impl Feed {
         self.counts
     }
 
-    /// Whether the user is to be hidden everywhere.
-    pub fn is_hidden(&self, user: &UserId) -> bool {
-        self.people.get(user).is_some_and(|person| person.is_hidden)
+    /// Whether the user has a window.
+    pub fn has_windows(&self, user: &UserId) -> bool {
+        self.people.get(user).is_some_and(Person::has_windows)
     }
 
     // What can happen.
@@ -232,7 +236,7 @@ impl Feed {
         }
     }
 
-    fn close(&mut self, now: Timestamp, name: ConnectionId, ending: Ending) {
+    fn close(&mut self, now: Timestamp, name: ConnectionId, ending: Ending, was_all_sent: bool) {
         let Some(window) = self.windows.get(&name).filter(|window| window.is_open()) else {
             return;
         };
@@ -248,7 +252,11 @@ impl Feed {
         let Some(mut window) = self.windows.remove(&name) else {
             return;
         };
-        let heard = self.end_phase(name, &mut window).heard;
+        let mut heard = self.end_phase(name, &mut window).heard;
+        if !was_all_sent {
+            // What the client knows is anybody's guess: whoever resumes is told everything.
+            heard.clear();
+        }
         let closed_at = now;
         window.phase = Phase::Lingering(Lingering { closed_at, heard });
         self.gone.set(name, Some(now + linger));
@@ -263,13 +271,13 @@ impl Feed {
         }
     }
 
-    fn change_follows(&mut self, user: &UserId, change: &FollowsChange, seen: &Seen) {
+    fn change_follows(&mut self, user: &UserId, stored: &BTreeSet<UserId>, seen: &Seen) {
         let windows = self.people.get(user).map(Person::window_names);
         for name in windows.into_iter().flatten() {
             let Some(window) = self.windows.get_mut(&name) else {
                 continue;
             };
-            let (added, removed) = window.change_follows(change);
+            let (added, removed) = window.change_follows(stored);
             if !window.is_open() {
                 continue;
             }
