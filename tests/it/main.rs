@@ -22,6 +22,7 @@ mod drain;
 mod durability;
 mod embedded_store;
 mod ghosts;
+mod heartbeats;
 mod hostile;
 mod leaks;
 mod outages;
