@@ -132,6 +132,15 @@ pub const AUTHORITY_CHECK_EVERY: Duration = Duration::from_millis(500);
 pub const STREAM_COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// Events that a slow stream may be behind before it is sent a new snapshot instead.
 pub const STREAM_EVENTS_MAX: usize = 256;
+/// Rooms that a slow stream of many rooms may be behind before it ends, and so begins again.
+pub const STREAM_ROOMS_MAX: usize = 4_096;
+/// Rooms in one write of such a stream: each brings a list of everybody in it.
+pub const STREAM_ROOMS_AT_ONCE: usize = 32;
+/// How long a stream of rooms gathers changes: who comes is rarely alone, and each change of a room
+/// brings the whole list. A part of the 200 ms in which a change is promised.
+pub const STREAM_GATHER: Duration = Duration::from_millis(25);
+/// Watchers that a worker has, beyond which it looks for those whose client is gone.
+pub const WATCHERS_SWEPT_FROM: usize = 64;
 
 /// Rooms are owned by threads with a stack of this size: yrs walks nested types recursively.
 pub const WORKER_STACK_BYTES: usize = 256 << 20;
@@ -205,6 +214,14 @@ pub const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// How much of them may wait.
 pub const SETTLING_BYTES_MAX: usize = 1 << 20;
 
+/// Windows of one user in the feed whose connections are gone: somebody who comes and goes without
+/// resuming must not fill the memory in the minute that each of them lingers.
+pub const FEED_LINGERING_PER_USER_MAX: usize = 64;
+/// Users of whom nobody hears and whose last seen the feed keeps: the store may be some seconds, or
+/// an outage, behind.
+pub const FEED_SEEN_MAX: usize = 65_536;
+/// A field of a status in the feed, in bytes.
+pub const FEED_FIELD_BYTES_MAX: usize = 256;
 /// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key
 /// above 2,700 bytes. Identity providers give out 255 at most.
 pub const STORED_ID_BYTES_MAX: usize = 1 << 10;

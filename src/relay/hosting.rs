@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use crate::limits::{DIRECT_BYTES_MAX, INLINE_TASK_MICROS};
 use crate::model::{LastSeen, RoomName, SessionId};
 use crate::presence::Change;
-use crate::relay::PresenceEvent;
 use crate::relay::connection::{Connection, State};
 use crate::relay::fanout::{Dialect, Recent, Told};
 use crate::relay::flush::Sends;
@@ -374,18 +373,7 @@ impl Worker {
         let Some(open) = self.rooms.get(key) else {
             return;
         };
-        let Some(watchers) = self.watchers.get_mut(&open.name) else {
-            return;
-        };
-        // Who is too far behind is let go: it comes back for a snapshot.
-        watchers.retain(|watcher| {
-            watcher
-                .try_send(PresenceEvent::Change(change.clone()))
-                .is_ok()
-        });
-        if watchers.is_empty() {
-            self.watchers.remove(&open.name);
-        }
+        self.watching.tell(&open.name, change);
     }
 
     /// Sends every member what it lacks.

@@ -24,6 +24,7 @@ mod socket;
 mod storage;
 mod telling;
 mod turn;
+mod watching;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -60,6 +61,7 @@ pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
 pub use socket::{RawSocket, RawStream, Stream};
 pub use turn::Turn;
+pub use watching::{ActiveRoom, Newest};
 
 /// Handle to a running relay: cheap to clone. The relay stops when the last one is gone.
 #[derive(Clone)]
@@ -304,7 +306,7 @@ impl Relay {
         let (watcher, events) = mpsc::channel(STREAM_EVENTS_MAX);
         let watched = room.clone();
         self.ask(self.worker_of(room), move |worker| {
-            worker.watch(watched, watcher)
+            worker.watch_room(watched, watcher);
         })
         .await?;
         Ok(events)

@@ -23,6 +23,7 @@ use crate::limits::{Limits, READ_BUFFER_BYTES, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
 use crate::presence::{Ending, Participant};
+use crate::relay::Shared;
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, Pulse, State, Tail};
 use crate::relay::heavy::{HeavyPool, Order};
 use crate::relay::inbox::{Delivery, ToWorker};
@@ -30,7 +31,7 @@ use crate::relay::people::PeopleWriter;
 use crate::relay::rooms::{Link, OpenRoom, RoomKey, Rooms};
 use crate::relay::socket::Socket;
 use crate::relay::storage::Storage;
-use crate::relay::{PresenceEvent, Shared};
+use crate::relay::watching::Watching;
 use crate::room::{Input, Reply};
 use crate::store::{Store, Write};
 use crate::wire::close::Refusal;
@@ -74,7 +75,7 @@ pub struct Worker {
     pub(super) around: Surroundings,
     pub(super) rooms: Rooms,
     pub(super) connections: HashMap<ConnectionId, Connection>,
-    pub(super) watchers: HashMap<RoomName, Vec<mpsc::Sender<PresenceEvent>>>,
+    pub(super) watching: Watching,
     pub(super) requests: HashMap<RequestId, oneshot::Sender<Reply>>,
     pub(super) room_deadlines: Deadlines<RoomKey>,
     pub(super) connection_deadlines: Deadlines<ConnectionId>,
@@ -211,7 +212,7 @@ impl Worker {
             around,
             rooms: Rooms::default(),
             connections: HashMap::new(),
-            watchers: HashMap::new(),
+            watching: Watching::default(),
             requests: HashMap::new(),
             room_deadlines: Deadlines::new(),
             connection_deadlines: Deadlines::new(),
@@ -348,7 +349,7 @@ impl Worker {
     pub(super) fn drain(&mut self, deadline: Timestamp, done: oneshot::Sender<bool>) {
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         self.draining = Some((deadline, Some(done)));
-        self.watchers.clear();
+        self.watching.end_all();
         for id in ids {
             self.close(id, Refusal::Draining);
         }
@@ -501,17 +502,6 @@ impl Worker {
             .iter()
             .filter_map(|(_, open)| connected(open))
             .collect()
-    }
-
-    /// Tells the watcher who is there, and from now on what changes.
-    pub(super) fn watch(&mut self, room: RoomName, watcher: mpsc::Sender<PresenceEvent>) {
-        let snapshot = PresenceEvent::Snapshot(self.participants(&room));
-        if watcher.try_send(snapshot).is_ok() {
-            let watchers = self.watchers.entry(room).or_default();
-            // Streams of quiet rooms end without anything being sent: sweep here.
-            watchers.retain(|watcher| !watcher.is_closed());
-            watchers.push(watcher);
-        }
     }
 
     /// Puts a request to a room, opening it if need be.

@@ -24,7 +24,9 @@ mod durability;
 mod embedded_store;
 mod ghosts;
 mod hostile;
+mod leaks;
 mod outages;
+mod people;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod presence;
@@ -32,4 +34,5 @@ mod recorded;
 mod store;
 mod support;
 mod tools;
+mod watching;
 mod workspaces;
