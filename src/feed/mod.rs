@@ -236,7 +236,7 @@ impl Feed {
             return;
         };
         let linger = match ending {
-            Ending::Clean => self.policy.linger_clean,
+            Ending::Clean | Ending::Over => self.policy.linger_clean,
             Ending::Lost => self.policy.linger_lost,
         };
         if linger.is_zero() {

@@ -441,7 +441,7 @@ impl Model {
     fn close(&mut self, now: u64, name: u64, ending: Ending) {
         if let Some(window) = self.open_window(name) {
             let linger = match ending {
-                Ending::Clean => LINGER_CLEAN,
+                Ending::Clean | Ending::Over => LINGER_CLEAN,
                 Ending::Lost => LINGER_LOST,
             };
             window.closed = Some((now, now + linger));

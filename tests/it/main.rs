@@ -35,4 +35,5 @@ mod store;
 mod support;
 mod tools;
 mod watching;
+mod web_demo;
 mod workspaces;

@@ -168,13 +168,18 @@ export class FakeProvider {
     this.emit('synced', { state: true });
   }
 
-  /** The link is lost; as providers do, everybody else is forgotten. */
-  disconnect() {
+  /**
+   * The link is lost; as providers do, everybody else is forgotten. Hocuspocus says first that the
+   * link is lost, y-websocket that it is no longer in sync.
+   */
+  disconnect(like: 'hocuspocus' | 'y-websocket' = 'hocuspocus') {
     this.synced = false;
-    this.emit('status', { status: 'disconnected' });
+    if (like === 'hocuspocus') this.emit('status', { status: 'disconnected' });
+    else this.emit('synced', false);
     for (const client of [...this.awareness.getStates().keys()]) {
       if (client !== this.doc.clientID) this.leave(client);
     }
+    if (like === 'y-websocket') this.emit('status', { status: 'disconnected' });
   }
 
   /** Somebody else's state arrives. */

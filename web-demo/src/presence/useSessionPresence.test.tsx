@@ -118,7 +118,7 @@ describe('presence state', () => {
     expect(isThere(result, 'jane')).toBe(false);
   });
 
-  it('does not flash when our own link breaks for a moment', () => {
+  it.each(['hocuspocus', 'y-websocket'] as const)('does not flash when the link of %s breaks for a moment', like => {
     const seen: boolean[] = [];
     const { result } = renderHook(() => {
       const presence = useSessionPresence(provider, john);
@@ -128,7 +128,7 @@ describe('presence state', () => {
     provider.connect();
     provider.arrive(JANE, { presence: jane });
     seen.length = 0;
-    provider.disconnect();
+    provider.disconnect(like);
     pass(1_000);
     provider.connect();
     pass(200);

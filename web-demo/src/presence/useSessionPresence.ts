@@ -152,7 +152,6 @@ function createSession(provider: SessionProvider, graceMs: number): Session {
     open() {
       const state = watchLink(link, graceMs);
       const up = () => {
-        if (!provider.synced) return;
         isUp = true;
         state.up();
         draw();
@@ -164,6 +163,8 @@ function createSession(provider: SessionProvider, graceMs: number): Session {
         isUp = false;
         state.down();
       };
+      // Some providers say first that they are no longer in sync, and then that the link is lost.
+      const onSynced = () => (provider.synced ? up() : down());
       const onStatus = ({ status }: { status: string }) => {
         if (status !== 'connected') down();
       };
@@ -177,15 +178,15 @@ function createSession(provider: SessionProvider, graceMs: number): Session {
         if (provider.awareness?.getLocalState() === null) announceOwn();
       };
       const { awareness } = provider;
-      provider.on('synced', up);
+      provider.on('synced', onSynced);
       provider.on('status', onStatus);
       provider.on('disconnect', down);
       provider.on('authenticationFailed', state.refused);
       awareness?.on('change', onChange);
       window.addEventListener('pageshow', onPageShow);
-      up();
+      if (provider.synced) up();
       return () => {
-        provider.off('synced', up);
+        provider.off('synced', onSynced);
         provider.off('status', onStatus);
         provider.off('disconnect', down);
         provider.off('authenticationFailed', state.refused);
