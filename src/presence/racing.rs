@@ -15,14 +15,14 @@ const STEPS: usize = 10_000;
 
 #[test]
 fn ten_thousand_race_for_a_hundred_places_and_nobody_is_forgotten() {
-    for seed in 1..=8 {
-        race(seed, 400);
+    for seed in 1..=3 {
+        race(seed, 400, 55);
     }
 }
 
 #[test]
 fn more_than_can_wait_are_sent_away() {
-    let refused = race(99, 4_000);
+    let refused = race(99, 4_000, 80);
     assert!(0 < refused, "the queue was never full");
 }
 
@@ -109,8 +109,9 @@ impl Plain {
     }
 }
 
-/// Lets chance rule for `STEPS` steps; returns how many were sent away.
-fn race(seed: u64, users: u64) -> usize {
+/// Lets chance rule for `STEPS` steps, of which so many in a hundred are arrivals; returns how many
+/// were sent away for lack of a place to wait.
+fn race(seed: u64, users: u64, arrivals: u64) -> usize {
     let policy = Policy {
         linger_lost: Duration::from_secs(30),
         ..Policy::of(Kind::Board)
@@ -127,8 +128,7 @@ fn race(seed: u64, users: u64) -> usize {
         now = now + Duration::from_millis(chance.below(50));
         roster.tick(now);
         plain.tick(now);
-        // More come than go until the board is full, then it is about even.
-        let comes = plain.sessions.is_empty() || chance.below(100) < 55;
+        let comes = plain.sessions.is_empty() || chance.below(100) < arrivals;
         if comes {
             let (user, session) = (chance.below(users), SessionId(step));
             let may_wait = 0 < chance.below(10);
@@ -168,6 +168,9 @@ fn race(seed: u64, users: u64) -> usize {
             plain.queue.is_empty() || !has_free,
             "a free place: {context}"
         );
+        if 0 < step % 10 {
+            continue;
+        }
         for (place, (_, sessions)) in plain.queue.iter().enumerate() {
             for session in sessions {
                 assert_eq!(told.get(session), Some(&(place + 1)), "{context}");
