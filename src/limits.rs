@@ -76,11 +76,38 @@ pub const DOCUMENTS_PER_SOCKET_MAX: usize = 1_000;
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 /// How long before a token's end its bearer is asked for a new one.
 pub const REFRESH_BEFORE: Duration = Duration::from_secs(60);
+/// The largest message of a JSON dialect: a token with a long list of rooms, and room to spare. It is
+/// read where it arrives, so it must not take long.
+pub const DIALECT_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Where somebody in a workspace is: a path. Contract, section 6.2.
+pub const WORKSPACE_PATH_BYTES_MAX: usize = 2 << 10;
+/// What they look at there: its type, and its id.
+pub const WORKSPACE_RESOURCE_BYTES_MAX: usize = 256;
+/// A client of a JSON dialect whose bad messages are so many...
+pub const BAD_MESSAGES_MAX: usize = 20;
+/// ... within this time is closed: it will not get better. Contract, section 6.
+pub const BAD_MESSAGES_WITHIN: Duration = Duration::from_secs(10);
+/// A client of a JSON dialect that sends too much is told so this often, however much it sends...
+pub const RATE_LIMITED_TOLD_EVERY: Duration = Duration::from_secs(1);
+/// ... closed when it has gone on for so long (contract, section 7)...
+pub const RATE_LIMITED_FOR_MAX: Duration = Duration::from_secs(10);
+/// ... and forgiven when nothing had to be dropped for so long. More than a second, in which
+/// somebody who sends a little too much is one message over.
+pub const RATE_LIMITED_FORGOTTEN_AFTER: Duration = Duration::from_secs(2);
 /// How long a closed socket may take to answer before it is cut.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
 /// Offline participants that a room presence lists at most.
 pub const OFFLINE_PARTICIPANTS_MAX: usize = 1_000;
+/// Users who may wait for a place in one room.
+pub const QUEUE_USERS_MAX: usize = 1_000;
+/// How often a sign of life of one session is written down at most.
+pub const RECORD_EVERY: Duration = Duration::from_secs(15);
+/// Records about people that wait for a store that is down, one for each session or person.
+pub const PEOPLE_WAITING_MAX: usize = 100_000;
+/// How often it is written down at most that somebody who is there still is: after a crash, this is
+/// how far back "last seen" may lie.
+pub const SEEN_EVERY: Duration = Duration::from_secs(60);
 /// Bodies of `POST` requests that are not documents.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
 /// How long a request's head may take, and how long a connection may be idle between requests.
@@ -105,6 +132,15 @@ pub const AUTHORITY_CHECK_EVERY: Duration = Duration::from_millis(500);
 pub const STREAM_COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// Events that a slow stream may be behind before it is sent a new snapshot instead.
 pub const STREAM_EVENTS_MAX: usize = 256;
+/// Rooms that a slow stream of many rooms may be behind before it ends, and so begins again.
+pub const STREAM_ROOMS_MAX: usize = 4_096;
+/// Rooms in one write of such a stream: each brings a list of everybody in it.
+pub const STREAM_ROOMS_AT_ONCE: usize = 32;
+/// How long a stream of rooms gathers changes: who comes is rarely alone, and each change of a room
+/// brings the whole list. A part of the 200 ms in which a change is promised.
+pub const STREAM_GATHER: Duration = Duration::from_millis(25);
+/// Watchers that a worker has, beyond which it looks for those whose client is gone.
+pub const WATCHERS_SWEPT_FROM: usize = 64;
 
 /// Rooms are owned by threads with a stack of this size: yrs walks nested types recursively.
 pub const WORKER_STACK_BYTES: usize = 256 << 20;
@@ -136,6 +172,9 @@ pub const RELOAD_AFTER: Duration = Duration::from_secs(1);
 /// What members who are behind have missed is kept per room, up to so many bytes; who is behind
 /// further is sent the whole document again.
 pub const BACKLOG_BYTES_MAX: usize = 4 << 20;
+/// Changes of a room's roster that are kept for members who are behind; who is behind further is
+/// told how things are.
+pub const NEWS_MAX: usize = 1_024;
 /// Messages for one member alone (statuses, nudges, stateless texts) that wait for its socket.
 pub const DIRECT_BYTES_MAX: usize = 1 << 20;
 /// A socket is not read while more than this waits to be written to it.
@@ -175,7 +214,29 @@ pub const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// How much of them may wait.
 pub const SETTLING_BYTES_MAX: usize = 1 << 20;
 
+/// Windows of one user in the feed whose connections are gone: somebody who comes and goes without
+/// resuming must not fill the memory in the minute that each of them lingers.
+pub const FEED_LINGERING_PER_USER_MAX: usize = 64;
+/// Users of whom nobody hears and whose last seen the feed keeps: the store may be some seconds, or
+/// an outage, behind.
+pub const FEED_SEEN_MAX: usize = 65_536;
+/// A field of a status in the feed, in bytes.
+pub const FEED_FIELD_BYTES_MAX: usize = 256;
+/// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key
+/// above 2,700 bytes. Identity providers give out 255 at most.
+pub const STORED_ID_BYTES_MAX: usize = 1 << 10;
+/// Whom one user may follow. A feed sends all of them when it begins.
+pub const FOLLOWS_MAX: usize = 10_000;
+/// How long the presences of boards are kept after they ended: enough to see who was there in the
+/// last week, and a bound on how many there are.
+pub const PRESENCES_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Presences past that time that are removed for each one that ends: more than come, so a backlog
+/// shrinks, and few enough that nobody waits for it.
+pub const PRESENCES_REMOVED_MAX: usize = 8;
+
 /// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
 pub const TOOL_ROOMS_MAX: usize = 64;
+/// Users, and what is known of them, that a tool looks at together.
+pub const TOOL_PEOPLE_MAX: usize = 1_000;
 /// As many bytes of their documents end a commit before.
 pub const TOOL_COMMIT_BYTES: usize = 8 << 20;

@@ -208,6 +208,16 @@ impl Verifier {
         self.revocations().is_revoked(token, room)
     }
 
+    /// Whether a token verified earlier has been revoked since, for every room.
+    pub fn is_revoked_everywhere(&self, token: &Token) -> bool {
+        self.revocations().is_revoked_everywhere(token)
+    }
+
+    /// How many revocations were ever made: while this stays the same, no answer about them changes.
+    pub fn revocations_made(&self) -> u64 {
+        self.revocations().made()
+    }
+
     fn check(&self, now: Timestamp, token: &str) -> Result<Token, TokenError> {
         let claims = self.signed_claims(token)?;
         let token = token_of(&claims, &self.0.expected, now)?;

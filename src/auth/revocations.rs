@@ -16,6 +16,7 @@ pub struct Revocations {
     /// In the order they were made; repeated ones are in it more than once.
     history: VecDeque<(Timestamp, UserId, Option<RoomName>)>,
     revocations_max: usize,
+    made: u64,
 }
 
 #[derive(Debug, Default)]
@@ -31,12 +32,19 @@ impl Revocations {
             of_user: HashMap::new(),
             history: VecDeque::new(),
             revocations_max,
+            made: 0,
         }
+    }
+
+    /// How many were ever made: whoever has looked need look again only when this has grown.
+    pub fn made(&self) -> u64 {
+        self.made
     }
 
     /// Refuses the user's tokens issued until `now`. Whether an older revocation had to be
     /// forgotten for it is returned.
     pub fn revoke(&mut self, now: Timestamp, user: &UserId, room: Option<&RoomName>) -> bool {
+        self.made += 1;
         let of_user = self.of_user.entry(user.clone()).or_default();
         match room {
             Some(room) => {

@@ -14,9 +14,9 @@ use warp::{Filter, Reply};
 use crate::auth::TokenError;
 use crate::clock::Timestamp;
 use crate::doors::upgrade::{Knock, Welcome, knock};
-use crate::doors::{DoorOptions, checked};
+use crate::doors::{DoorOptions, checked, renewal};
 use crate::limits::{
-    ADDRESS_BYTES_MAX, DOCUMENTS_PER_SOCKET_MAX, INLINE_BYTES_MAX, REFRESH_BEFORE, TOKEN_WITHIN,
+    ADDRESS_BYTES_MAX, DOCUMENTS_PER_SOCKET_MAX, INLINE_BYTES_MAX, TOKEN_WITHIN,
     UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
 };
 use crate::metrics::DoorLabel;
@@ -427,22 +427,12 @@ impl CollabDoor {
 
     fn admit(&mut self, turn: &mut Turn<'_>, address: &str, token: Token) -> Result<(), Refusal> {
         let room = RoomName::parse(split_address(address).0).map_err(|_| Refusal::BadRoom)?;
-        let grant = token.grant(&room).ok_or(Refusal::Forbidden)?;
-        if turn.verifier().is_revoked(&token, &room) {
-            return Err(Refusal::Revoked);
-        }
+        let grant = renewal::grant(turn.verifier(), &token, &room)?;
         let scope = match grant.access {
             Access::Write => Scope::ReadWrite,
             Access::Read => Scope::ReadOnly,
         };
-        let refresh_at = token.expires_at.map(|expires_at| {
-            // Who brings a token that ends sooner is asked half-way, not at once and for ever.
-            let now = turn.now();
-            let remaining = expires_at.since(now);
-            now + remaining
-                .checked_sub(REFRESH_BEFORE)
-                .unwrap_or(remaining / 2)
-        });
+        let refresh_at = renewal::refresh_at(turn.now(), token.expires_at);
         if let Some(Document::Open(open)) = self.documents.get_mut(address) {
             if open.token.identity.user != token.identity.user {
                 return Err(Refusal::Unauthorized);
@@ -488,7 +478,12 @@ impl CollabDoor {
 
     /// Refuses one document; the socket stays for the others.
     fn deny(&mut self, turn: &mut Turn<'_>, address: &str, refusal: Refusal) {
-        self.close_document(turn, address, Ending::Lost, Gone::Denied);
+        let ending = match refusal {
+            // There is nothing to wait for.
+            Refusal::Revoked | Refusal::Forbidden => Ending::Over,
+            _ => Ending::Lost,
+        };
+        self.close_document(turn, address, ending, Gone::Denied);
         turn.count_denied(refusal);
         send(turn, address, ServerMessage::Denied(refusal.reason()));
     }

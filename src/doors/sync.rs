@@ -8,7 +8,7 @@ use warp::{Filter, Reply};
 
 use crate::clock::Timestamp;
 use crate::doors::upgrade::{Knock, Welcome, knock, room_of_path};
-use crate::doors::{DoorOptions, checked};
+use crate::doors::{DoorOptions, checked, renewal};
 use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::DoorLabel;
 use crate::model::{Grant, RoomName, SessionId, Token, UserId};
@@ -35,10 +35,7 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
                     .answer(relay, options, async |knock, relay| {
                         let token = knock.verify(relay).await?;
                         let room = room_of_path(&knock.path.as_str()[PREFIX.len()..])?;
-                        let grant = token.grant(&room).ok_or(Refusal::Forbidden)?;
-                        if relay.verifier().is_revoked(&token, &room) {
-                            return Err(Refusal::Revoked);
-                        }
+                        let grant = renewal::grant(relay.verifier(), &token, &room)?;
                         let door = Box::new(SyncDoor {
                             token,
                             room: room.clone(),
@@ -130,8 +127,8 @@ impl Door for SyncDoor {
     }
 }
 
-/// Reads a message and checks what it holds.
-fn read(payload: &[u8]) -> Result<FromSession, Refusal> {
+/// Reads a message of the protocol and checks what it holds.
+pub fn read(payload: &[u8]) -> Result<FromSession, Refusal> {
     match y_websocket::decode(payload).map_err(|_| Refusal::BadMessage)? {
         ClientMessage::Sync(message) => checked::sync(message),
         ClientMessage::Awareness(payload) => checked::awareness(payload),

@@ -10,14 +10,17 @@ mod body;
 mod caller;
 mod dev_token;
 mod documents;
+mod event_stream;
 mod gate;
 mod health;
+mod openapi;
 mod presence;
 mod presence_stream;
 mod problem;
 mod revocations;
 mod route;
 mod shapes;
+mod web_demo;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -37,6 +40,8 @@ use crate::http::route::Route;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
+
+pub use web_demo::web_demo;
 
 /// What the operator decides about the API.
 #[derive(Clone, Debug)]
@@ -68,6 +73,7 @@ pub fn routes(
     let api = Arc::new(Api {
         relay,
         bodies: BodyBudget::new(options.document_bytes_max),
+        description: openapi::describe(is_dev),
         options,
     });
     warp::path::peek()
@@ -96,6 +102,8 @@ struct Api {
     relay: Relay,
     options: HttpOptions,
     bodies: BodyBudget,
+    /// The API, described.
+    description: String,
 }
 
 /// A request without its body.
@@ -163,8 +171,11 @@ where
 {
     match route {
         Route::RoomPresence { room } => presence::of_room(api, head, room).await,
-        Route::RoomPresenceStream { room } => presence_stream::open(api, head, room).await,
+        Route::RoomPresenceStream { room } => presence_stream::of_room(api, head, room).await,
         Route::UserPresence { user } => presence::of_user(api, head, user).await,
+        Route::UserPresenceStream { user } => presence_stream::of_user(api, head, user).await,
+        Route::PresenceUnder => presence::under(api, head).await,
+        Route::PresenceUnderStream => presence_stream::under(api, head).await,
         Route::Document { room } if head.method == Method::POST => {
             documents::apply(api, head, room, body).await
         }
@@ -173,6 +184,7 @@ where
         Route::Metrics => Ok(health::metrics(api)),
         Route::Live => Ok(health::live()),
         Route::Ready => Ok(health::ready(&api.relay.unready_reasons())),
+        Route::OpenApi => Ok(json_response(api.description.clone())),
         Route::DevToken => dev_token::sign(api, head, body).await,
     }
 }

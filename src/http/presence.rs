@@ -1,10 +1,13 @@
-//! Who is in a room, and where a user is: as of now.
+//! Who is in a room, where a user is, and who is in all rooms below a name: as of now.
 
 use warp::reply::Response;
 
+use crate::auth::Verifier;
 use crate::http::problem::Problem;
 use crate::http::{Api, Head, caller, json_response, shapes};
-use crate::model::{Access, UserId};
+use crate::model::{Access, RoomName, Token, UserId};
+use crate::presence::Participant;
+use crate::relay::ActiveRoom;
 use crate::wire::url;
 
 /// `GET /v1/rooms/{room…}/presence`
@@ -16,16 +19,62 @@ pub(super) async fn of_room(api: &Api, head: &Head, raw_room: &str) -> Result<Re
 
 /// `GET /v1/users/{user_id}/presence`: of the rooms the caller may read, and no others.
 pub(super) async fn of_user(api: &Api, head: &Head, raw_user: &str) -> Result<Response, Problem> {
-    let token = caller::identify(api, head).await?;
-    let user = url::percent_decode(raw_user)
-        .and_then(|text| UserId::parse(&text))
-        .ok_or(Problem::bad_request("not a user's id"))?;
-    let verifier = api.relay.verifier();
+    let view = View::of_caller(api, head).await?;
+    let user = user_in_path(raw_user)?;
     let mut rooms = api.relay.user_presence(&user).await?;
-    rooms.retain(|(room, participant)| {
-        participant.is_connected && token.may_read(room) && !verifier.is_revoked(&token, room)
-    });
-    rooms.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let entries = rooms.iter().map(|(room, participant)| (room, participant));
-    Ok(json_response(shapes::user_presence(&user, entries)))
+    view.narrow_to_user(&mut rooms);
+    Ok(json_response(shapes::user_presence(&user, &rooms)))
+}
+
+/// `GET /v1/presence?under={prefix}`: of the rooms the caller may read, and no others.
+pub(super) async fn under(api: &Api, head: &Head) -> Result<Response, Problem> {
+    let view = View::of_caller(api, head).await?;
+    let prefix = prefix_in_query(head)?;
+    let mut rooms = api.relay.presence_under(&prefix).await?;
+    view.narrow(&mut rooms);
+    Ok(json_response(shapes::rooms_under(&prefix, &rooms)))
+}
+
+pub(super) fn user_in_path(raw_user: &str) -> Result<UserId, Problem> {
+    url::percent_decode(raw_user)
+        .and_then(|text| UserId::parse(&text))
+        .ok_or(Problem::bad_request("not a user's id"))
+}
+
+/// What could not be a room's name has no rooms below it either.
+pub(super) fn prefix_in_query(head: &Head) -> Result<RoomName, Problem> {
+    let prefix = url::query_value(&head.query, "under")
+        .ok_or(Problem::bad_request("`under` says below which name"))?;
+    Ok(RoomName::parse(&prefix)?)
+}
+
+/// What a caller may see where rooms are many: some of them, and no hint of the others.
+pub(super) struct View {
+    pub token: Token,
+    pub verifier: Verifier,
+}
+
+impl View {
+    pub async fn of_caller(api: &Api, head: &Head) -> Result<Self, Problem> {
+        let token = caller::identify(api, head).await?;
+        let verifier = api.relay.verifier().clone();
+        Ok(Self { token, verifier })
+    }
+
+    /// Whether the caller may read the room, as of now.
+    pub fn shows(&self, room: &RoomName) -> bool {
+        self.token.may_read(room) && !self.verifier.is_revoked(&self.token, room)
+    }
+
+    /// Leaves what the caller may see, by the rooms' names.
+    pub fn narrow(&self, rooms: &mut Vec<ActiveRoom>) {
+        rooms.retain(|active| self.shows(&active.room));
+        rooms.sort_unstable_by(|a, b| a.room.cmp(&b.room));
+    }
+
+    /// The same for the rooms of one user.
+    pub fn narrow_to_user(&self, rooms: &mut Vec<(RoomName, Participant)>) {
+        rooms.retain(|(room, participant)| participant.is_connected && self.shows(room));
+        rooms.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    }
 }

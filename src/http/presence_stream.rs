@@ -1,142 +1,237 @@
-//! Who is in a room, live: server-sent events for as long as the caller may read.
+//! Who is in a room, where a user is, and who is in all rooms below a name: live.
 
-use std::convert::Infallible;
-use std::time::Duration;
+use std::collections::{BTreeSet, VecDeque};
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
-use warp::Reply;
-use warp::http::HeaderValue;
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use warp::reply::Response;
 
-use crate::auth::Verifier;
-use crate::clock::{SystemClock, Timestamp};
+use crate::http::event_stream::{Source, respond, write_event};
+use crate::http::presence::{View, prefix_in_query, user_in_path};
 use crate::http::problem::Problem;
 use crate::http::{Api, Head, caller, shapes};
-use crate::limits::{AUTHORITY_CHECK_EVERY, STREAM_COMMENT_EVERY};
-use crate::model::{Access, RoomName, Token};
-use crate::presence::Change;
-use crate::relay::PresenceEvent;
+use crate::limits::{STREAM_GATHER, STREAM_ROOMS_AT_ONCE};
+use crate::model::{Access, RoomName};
+use crate::presence::{Change, Participant};
+use crate::relay::{Newest, PresenceEvent, Relay};
 
 /// `GET /v1/rooms/{room…}/presence/stream`
-pub(super) async fn open(api: &Api, head: &Head, raw_room: &str) -> Result<Response, Problem> {
+pub(super) async fn of_room(api: &Api, head: &Head, raw_room: &str) -> Result<Response, Problem> {
     let (token, room) = caller::enter(api, head, raw_room, Access::Read).await?;
     let events = api.relay.watch_room(&room).await?;
-    let clock = api.relay.clock();
-    let watch = Watch {
-        events,
-        schedule: Schedule::new(clock.now(), token.expires_at),
-        clock,
-        verifier: api.relay.verifier().clone(),
-        token,
+    let ends_at = token.expires_at;
+    let verifier = api.relay.verifier().clone();
+    let source = RoomSource {
+        view: View { token, verifier },
         room,
+        events,
+        event: None,
     };
-    let stream = futures::stream::unfold(watch, |mut watch| async {
-        let text = watch.next().await?;
-        Some((Ok::<_, Infallible>(text), watch))
-    });
-    let mut response = warp::reply::stream(stream).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // Some proxies hold answers back until a buffer is full; this one asks them not to.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    let clock = api.relay.clock();
+    Ok(respond(clock, ends_at, String::new(), source))
 }
 
-/// One open stream. It is asked for more only when the client's socket has room, so a slow client
-/// leaves its events with the relay, which replaces what piles up by a new snapshot.
-struct Watch {
-    events: mpsc::Receiver<PresenceEvent>,
-    schedule: Schedule,
-    clock: SystemClock,
-    verifier: Verifier,
-    token: Token,
+/// `GET /v1/users/{user_id}/presence/stream`
+pub(super) async fn of_user(api: &Api, head: &Head, raw_user: &str) -> Result<Response, Problem> {
+    let view = View::of_caller(api, head).await?;
+    let user = user_in_path(raw_user)?;
+    let ends_at = view.token.expires_at;
+    let mut shown = Shown::new(view);
+    let (mut rooms, news) = api.relay.watch_user(&user).await?;
+    shown.view.narrow_to_user(&mut rooms);
+    shown
+        .rooms
+        .extend(rooms.iter().map(|(room, _)| room.clone()));
+    let mut first = String::new();
+    let snapshot = shapes::user_presence(&user, &rooms);
+    write_event(&mut first, "snapshot", &snapshot);
+    let source = UserSource {
+        shown,
+        news,
+        waiting: VecDeque::new(),
+    };
+    Ok(respond(api.relay.clock(), ends_at, first, source))
+}
+
+/// `GET /v1/presence/stream?under={prefix}`
+pub(super) async fn under(api: &Api, head: &Head) -> Result<Response, Problem> {
+    let view = View::of_caller(api, head).await?;
+    let prefix = prefix_in_query(head)?;
+    let ends_at = view.token.expires_at;
+    let mut shown = Shown::new(view);
+    let (mut rooms, news) = api.relay.watch_under(&prefix).await?;
+    shown.view.narrow(&mut rooms);
+    shown
+        .rooms
+        .extend(rooms.iter().map(|active| active.room.clone()));
+    let mut first = String::new();
+    write_event(
+        &mut first,
+        "snapshot",
+        &shapes::rooms_under(&prefix, &rooms),
+    );
+    let source = UnderSource {
+        shown,
+        relay: api.relay.clone(),
+        news,
+        waiting: VecDeque::new(),
+    };
+    Ok(respond(api.relay.clock(), ends_at, first, source))
+}
+
+/// Everything that happens in a room.
+struct RoomSource {
+    view: View,
     room: RoomName,
+    events: mpsc::Receiver<PresenceEvent>,
+    event: Option<PresenceEvent>,
 }
 
-impl Watch {
-    /// What to send next; `None` when the caller may no longer read, or the relay drains.
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            let wait = match self.schedule.due(self.clock.now()) {
-                _ if self.verifier.is_revoked(&self.token, &self.room) => return None,
-                Due::End => return None,
-                Due::Comment => return Some(Bytes::from_static(b":\n\n")),
-                Due::Later(wait) => wait,
-            };
-            // When the time is over, look at the clock and the revocations again.
-            let Ok(event) = tokio::time::timeout(wait, self.events.recv()).await else {
-                continue;
-            };
-            let event = event?;
-            let has_ended = self.schedule.has_ended(self.clock.now());
-            if has_ended || self.verifier.is_revoked(&self.token, &self.room) {
-                return None;
+impl Source for RoomSource {
+    fn is_allowed(&mut self) -> bool {
+        self.view.shows(&self.room)
+    }
+
+    async fn ready(&mut self) -> bool {
+        if self.event.is_none() {
+            self.event = self.events.recv().await;
+        }
+        self.event.is_some()
+    }
+
+    async fn say(&mut self) -> Option<String> {
+        let mut text = String::new();
+        let (name, data) = match self.event.take()? {
+            PresenceEvent::Snapshot(participants) => {
+                let data = shapes::room_presence(&self.room, &participants);
+                ("snapshot", data)
             }
-            return Some(event_text(&self.room, &event));
-        }
+            PresenceEvent::Change(Change::Joined(now)) => ("joined", shapes::participant(&now)),
+            PresenceEvent::Change(Change::Changed { after: now, .. }) => {
+                ("changed", shapes::participant(&now))
+            }
+            PresenceEvent::Change(Change::Left(now)) => ("left", shapes::participant(&now)),
+        };
+        write_event(&mut text, name, &data);
+        Some(text)
     }
 }
 
-/// What a stream does when nothing happens.
-struct Schedule {
-    ends_at: Option<Timestamp>,
-    comment_at: Timestamp,
+/// The rooms of one user, each as it is now.
+struct UserSource {
+    shown: Shown,
+    news: Newest<Participant>,
+    /// Taken from the news, to be said.
+    waiting: VecDeque<(RoomName, Participant)>,
 }
 
-#[derive(Debug, Eq, PartialEq)]
-enum Due {
-    End,
-    Comment,
-    Later(Duration),
+impl Source for UserSource {
+    fn is_allowed(&mut self) -> bool {
+        self.shown.is_allowed()
+    }
+
+    async fn ready(&mut self) -> bool {
+        !self.waiting.is_empty() || self.news.ready().await
+    }
+
+    async fn say(&mut self) -> Option<String> {
+        if self.waiting.is_empty() {
+            self.waiting.extend(self.news.take());
+        }
+        let mut text = String::new();
+        let count = self.waiting.len().min(STREAM_ROOMS_AT_ONCE);
+        for (room, now) in self.waiting.drain(..count) {
+            if self.shown.note(&room, now.is_connected) {
+                write_event(&mut text, "changed", &shapes::user_room(&room, &now));
+            }
+        }
+        Some(text)
+    }
 }
 
-impl Schedule {
-    fn new(now: Timestamp, ends_at: Option<Timestamp>) -> Self {
+/// The rooms below a name, each as it is now.
+struct UnderSource {
+    shown: Shown,
+    relay: Relay,
+    news: Newest<()>,
+    /// Taken from the news, to be looked at.
+    waiting: VecDeque<RoomName>,
+}
+
+impl Source for UnderSource {
+    fn is_allowed(&mut self) -> bool {
+        self.shown.is_allowed()
+    }
+
+    async fn ready(&mut self) -> bool {
+        !self.waiting.is_empty() || self.news.ready().await
+    }
+
+    async fn say(&mut self) -> Option<String> {
+        if self.waiting.is_empty() {
+            tokio::time::sleep(STREAM_GATHER).await;
+            let mut changed = self.news.take();
+            changed.retain(|room, ()| self.shown.view.shows(room));
+            self.waiting.extend(changed.into_keys());
+        }
+        let count = self.waiting.len().min(STREAM_ROOMS_AT_ONCE);
+        let rooms = self.waiting.drain(..count).collect();
+        let mut text = String::new();
+        for active in self.relay.active_rooms(rooms).await.ok()? {
+            if self.shown.note(&active.room, !active.users.is_empty()) {
+                write_event(&mut text, "changed", &shapes::active_room(&active));
+            }
+        }
+        Some(text)
+    }
+}
+
+/// What a caller may see of many rooms, and in which of them they were told that somebody is.
+struct Shown {
+    view: View,
+    rooms: BTreeSet<RoomName>,
+    /// How many revocations there were when they were last looked at.
+    revocations: u64,
+}
+
+impl Shown {
+    fn new(view: View) -> Self {
         Self {
-            ends_at,
-            comment_at: now + STREAM_COMMENT_EVERY,
+            revocations: view.verifier.revocations_made(),
+            rooms: BTreeSet::new(),
+            view,
         }
     }
 
-    fn has_ended(&self, now: Timestamp) -> bool {
-        self.ends_at.is_some_and(|ends_at| ends_at <= now)
+    /// Whether no revocation takes anything back of what the caller was shown. Whoever begins again
+    /// is shown what is left.
+    fn is_allowed(&mut self) -> bool {
+        let View { token, verifier } = &self.view;
+        let made = verifier.revocations_made();
+        if made == self.revocations {
+            return true;
+        }
+        self.revocations = made;
+        !verifier.is_revoked_everywhere(token)
+            && !self
+                .rooms
+                .iter()
+                .any(|room| verifier.is_revoked(token, room))
     }
 
-    fn due(&mut self, now: Timestamp) -> Due {
-        if self.has_ended(now) {
-            return Due::End;
+    /// Whether the room's new entry is to be shown: not where the caller may not read, and not
+    /// where somebody came and went unseen.
+    fn note(&mut self, room: &RoomName, is_active: bool) -> bool {
+        if !self.view.shows(room) {
+            return false;
         }
-        if self.comment_at <= now {
-            self.comment_at = now + STREAM_COMMENT_EVERY;
-            return Due::Comment;
+        match is_active {
+            true => {
+                self.rooms.insert(room.clone());
+                true
+            }
+            false => self.rooms.remove(room),
         }
-        let mut wait = AUTHORITY_CHECK_EVERY.min(self.comment_at.since(now));
-        if let Some(ends_at) = self.ends_at {
-            wait = wait.min(ends_at.since(now));
-        }
-        Due::Later(wait)
     }
-}
-
-fn event_text(room: &RoomName, event: &PresenceEvent) -> Bytes {
-    let (name, data) = match event {
-        PresenceEvent::Snapshot(participants) => {
-            ("snapshot", shapes::room_presence(room, participants))
-        }
-        PresenceEvent::Change(Change::Joined(participant)) => {
-            ("joined", shapes::participant(participant))
-        }
-        PresenceEvent::Change(Change::Changed(participant)) => {
-            ("changed", shapes::participant(participant))
-        }
-        PresenceEvent::Change(Change::Left(participant)) => {
-            ("left", shapes::participant(participant))
-        }
-    };
-    format!("event: {name}\ndata: {data}\n\n").into()
 }
 
 #[cfg(test)]
@@ -144,48 +239,13 @@ mod tests {
     use super::*;
     use crate::http::shapes::tests::ann;
 
-    const SECOND: Duration = Duration::from_secs(1);
-
     #[test]
     fn an_event_is_a_name_and_one_line_of_json() {
-        let room = RoomName::parse("session/42").unwrap();
-        let text = |event| String::from_utf8(event_text(&room, &event).to_vec()).unwrap();
-        assert_eq!(
-            text(PresenceEvent::Snapshot(Vec::new())),
-            "event: snapshot\ndata: {\"room\":\"session/42\",\"participants\":[]}\n\n"
-        );
-        let left = text(PresenceEvent::Change(Change::Left(ann())));
-        let lines: Vec<_> = left.split(['\n', '\r']).collect();
-        assert_eq!(lines.len(), 4, "{left}");
+        let mut text = String::new();
+        write_event(&mut text, "left", &shapes::participant(&ann()));
+        let lines: Vec<_> = text.split(['\n', '\r']).collect();
+        assert_eq!(lines.len(), 4, "{text}");
         assert_eq!(lines[0], "event: left");
-        assert!(lines[1].starts_with("data: {\"userId\":\"ann\""), "{left}");
-    }
-
-    #[test]
-    fn a_quiet_stream_comments_every_15_seconds_until_the_token_ends() {
-        let begin = Timestamp::from_millis(1_000_000);
-        let mut schedule = Schedule::new(begin, Some(begin + 40 * SECOND));
-        let (mut now, mut comments, mut looks) = (begin, Vec::new(), 0);
-        loop {
-            match schedule.due(now) {
-                Due::End => break,
-                Due::Comment => comments.push(now.since(begin).as_secs()),
-                Due::Later(wait) => {
-                    assert!(Duration::ZERO < wait && wait < SECOND);
-                    looks += 1;
-                    now = now + wait;
-                }
-            }
-        }
-        assert_eq!(comments, [15, 30]);
-        assert_eq!(now, begin + 40 * SECOND);
-        assert!(looks < 100);
-    }
-
-    #[test]
-    fn a_guests_stream_has_no_end() {
-        let begin = Timestamp::from_millis(1_000_000);
-        let mut schedule = Schedule::new(begin, None);
-        assert_eq!(schedule.due(begin + 1000 * 3600 * SECOND), Due::Comment);
+        assert!(lines[1].starts_with("data: {\"userId\":\"ann\""), "{text}");
     }
 }

@@ -13,6 +13,12 @@ pub(super) enum Route {
     Document { room: String },
     /// `/v1/users/{user_id}/presence`
     UserPresence { user: String },
+    /// `/v1/users/{user_id}/presence/stream`
+    UserPresenceStream { user: String },
+    /// `/v1/presence`
+    PresenceUnder,
+    /// `/v1/presence/stream`
+    PresenceUnderStream,
     /// `/v1/revocations`
     Revocations,
     /// `/metrics`
@@ -21,6 +27,8 @@ pub(super) enum Route {
     Live,
     /// `/health/ready`
     Ready,
+    /// `/openapi.json`
+    OpenApi,
     /// `/dev/token`
     DevToken,
 }
@@ -32,15 +40,22 @@ impl Route {
             return Self::find_in_room(rest);
         }
         if let Some(rest) = path.strip_prefix("v1/users/") {
-            let user = rest.strip_suffix("/presence")?;
-            let is_segment = !user.contains('/');
-            return is_segment.then(|| Self::UserPresence { user: user.into() });
+            let (user, ending) = rest.split_once('/')?;
+            let user = user.to_owned();
+            return match ending {
+                "presence" => Some(Self::UserPresence { user }),
+                "presence/stream" => Some(Self::UserPresenceStream { user }),
+                _ => None,
+            };
         }
         match path {
+            "v1/presence" => Some(Self::PresenceUnder),
+            "v1/presence/stream" => Some(Self::PresenceUnderStream),
             "v1/revocations" => Some(Self::Revocations),
             "metrics" => Some(Self::Metrics),
             "health/live" => Some(Self::Live),
             "health/ready" => Some(Self::Ready),
+            "openapi.json" => Some(Self::OpenApi),
             "dev/token" if is_dev => Some(Self::DevToken),
             _ => None,
         }
@@ -69,10 +84,14 @@ impl Route {
             Self::RoomPresenceStream { .. } => "/v1/rooms/{room}/presence/stream",
             Self::Document { .. } => "/v1/rooms/{room}/document",
             Self::UserPresence { .. } => "/v1/users/{user}/presence",
+            Self::UserPresenceStream { .. } => "/v1/users/{user}/presence/stream",
+            Self::PresenceUnder => "/v1/presence",
+            Self::PresenceUnderStream => "/v1/presence/stream",
             Self::Revocations => "/v1/revocations",
             Self::Metrics => "/metrics",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
+            Self::OpenApi => "/openapi.json",
             Self::DevToken => "/dev/token",
         }
     }
@@ -85,20 +104,27 @@ impl Route {
             Self::RoomPresence { .. }
             | Self::RoomPresenceStream { .. }
             | Self::UserPresence { .. }
+            | Self::UserPresenceStream { .. }
+            | Self::PresenceUnder
+            | Self::PresenceUnderStream
             | Self::Metrics
             | Self::Live
-            | Self::Ready => &[Method::GET, Method::HEAD],
+            | Self::Ready
+            | Self::OpenApi => &[Method::GET, Method::HEAD],
         }
     }
 
     /// Whether pages in a browser may call it: their origin is checked and told.
     pub fn is_for_browsers(&self) -> bool {
         match self {
-            Self::Metrics | Self::Live | Self::Ready => false,
+            Self::Metrics | Self::Live | Self::Ready | Self::OpenApi => false,
             Self::RoomPresence { .. }
             | Self::RoomPresenceStream { .. }
             | Self::Document { .. }
             | Self::UserPresence { .. }
+            | Self::UserPresenceStream { .. }
+            | Self::PresenceUnder
+            | Self::PresenceUnderStream
             | Self::Revocations
             | Self::DevToken => true,
         }
@@ -151,7 +177,11 @@ mod tests {
         let user = "a%2Fb".to_owned();
         assert_eq!(
             find("v1/users/a%2Fb/presence"),
-            Some(Route::UserPresence { user })
+            Some(Route::UserPresence { user: user.clone() })
+        );
+        assert_eq!(
+            find("v1/users/a%2Fb/presence/stream"),
+            Some(Route::UserPresenceStream { user })
         );
         assert_eq!(find("v1/users/a/b/presence"), None);
     }
@@ -166,6 +196,9 @@ mod tests {
             "v1/rooms/a/stream",
             "v1/rooms/a/presence/",
             "v1/users/ann",
+            "v1/users/ann/presence/",
+            "v1/presence/",
+            "v1/presence/event",
             "v1/revocations/x",
             "metrics/",
             "health",

@@ -1,10 +1,13 @@
 //! The JSON of presence: the contract's shapes, made from the core's types.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::model::{RoomName, UserId};
 use crate::presence::Participant;
+use crate::relay::ActiveRoom;
 
 /// A room's presence: `{"room","participants":[…]}`.
 pub(super) fn room_presence(room: &RoomName, participants: &[Participant]) -> String {
@@ -20,36 +23,87 @@ pub(super) fn room_presence(room: &RoomName, participants: &[Participant]) -> St
 }
 
 /// A user's presence: `{"userId","rooms":[{"room", …participant}]}`.
-pub(super) fn user_presence<'a>(
-    user: &'a UserId,
-    rooms: impl Iterator<Item = (&'a RoomName, &'a Participant)>,
-) -> String {
+pub(super) fn user_presence(user: &UserId, rooms: &[(RoomName, Participant)]) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct UserPresence<'a> {
         user_id: &'a str,
-        rooms: Vec<RoomEntry<'a>>,
-    }
-    #[derive(Serialize)]
-    struct RoomEntry<'a> {
-        room: &'a str,
-        #[serde(flatten)]
-        participant: ParticipantShape<'a>,
+        rooms: Vec<UserRoomShape<'a>>,
     }
     to_line(&UserPresence {
         user_id: user.as_str(),
         rooms: rooms
-            .map(|(room, participant)| RoomEntry {
-                room: room.as_str(),
-                participant: ParticipantShape::of(participant),
-            })
+            .iter()
+            .map(|(room, participant)| UserRoomShape::of(room, participant))
             .collect(),
     })
+}
+
+/// A user in one room: `{"room", …participant}`.
+pub(super) fn user_room(room: &RoomName, participant: &Participant) -> String {
+    to_line(&UserRoomShape::of(room, participant))
+}
+
+/// Rooms below a prefix: `{"under","rooms":[…],"totalActiveUsers"}`, distinct users.
+pub(super) fn rooms_under(prefix: &RoomName, rooms: &[ActiveRoom]) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct RoomsUnder<'a> {
+        under: &'a str,
+        rooms: Vec<ActiveRoomShape<'a>>,
+        total_active_users: usize,
+    }
+    let users = rooms.iter().flat_map(|active| &active.users);
+    let distinct: HashSet<&UserId> = users.map(|participant| &participant.user).collect();
+    to_line(&RoomsUnder {
+        under: prefix.as_str(),
+        rooms: rooms.iter().map(ActiveRoomShape::of).collect(),
+        total_active_users: distinct.len(),
+    })
+}
+
+/// One of them: `{"room","activeUsers":[…],"activeCount"}`.
+pub(super) fn active_room(active: &ActiveRoom) -> String {
+    to_line(&ActiveRoomShape::of(active))
 }
 
 /// One participant: always nine fields.
 pub(super) fn participant(participant: &Participant) -> String {
     to_line(&ParticipantShape::of(participant))
+}
+
+#[derive(Serialize)]
+struct UserRoomShape<'a> {
+    room: &'a str,
+    #[serde(flatten)]
+    participant: ParticipantShape<'a>,
+}
+
+impl<'a> UserRoomShape<'a> {
+    fn of(room: &'a RoomName, participant: &'a Participant) -> Self {
+        Self {
+            room: room.as_str(),
+            participant: ParticipantShape::of(participant),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ActiveRoomShape<'a> {
+    room: &'a str,
+    active_users: Vec<ParticipantShape<'a>>,
+    active_count: usize,
+}
+
+impl<'a> ActiveRoomShape<'a> {
+    fn of(active: &'a ActiveRoom) -> Self {
+        Self {
+            room: active.room.as_str(),
+            active_users: active.users.iter().map(ParticipantShape::of).collect(),
+            active_count: active.users.len(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -150,13 +204,49 @@ pub(super) mod tests {
             room_presence(&room, &[]),
             r#"{"room":"session/42","participants":[]}"#
         );
-        let rooms = user_presence(&ann.user, [(&room, &ann)].into_iter());
+        let rooms = user_presence(&ann.user, &[(room.clone(), ann.clone())]);
+        let entry = user_room(&room, &ann);
+        assert_eq!(rooms, format!(r#"{{"userId":"ann","rooms":[{entry}]}}"#));
         assert_eq!(
             rooms,
             format!(
                 r#"{{"userId":"ann","rooms":[{{"room":"session/42",{}]}}"#,
                 &one[1..]
             )
+        );
+    }
+
+    #[test]
+    fn under_a_prefix_users_are_counted_once() {
+        let active = |name, users: &[Participant]| ActiveRoom {
+            room: RoomName::parse(name).unwrap(),
+            users: users.to_vec(),
+        };
+        let ben = Participant {
+            user: UserId::parse("ben").unwrap(),
+            ..ann()
+        };
+        let rooms = [
+            active("event/a", &[ann(), ben]),
+            active("event/b", &[ann()]),
+        ];
+        let prefix = RoomName::parse("event").unwrap();
+        let one = participant(&ann());
+        let last = format!(r#"{{"room":"event/b","activeUsers":[{one}],"activeCount":1}}"#);
+        assert_eq!(active_room(&rooms[1]), last);
+        let text = rooms_under(&prefix, &rooms);
+        assert!(
+            text.starts_with(r#"{"under":"event","rooms":[{"room":"event/a""#),
+            "{text}"
+        );
+        assert!(text.contains(r#""activeCount":2}"#), "{text}");
+        assert!(
+            text.ends_with(&format!(r#"{last}],"totalActiveUsers":2}}"#)),
+            "{text}"
+        );
+        assert_eq!(
+            rooms_under(&prefix, &[]),
+            r#"{"under":"event","rooms":[],"totalActiveUsers":0}"#
         );
     }
 }

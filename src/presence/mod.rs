@@ -1,19 +1,26 @@
-//! Who is in a room.
+//! Who is in a room, and who waits to be.
 //!
-//! Sessions go in, changes come out: a [`Roster`] turns "this session shows itself", "it moved"
-//! and "it is gone" into *joined*, *changed* and *left*, one entry per user however many tabs they
-//! have. It knows nothing of Yjs, JSON, sockets or clocks: an appearance comes in as a value, time
-//! as an argument.
+//! Sessions go in, changes come out: a [`Roster`] turns "this session enters", "it says where it
+//! is", "it is silent" and "it is gone" into *joined*, *changed* and *left*, one entry per user
+//! however many tabs they have. A kind of room is a row of numbers ([`Policy`](crate::model::Policy))
+//! and nothing else: whether entries outlast their last session, whether somebody falls idle, how
+//! many may be in. It knows nothing of Yjs, JSON, sockets or clocks: an appearance comes in as a
+//! value, time as an argument.
 //!
-//! Start with [`Roster::show`]. How several sessions of a user become one entry is told in
-//! `participant`, and which status is the more active one in [`Status`].
+//! Start with [`Roster::enter`]. How several sessions of a user become one entry is told in
+//! `participant`, which status is the more active one in [`Status`], who waits in `admission`, and
+//! what a session is known by in `session`.
 
+mod admission;
 mod change;
 mod participant;
 mod roster;
+mod session;
 mod status;
 
-pub use change::Change;
+pub use admission::Admission;
+pub use change::{Change, Coalesced};
 pub use participant::{Appearance, Participant};
-pub use roster::{Ending, Roster};
+pub use roster::{Ending, Entering, Event, Roster};
+pub use session::SessionRecord;
 pub use status::Status;

@@ -39,7 +39,7 @@ pub struct Participant {
 
 impl Participant {
     /// What is kept of someone who has left: who they are, not what they were doing.
-    pub(super) fn gone(user: UserId, shown_last: Appearance, last_seen: Timestamp) -> Self {
+    pub fn gone(user: UserId, shown_last: Appearance, last_seen: Timestamp) -> Self {
         Self {
             user,
             appearance: Appearance {
@@ -61,8 +61,6 @@ pub(super) struct Presence {
     by_change: BTreeSet<(u64, SessionId)>,
     /// How many sessions there are with each status, in the order of `Status::BY_ACTIVITY`.
     statuses: [usize; Status::BY_ACTIVITY.len()],
-    /// The last activity in any session.
-    pub(super) last_seen: Timestamp,
 }
 
 #[derive(Debug)]
@@ -72,25 +70,23 @@ struct Shown {
 }
 
 impl Presence {
-    /// The session's appearance; `change` grows with every call and decides who is shown. One that
+    /// The session's appearance. `change` grows with every call; the session of the highest is
+    /// shown. `None` leaves the session where it was: time changed it, not its user. One that
     /// equals the session's last changes nothing.
-    pub(super) fn show(&mut self, change: u64, session: SessionId, appearance: Appearance) {
-        if let Some(shown) = self.sessions.get(&session)
-            && shown.appearance == appearance
-        {
+    pub(super) fn show(&mut self, session: SessionId, appearance: Appearance, change: Option<u64>) {
+        let before = self.sessions.get(&session);
+        if before.is_some_and(|shown| shown.appearance == appearance) {
             return;
         }
+        let changed = change.or(before.map(|shown| shown.changed)).unwrap_or(0);
         self.remove(session);
-        self.by_change.insert((change, session));
+        self.by_change.insert((changed, session));
         self.count(appearance.status, |count| count.saturating_add(1));
-        let changed = change;
-        self.sessions.insert(
-            session,
-            Shown {
-                changed,
-                appearance,
-            },
-        );
+        let shown = Shown {
+            changed,
+            appearance,
+        };
+        self.sessions.insert(session, shown);
         self.check();
     }
 
@@ -127,6 +123,11 @@ impl Presence {
             status: *most_active?,
             ..shown.appearance.clone()
         })
+    }
+
+    /// Every session that shows something.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.keys().copied()
     }
 
     fn count(&mut self, status: Status, change: impl Fn(usize) -> usize) {

@@ -1,13 +1,18 @@
 //! The roster of one room: sessions in, participants and changes out.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::limits::OFFLINE_PARTICIPANTS_MAX;
-use crate::model::{SessionId, UserId};
+use crate::deadlines::Deadlines;
+use crate::limits::{OFFLINE_PARTICIPANTS_MAX, SEEN_EVERY};
+use crate::model::{LastSeen, Participants, Policy, SessionId, UserId};
+use crate::presence::admission::Queue;
 use crate::presence::participant::Presence;
-use crate::presence::{Appearance, Change, Participant};
+use crate::presence::session::Session;
+use crate::presence::{Admission, Appearance, Change, Participant, SessionRecord, Status};
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,181 +21,745 @@ pub enum Ending {
     Clean,
     /// Without a word.
     Lost,
+    /// It was shut out, or its time was up: there is nothing to wait for.
+    Over,
 }
 
-/// Who is in a room, and who was.
-#[derive(Debug, Default)]
+/// A session that wants to be in.
+#[derive(Clone, Debug)]
+pub struct Entering {
+    /// Whose.
+    pub user: UserId,
+    /// Who its token says they are.
+    pub identity: Appearance,
+    /// Whether it can be told that it waits.
+    pub may_wait: bool,
+    /// How long it is good for after each sign of life; `None` for one that ends by being ended.
+    pub lasts: Option<Duration>,
+}
+
+/// What a roster tells; drain with `poll_event` after every call that changes something.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Somebody came, looks different or went.
+    Change {
+        /// What.
+        change: Change,
+        /// The session that did it, which is not told.
+        by: Option<SessionId>,
+    },
+    /// The session is in: at once, or after having waited.
+    Admitted(SessionId),
+    /// The session waits, at this place from 1.
+    Queued {
+        /// Which.
+        session: SessionId,
+        /// Where.
+        position: usize,
+    },
+    /// The session's signs of life have stopped, and it is gone.
+    Expired(SessionId),
+    /// The session is to be written down.
+    Record(SessionRecord),
+    /// It is to be remembered that somebody was there: they are, or they have just gone.
+    Seen(Participant),
+}
+
+/// Who is in a room, who waits, and who was there.
+#[derive(Debug)]
 pub struct Roster {
-    user_of: HashMap<SessionId, UserId>,
-    connected: HashMap<UserId, Presence>,
-    connected_order: BTreeSet<Place>,
+    policy: Policy,
+    sessions: HashMap<SessionId, Session>,
+    /// Everybody who has a place.
+    users: HashMap<UserId, User>,
+    queue: Queue,
     gone: HashMap<UserId, Participant>,
-    gone_order: BTreeSet<Place>,
+    gone_order: BTreeSet<(Reverse<Timestamp>, UserId)>,
+    /// Those who hide from everybody.
+    hidden: HashSet<UserId>,
+    deadlines: Deadlines<Due>,
     /// Counts what sessions show, so that the latest is known even within one millisecond.
     change: u64,
-    /// What is still to be told.
-    changes: VecDeque<Change>,
+    events: VecDeque<Event>,
 }
 
-/// Where somebody stands in the list: the latest seen first.
-type Place = (Reverse<Timestamp>, UserId);
+/// Somebody who has a place.
+#[derive(Debug, Default)]
+struct User {
+    /// How many sessions they have, shown or not.
+    sessions: usize,
+    presence: Presence,
+    /// What stays of them when their last session is gone, for a while.
+    lingering: Option<Lingering>,
+    /// As others know them.
+    told: Option<Appearance>,
+    /// The last activity in a session that has ended.
+    last_seen: Timestamp,
+    /// When it was last said that they were seen.
+    remembered: Timestamp,
+}
+
+/// An entry without sessions.
+#[derive(Debug)]
+struct Lingering {
+    appearance: Appearance,
+    /// The end of the last session.
+    since: Timestamp,
+    /// That session, which is not over yet as far as records go.
+    session: SessionId,
+    state: Session,
+}
+
+/// What is due for whom.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+enum Due {
+    /// The session expires, falls idle, or stops typing.
+    Session(SessionId),
+    /// The entry has lingered for long enough.
+    Linger(UserId),
+    /// Changes have been gathered for long enough.
+    Gather(UserId),
+}
 
 impl Roster {
-    /// An empty room.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty room of a kind with these numbers.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            sessions: HashMap::new(),
+            users: HashMap::new(),
+            queue: Queue::default(),
+            gone: HashMap::new(),
+            gone_order: BTreeSet::new(),
+            hidden: HashSet::new(),
+            deadlines: Deadlines::new(),
+            change: 0,
+            events: VecDeque::new(),
+        }
     }
 
-    /// The session shows its user, for the first time or with another appearance. An appearance
-    /// equal to the session's last is an activity and nothing more.
-    pub fn show(
+    // Coming and going.
+
+    /// A session wants to be in. A user who is in is let in again with every session; else whoever
+    /// comes when the room is full waits behind the others, if they can be told so.
+    pub fn enter(&mut self, now: Timestamp, session: SessionId, entering: Entering) -> Admission {
+        let Entering {
+            user,
+            identity,
+            may_wait,
+            lasts,
+        } = entering;
+        let has_place = self.users.contains_key(&user)
+            || self.policy.capacity == 0
+            || (self.queue.is_empty() && self.users.len() < self.policy.capacity);
+        if !has_place {
+            let waits = may_wait && self.policy.has_queue && self.queue.push(&user, session);
+            if !waits {
+                self.forget_if_absent(&user);
+                return Admission::Full;
+            }
+        }
+        let entered = Session {
+            user,
+            is_waiting: !has_place,
+            identity,
+            shown: None,
+            data: None,
+            reported: None,
+            typing_until: None,
+            last_activity: now,
+            last_sign: now,
+            connected_at: now,
+            expires: lasts.map(|span| (span, now + span)),
+            recorded: None,
+            scheduled: None,
+        };
+        self.sessions.insert(session, entered);
+        if has_place {
+            self.admit(now, session, Some(session));
+        }
+        self.finish();
+        match has_place {
+            true => Admission::In,
+            false => Admission::Waiting,
+        }
+    }
+
+    /// The session is gone.
+    pub fn leave(&mut self, now: Timestamp, session: SessionId, ending: Ending) {
+        let Some(mut left) = self.sessions.remove(&session) else {
+            return;
+        };
+        self.deadlines.set(Due::Session(session), None);
+        if left.is_waiting {
+            self.queue.remove(&left.user, session);
+            self.forget_if_absent(&left.user);
+            self.finish();
+            return;
+        }
+        let user = left.user.clone();
+        let linger = match ending {
+            Ending::Clean => self.policy.linger_clean,
+            Ending::Lost => self.policy.linger_lost,
+            Ending::Over => Duration::ZERO,
+        };
+        // A lost typist has stopped typing.
+        left.typing_until = None;
+        let shown_last = left.appearance(now, &self.policy);
+        let Some(entry) = self.users.get_mut(&user) else {
+            return;
+        };
+        entry.sessions -= 1;
+        entry.presence.remove(session);
+        entry.last_seen = entry.last_seen.max(left.last_activity);
+        // Time does not go back, but an end before the last activity would look like it.
+        let end = now.max(entry.last_seen);
+        match shown_last {
+            Some(appearance) if 0 == entry.sessions && !linger.is_zero() => {
+                entry.lingering = Some(Lingering {
+                    appearance,
+                    since: end,
+                    session,
+                    state: left,
+                });
+                self.deadlines
+                    .set(Due::Linger(user.clone()), Some(now + linger));
+                self.tell(now, &user, Some(session));
+            }
+            _ => {
+                let record = left.record(session, now, &self.policy, Some(end));
+                self.events.extend(record.map(Event::Record));
+                if 0 == entry.sessions && entry.lingering.is_none() {
+                    self.remove(end, now, &user);
+                } else {
+                    self.tell(now, &user, Some(session));
+                }
+            }
+        }
+        self.finish();
+    }
+
+    /// The session's token was renewed: they may be called something else now.
+    pub fn renew(&mut self, now: Timestamp, session: SessionId, identity: Appearance) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.identity = identity;
+            self.refresh(now, session, None);
+        }
+        self.finish();
+    }
+
+    /// The user hides from everybody, or no longer: while they do, they are gone as far as anybody
+    /// can tell, but keep their place. May be said of somebody who is about to come.
+    pub fn hide(&mut self, now: Timestamp, user: &UserId, hides: bool) {
+        let has_changed = match hides {
+            true => self.hidden.insert(user.clone()),
+            false => self.hidden.remove(user),
+        };
+        if has_changed {
+            self.tell(now, user, None);
+        }
+        self.finish();
+    }
+
+    /// The user is shut out: what stays of them, and sessions that nobody closes, end at once.
+    pub fn expel(&mut self, now: Timestamp, user: &UserId) {
+        let is_theirs = |(&id, session): (&SessionId, &Session)| {
+            (session.user == *user && session.expires.is_some()).then_some(id)
+        };
+        let sessions: Vec<_> = self.sessions.iter().filter_map(is_theirs).collect();
+        for session in sessions {
+            self.events.push_back(Event::Expired(session));
+            self.leave(now, session, Ending::Over);
+        }
+        self.linger_due(now, user);
+        self.finish();
+    }
+
+    /// Whoever is here without anybody who could still leave, or lingers, ends at once.
+    pub fn close(&mut self, now: Timestamp) {
+        let users: Vec<_> = self.users.keys().cloned().collect();
+        for user in users {
+            self.expel(now, &user);
+        }
+    }
+
+    /// Those who were here before the room was last loaded, as they were remembered.
+    pub fn remember(&mut self, people: Vec<Participant>) {
+        for person in people {
+            let is_known = self.gone.contains_key(&person.user) || self.is_told(&person.user);
+            if !is_known {
+                self.keep_gone(person);
+            }
+        }
+        self.finish();
+    }
+
+    // What sessions say.
+
+    /// What the session's awareness shows of its user; `None` is nothing any more. One equal to the
+    /// last is an activity and nothing more.
+    pub fn show(&mut self, now: Timestamp, session: SessionId, shown: Option<Appearance>) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.act(now);
+            known.shown = shown;
+            self.refresh(now, session, Some(session));
+        }
+        self.finish();
+    }
+
+    /// The session's awareness changed in content, if not in what it shows (a caret moved): of
+    /// several tabs this is the one that shows its user now.
+    pub fn bring_forward(&mut self, now: Timestamp, session: SessionId) {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        known.act(now);
+        let user = known.user.clone();
+        self.change += 1;
+        if let Some(entry) = self.users.get_mut(&user) {
+            entry.presence.bring_forward(self.change, session);
+        }
+        self.refresh(now, session, Some(session));
+        self.finish();
+    }
+
+    /// The session did something that changes nothing of what it shows (an edit). Whoever was idle
+    /// or away is online again.
+    pub fn touch(&mut self, now: Timestamp, session: SessionId) {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let before = known.status(now, &self.policy);
+        known.act(now);
+        if before != Status::Online || !self.will_notice(session, now) {
+            self.refresh(now, session, Some(session));
+            self.finish();
+        } else if self.policy.memory == LastSeen::Stored || self.policy.is_recorded {
+            self.note(now, session);
+        }
+    }
+
+    /// The session says what its user does, or where they are, or both. `data` replaces what it
+    /// sent before.
+    pub fn report(
         &mut self,
         now: Timestamp,
         session: SessionId,
-        user: &UserId,
-        appearance: Appearance,
+        status: Option<Status>,
+        data: Option<Arc<str>>,
     ) {
-        if self
-            .user_of
-            .get(&session)
-            .is_some_and(|shown| shown != user)
-        {
-            self.leave(now, session, Ending::Clean);
-        }
-        self.user_of.insert(session, user.clone());
-        self.change += 1;
-        let change = self.change;
-        self.alter(now, user, |presence| {
-            presence.show(change, session, appearance);
-        });
-    }
-
-    /// The session did something that changes nothing of what it shows (an edit).
-    pub fn touch(&mut self, now: Timestamp, session: SessionId) {
-        if let Some(user) = self.user_of.get(&session).cloned() {
-            self.alter(now, &user, |_| {});
-        }
-    }
-
-    /// The session's state changed in content, if not in what it shows (a caret moved): of several
-    /// tabs this is the one that shows its user now.
-    pub fn bring_forward(&mut self, now: Timestamp, session: SessionId) {
-        if let Some(user) = self.user_of.get(&session).cloned() {
-            self.change += 1;
-            let change = self.change;
-            self.alter(now, &user, |presence| {
-                presence.bring_forward(change, session);
-            });
-        }
-    }
-
-    /// The session no longer shows its user (closed, or its awareness state is null). However it
-    /// ended: in sessions nobody lingers.
-    pub fn leave(&mut self, now: Timestamp, session: SessionId, _ending: Ending) {
-        let Some(user) = self.user_of.remove(&session) else {
+        let Some(known) = self.sessions.get_mut(&session) else {
             return;
         };
-        let Some(presence) = self.connected.get_mut(&user) else {
+        match status {
+            Some(status) => known.report(now, status, &self.policy),
+            None => known.act(now),
+        }
+        if let Some(data) = data {
+            known.data = Some(data);
+        }
+        self.refresh(now, session, Some(session));
+        self.finish();
+    }
+
+    /// A sign of life, which is no activity: a session that lasts so long lasts on from now.
+    pub fn beat(&mut self, now: Timestamp, session: SessionId, lasts: Option<Duration>) {
+        let Some(known) = self.sessions.get_mut(&session) else {
             return;
         };
-        let Some(before) = presence.appearance() else {
-            return;
-        };
-        presence.remove(session);
-        match presence.appearance() {
-            Some(after) => {
-                let last_seen = presence.last_seen;
-                self.tell_if_changed(user, Some(before), after, last_seen);
+        known.last_sign = now.max(known.last_sign);
+        if let Some((lasted, _)) = known.expires {
+            let span = lasts.unwrap_or(lasted);
+            known.expires = Some((span, now + span));
+        }
+        self.schedule(now, session);
+        self.note(now, session);
+        self.finish();
+    }
+
+    // Time.
+
+    /// What is due happens, at the time it was due.
+    pub fn tick(&mut self, now: Timestamp) {
+        while let Some((at, due)) = self.deadlines.pop_due_at(now) {
+            match due {
+                Due::Session(session) => self.session_due(at, session),
+                Due::Linger(user) => self.linger_due(at, &user),
+                Due::Gather(user) => self.tell_now(at, &user, None),
             }
-            None => {
-                let place = (Reverse(presence.last_seen), user.clone());
-                // Time does not go back, but an end before the last activity would look like it.
-                let end = now.max(presence.last_seen);
-                self.connected_order.remove(&place);
-                self.connected.remove(&user);
-                let participant = Participant::gone(user, before, end);
-                self.remember(participant.clone());
-                self.changes.push_back(Change::Left(participant));
-            }
+            self.finish();
         }
-        self.check();
     }
 
-    /// The next change to tell; drain after every call that changes something.
-    pub fn poll_change(&mut self) -> Option<Change> {
-        self.changes.pop_front()
+    /// When `tick` is needed next.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.next()
+    }
+
+    // What came of it.
+
+    /// The next thing to tell; drain after every call that changes something.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 
     /// Everybody, connected first, then by last seen (latest first), at most
     /// `OFFLINE_PARTICIPANTS_MAX` of those gone.
     pub fn participants(&self) -> Vec<Participant> {
-        self.connected_order
-            .iter()
-            .chain(&self.gone_order)
-            .filter_map(|(_, user)| self.participant(user))
-            .collect()
+        let mut all = self.connected();
+        all.extend(
+            self.gone_order
+                .iter()
+                .filter_map(|(_, user)| self.gone.get(user).cloned()),
+        );
+        all
+    }
+
+    /// Those who are there, by last seen (latest first).
+    pub fn connected(&self) -> Vec<Participant> {
+        let mut connected: Vec<_> = self
+            .users
+            .keys()
+            .filter_map(|user| self.connected_one(user))
+            .collect();
+        connected.sort_unstable_by(|a, b| {
+            let order = b.last_seen.cmp(&a.last_seen);
+            order.then_with(|| a.user.cmp(&b.user))
+        });
+        connected
     }
 
     /// One user's entry.
     pub fn participant(&self, user: &UserId) -> Option<Participant> {
-        match self.connected.get(user) {
-            Some(presence) => Some(Participant {
-                user: user.clone(),
-                appearance: presence.appearance()?,
-                is_connected: true,
-                last_seen: presence.last_seen,
-            }),
-            None => self.gone.get(user).cloned(),
-        }
+        self.connected_one(user)
+            .or_else(|| self.gone.get(user).cloned())
     }
 
-    /// Lets something happen to a user who is there, or is from now on, and tells what it changed.
-    fn alter(&mut self, now: Timestamp, user: &UserId, happen: impl FnOnce(&mut Presence)) {
-        if let Some(departed) = self.gone.remove(user) {
-            self.gone_order
-                .remove(&(Reverse(departed.last_seen), user.clone()));
-        }
-        let presence = self.connected.entry(user.clone()).or_default();
-        let before = presence.appearance();
-        happen(presence);
-        let seen_before = presence.last_seen;
-        presence.last_seen = now.max(seen_before);
-        let last_seen = presence.last_seen;
-        let after = presence.appearance();
-        self.connected_order
-            .remove(&(Reverse(seen_before), user.clone()));
-        self.connected_order
-            .insert((Reverse(last_seen), user.clone()));
-        if let Some(after) = after {
-            self.tell_if_changed(user.clone(), before, after, last_seen);
-        }
-        self.check();
+    /// Whether the user has a place or waits for one, seen by others or not.
+    pub fn has_user(&self, user: &UserId) -> bool {
+        self.users.contains_key(user) || self.queue.has(user)
     }
 
-    fn tell_if_changed(
-        &mut self,
-        user: UserId,
-        before: Option<Appearance>,
-        after: Appearance,
-        last_seen: Timestamp,
-    ) {
-        if before.as_ref() == Some(&after) {
+    /// Whether the session is in or waits.
+    pub fn has(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
+    /// Whether somebody is here by signs of life alone.
+    pub fn has_heartbeats(&self) -> bool {
+        self.sessions
+            .values()
+            .any(|session| session.expires.is_some())
+    }
+
+    /// Whether nobody has a place or waits for one.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.queue.is_empty()
+    }
+
+    /// How many users have a place.
+    pub fn users(&self) -> usize {
+        self.users.len()
+    }
+
+    /// How many users wait for one.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    // Inside.
+
+    /// Gives the session's user a place, if they have none, and the session its part in their entry.
+    fn admit(&mut self, now: Timestamp, session: SessionId, by: Option<SessionId>) {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        known.is_waiting = false;
+        known.connected_at = now;
+        let user = known.user.clone();
+        let entry = self.users.entry(user.clone()).or_default();
+        entry.sessions += 1;
+        // Where others know them by being there, they go on as they were; where they have to show
+        // themselves first, what stays of them stays until then.
+        let is_there =
+            self.policy.participants == Participants::Admitted || known.expires.is_some();
+        let taken_up = entry.lingering.take_if(|_| is_there);
+        if let Some(lingering) = taken_up {
+            known.data = lingering.state.data.clone();
+            known.reported = lingering.state.reported;
+            known.last_activity = lingering.state.last_activity;
+            self.end_lingering(now, &user, lingering);
+        }
+        self.events.push_back(Event::Admitted(session));
+        self.refresh(now, session, by);
+    }
+
+    /// What stayed of somebody is no longer needed: its session is over for the records too.
+    fn end_lingering(&mut self, now: Timestamp, user: &UserId, lingering: Lingering) {
+        self.deadlines.set(Due::Linger(user.clone()), None);
+        let Lingering {
+            since,
+            session,
+            mut state,
+            ..
+        } = lingering;
+        let record = state.record(session, now, &self.policy, Some(since));
+        self.events.extend(record.map(Event::Record));
+    }
+
+    /// Works out again what the session shows. `by`: who did it; their session comes forward.
+    fn refresh(&mut self, now: Timestamp, session: SessionId, by: Option<SessionId>) {
+        let Some(known) = self.sessions.get(&session) else {
+            return;
+        };
+        if known.is_waiting {
             return;
         }
-        let participant = Participant {
-            user,
-            appearance: after,
-            is_connected: true,
-            last_seen,
+        let (user, appearance) = (known.user.clone(), known.appearance(now, &self.policy));
+        let has_said_something = known.shown.is_some() || known.data.is_some();
+        let Some(entry) = self.users.get_mut(&user) else {
+            return;
         };
-        self.changes.push_back(match before {
-            Some(_) => Change::Changed(participant),
-            None => Change::Joined(participant),
-        });
+        match appearance {
+            Some(appearance) => {
+                let change = by.filter(|_| has_said_something).map(|_| {
+                    self.change += 1;
+                    self.change
+                });
+                entry.presence.show(session, appearance, change);
+                let lingering = entry.lingering.take();
+                if let Some(lingering) = lingering {
+                    self.end_lingering(now, &user, lingering);
+                }
+            }
+            None => entry.presence.remove(session),
+        }
+        self.schedule(now, session);
+        self.tell(now, &user, by);
+        self.note(now, session);
+    }
+
+    fn schedule(&mut self, now: Timestamp, session: SessionId) {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let next = known.next_deadline(now, &self.policy);
+        if known.scheduled != next {
+            known.scheduled = next;
+            self.deadlines.set(Due::Session(session), next);
+        }
+    }
+
+    /// Whether an activity needs no new deadline: one that comes too early is worked out again when
+    /// it comes.
+    fn will_notice(&self, session: SessionId, now: Timestamp) -> bool {
+        let falls_idle = !self.policy.idle_after.is_zero() || !self.policy.away_after.is_zero();
+        let scheduled = self
+            .sessions
+            .get(&session)
+            .and_then(|known| known.scheduled);
+        !falls_idle || scheduled.is_some_and(|at| now < at)
+    }
+
+    /// Writes down what is due to be written down of the session, and that its user was seen.
+    fn note(&mut self, now: Timestamp, session: SessionId) {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let record = known.record(session, now, &self.policy, None);
+        self.events.extend(record.map(Event::Record));
+        let user = known.user.clone();
+        let is_due = |entry: &User| entry.told.is_some() && entry.remembered + SEEN_EVERY <= now;
+        if self.users.get(&user).is_some_and(is_due) {
+            self.note_seen(now, &user);
+        }
+    }
+
+    fn note_seen(&mut self, now: Timestamp, user: &UserId) {
+        if self.policy.memory != LastSeen::Stored {
+            return;
+        }
+        if let Some(seen) = self.connected_one(user) {
+            let gone = Participant::gone(user.clone(), seen.appearance, now);
+            self.events.push_back(Event::Seen(gone));
+        }
+        if let Some(entry) = self.users.get_mut(user) {
+            entry.remembered = now;
+        }
+    }
+
+    fn session_due(&mut self, at: Timestamp, session: SessionId) {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        known.scheduled = None;
+        if known.expires.is_some_and(|(_, until)| until <= at) {
+            self.events.push_back(Event::Expired(session));
+            self.leave(at, session, Ending::Over);
+        } else {
+            self.refresh(at, session, None);
+        }
+    }
+
+    fn linger_due(&mut self, at: Timestamp, user: &UserId) {
+        let Some(entry) = self.users.get_mut(user) else {
+            return;
+        };
+        let Some(lingering) = entry.lingering.take() else {
+            return;
+        };
+        let since = lingering.since;
+        let has_sessions = 0 < entry.sessions;
+        self.end_lingering(at, user, lingering);
+        if has_sessions {
+            self.tell(at, user, None);
+        } else {
+            self.remove(since, at, user);
+        }
+    }
+
+    /// The user has no session any more and nothing to wait for: their place is free.
+    fn remove(&mut self, end: Timestamp, now: Timestamp, user: &UserId) {
+        self.deadlines.set(Due::Gather(user.clone()), None);
+        let Some(entry) = self.users.remove(user) else {
+            return;
+        };
+        self.forget_if_absent(user);
+        if let Some(told) = entry.told {
+            self.tell_left(user, told, end, None);
+        }
+        while self.policy.capacity == 0 || self.users.len() < self.policy.capacity {
+            let Some((_, sessions)) = self.queue.pop() else {
+                break;
+            };
+            for session in sessions {
+                self.admit(now, session, None);
+            }
+        }
+    }
+
+    /// A user with no place cannot hide here.
+    fn forget_if_absent(&mut self, user: &UserId) {
+        let waits = |session: &Session| session.is_waiting && session.user == *user;
+        if self.hidden.contains(user)
+            && !self.users.contains_key(user)
+            && !self.sessions.values().any(waits)
+        {
+            self.hidden.remove(user);
+        }
+    }
+
+    /// Tells what others do not know yet of the user, now or when it has been gathered.
+    fn tell(&mut self, now: Timestamp, user: &UserId, by: Option<SessionId>) {
+        let Some(entry) = self.users.get(user) else {
+            return;
+        };
+        let is_a_change = entry.told.is_some() && self.shown(user, entry).is_some();
+        if self.policy.gather.is_zero() || !is_a_change {
+            self.tell_now(now, user, by);
+        } else if self.shown(user, entry) != entry.told {
+            // Counted from the first that has not been told.
+            let due = Due::Gather(user.clone());
+            if !self.deadlines.contains(&due) {
+                self.deadlines.set(due, Some(now + self.policy.gather));
+            }
+        }
+    }
+
+    fn tell_now(&mut self, now: Timestamp, user: &UserId, by: Option<SessionId>) {
+        if !self.policy.gather.is_zero() {
+            self.deadlines.set(Due::Gather(user.clone()), None);
+        }
+        let Some(entry) = self.users.get(user) else {
+            return;
+        };
+        let after = self.shown(user, entry);
+        let Some(entry) = self.users.get_mut(user) else {
+            return;
+        };
+        if entry.told == after {
+            return;
+        }
+        let before = std::mem::replace(&mut entry.told, after.clone());
+        match (before, after) {
+            (before, Some(appearance)) => {
+                self.forget_gone(user);
+                let Some(after) = self.connected_one(user) else {
+                    return;
+                };
+                debug_assert_eq!(after.appearance, appearance);
+                let change = match before {
+                    Some(before) => Change::Changed { before, after },
+                    None => Change::Joined(after),
+                };
+                let has_joined = matches!(change, Change::Joined(_));
+                self.events.push_back(Event::Change { change, by });
+                if has_joined {
+                    self.note_seen(now, user);
+                }
+            }
+            (Some(before), None) => self.tell_left(user, before, now, by),
+            (None, None) => {}
+        }
+    }
+
+    fn tell_left(
+        &mut self,
+        user: &UserId,
+        shown_last: Appearance,
+        end: Timestamp,
+        by: Option<SessionId>,
+    ) {
+        let gone = Participant::gone(user.clone(), shown_last, end);
+        let change = Change::Left(gone.clone());
+        self.events.push_back(Event::Change { change, by });
+        if self.policy.memory == LastSeen::Stored {
+            self.events.push_back(Event::Seen(gone.clone()));
+        }
+        self.keep_gone(gone);
+    }
+
+    /// What others may know of the user.
+    fn shown(&self, user: &UserId, entry: &User) -> Option<Appearance> {
+        if self.hidden.contains(user) {
+            return None;
+        }
+        let lingering = entry.lingering.as_ref();
+        entry
+            .presence
+            .appearance()
+            .or_else(|| lingering.map(|lingering| lingering.appearance.clone()))
+    }
+
+    fn is_told(&self, user: &UserId) -> bool {
+        self.users
+            .get(user)
+            .is_some_and(|entry| entry.told.is_some())
+    }
+
+    fn connected_one(&self, user: &UserId) -> Option<Participant> {
+        let entry = self.users.get(user)?;
+        entry.told.as_ref()?;
+        let activity = entry
+            .presence
+            .sessions()
+            .filter_map(|session| self.sessions.get(&session))
+            .map(|session| session.last_activity)
+            .max();
+        Some(Participant {
+            user: user.clone(),
+            appearance: self.shown(user, entry)?,
+            is_connected: true,
+            last_seen: activity.unwrap_or_default().max(entry.last_seen),
+        })
     }
 
     /// Keeps somebody who left, and forgets whoever left longest ago when there are too many.
-    fn remember(&mut self, participant: Participant) {
+    fn keep_gone(&mut self, participant: Participant) {
+        if self.policy.memory == LastSeen::Forgotten {
+            return;
+        }
+        self.forget_gone(&participant.user);
         self.gone_order
             .insert((Reverse(participant.last_seen), participant.user.clone()));
         self.gone.insert(participant.user.clone(), participant);
@@ -201,392 +770,25 @@ impl Roster {
         }
     }
 
+    fn forget_gone(&mut self, user: &UserId) {
+        if let Some(departed) = self.gone.remove(user) {
+            self.gone_order
+                .remove(&(Reverse(departed.last_seen), user.clone()));
+        }
+    }
+
+    /// After everything that happens: those whose place in the queue moved are told.
+    fn finish(&mut self) {
+        for (session, position) in self.queue.moved() {
+            self.events.push_back(Event::Queued { session, position });
+        }
+        self.check();
+    }
+
     fn check(&self) {
-        debug_assert_eq!(self.connected.len(), self.connected_order.len());
         debug_assert_eq!(self.gone.len(), self.gone_order.len());
         debug_assert!(self.gone.len() <= OFFLINE_PARTICIPANTS_MAX);
-        debug_assert!(self.connected.len() <= self.user_of.len());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use crate::model::Color;
-    use crate::presence::Status;
-
-    use super::*;
-
-    #[test]
-    fn two_tabs_are_one_participant() {
-        check(
-            "
-             0s  ann shows tab1 red    -> joined ann red online
-             5s  ann shows tab2 red    ->
-             9s  tab1 leaves           ->
-            12s  tab2 leaves           -> left ann red offline
-            ",
-        );
-    }
-
-    #[test]
-    fn the_tab_that_changed_last_is_shown() {
-        check(
-            "
-             0s  ann shows tab1 red    -> joined ann red online
-             1s  ann shows tab2 blue   -> changed ann blue online
-             2s  ann shows tab1 red    ->
-             3s  ann shows tab1 green  -> changed ann green online
-             4s  tab1 leaves           -> changed ann blue online
-             5s  ann shows tab3 red    -> changed ann red online
-             6s  tab2 leaves           ->
-             7s  tab3 leaves           -> left ann red offline
-            ",
-        );
-    }
-
-    #[test]
-    fn a_tab_that_moves_comes_forward() {
-        check(
-            "
-             0s  ann shows tab1 red    -> joined ann red online
-             1s  ann shows tab2 blue   -> changed ann blue online
-             2s  tab1 moves            -> changed ann red online
-             3s  tab1 moves            ->
-             4s  tab2 touches          ->
-             5s  tab1 leaves           -> changed ann blue online
-            ",
-        );
-    }
-
-    #[test]
-    fn the_most_active_tab_gives_the_status() {
-        check(
-            "
-             0s  ann shows tab1 red away    -> joined ann red away
-             1s  ann shows tab2 red idle    -> changed ann red idle
-             2s  ann shows tab3 red typing  -> changed ann red typing
-             3s  ann shows tab1 red online  ->
-             4s  tab3 leaves                -> changed ann red online
-             5s  tab1 leaves                -> changed ann red idle
-            ",
-        );
-    }
-
-    #[test]
-    fn joined_and_left_of_one_user_alternate() {
-        check(
-            "
-             0s  ann shows tab1 red    -> joined ann red online
-             1s  bob shows tab9 blue   -> joined bob blue online
-             2s  tab1 leaves           -> left ann red offline
-             2s  tab1 leaves           ->
-             2s  tab1 touches          ->
-             3s  ann shows tab2 red    -> joined ann red online
-             4s  tab9 leaves           -> left bob blue offline
-            ",
-        );
-    }
-
-    #[test]
-    fn of_someone_gone_only_who_they_are_is_kept() {
-        let mut roster = Roster::new();
-        let (ann, tab) = (user("ann"), SessionId(1));
-        let shown = Appearance {
-            data: Some("{}".into()),
-            ..appearance("red", Status::Typing)
-        };
-        roster.show(seconds(1), tab, &ann, shown.clone());
-        roster.leave(seconds(7), tab, Ending::Lost);
-        let kept = roster.participant(&ann).unwrap();
-        assert!(!kept.is_connected);
-        assert_eq!(kept.last_seen, seconds(7));
-        assert_eq!(
-            kept.appearance,
-            Appearance {
-                status: Status::Offline,
-                data: None,
-                ..shown
-            }
-        );
-    }
-
-    #[test]
-    fn the_connected_come_first_and_then_the_latest_seen() {
-        let mut roster = Roster::new();
-        for (place, name) in ["cid", "ann", "bob", "dan"].into_iter().enumerate() {
-            let session = SessionId(place as u64);
-            roster.show(
-                seconds(1),
-                session,
-                &user(name),
-                appearance("red", Status::Online),
-            );
-        }
-        roster.leave(seconds(2), SessionId(1), Ending::Clean);
-        roster.leave(seconds(3), SessionId(2), Ending::Clean);
-        roster.touch(seconds(9), SessionId(3));
-        let names: Vec<_> = roster
-            .participants()
-            .iter()
-            .map(|participant| participant.user.to_string())
-            .collect();
-        assert_eq!(names, ["dan", "cid", "bob", "ann"]);
-    }
-
-    #[test]
-    fn only_the_newest_of_those_gone_are_remembered() {
-        let mut roster = Roster::new();
-        let count = OFFLINE_PARTICIPANTS_MAX as u64 + 10;
-        for number in 0..count {
-            let name = user(&format!("user-{number}"));
-            roster.show(
-                seconds(number),
-                SessionId(number),
-                &name,
-                appearance("red", Status::Online),
-            );
-            roster.leave(seconds(number), SessionId(number), Ending::Clean);
-        }
-        let participants = roster.participants();
-        assert_eq!(participants.len(), OFFLINE_PARTICIPANTS_MAX);
-        assert_eq!(participants[0].user, user(&format!("user-{}", count - 1)));
-        assert_eq!(roster.participant(&user("user-9")), None);
-        assert!(roster.participant(&user("user-10")).is_some());
-    }
-
-    /// What happens in random histories, by number of session and user.
-    #[derive(Clone, Debug)]
-    enum Step {
-        Show(u64, usize, &'static str, Status),
-        Touch(u64),
-        BringForward(u64),
-        Leave(u64),
-    }
-
-    fn any_step() -> impl Strategy<Value = Step> {
-        let session = 0..6_u64;
-        let color = prop::sample::select(&["red", "green", "blue"][..]);
-        let status = prop::sample::select(&Status::BY_ACTIVITY[..4]);
-        prop_oneof![
-            4 => (session.clone(), 0..3_usize, color, status)
-                .prop_map(|(session, user, color, status)| Step::Show(session, user, color, status)),
-            1 => session.clone().prop_map(Step::Touch),
-            1 => session.clone().prop_map(Step::BringForward),
-            2 => session.prop_map(Step::Leave),
-        ]
-    }
-
-    /// The roster in the simplest way that could be right: a list of sessions, the last changed
-    /// last, and everything else computed anew.
-    #[derive(Default)]
-    struct Model {
-        sessions: Vec<(u64, usize, Appearance)>,
-        last_seen: BTreeMap<usize, (Timestamp, Appearance)>,
-    }
-
-    impl Model {
-        fn step(&mut self, now: Timestamp, step: &Step) {
-            match step {
-                Step::Show(session, user, color, status) => {
-                    let next = (*session, *user, appearance(color, *status));
-                    if !self.sessions.contains(&next) {
-                        if self.user_of(*session) != Some(*user) {
-                            self.step(now, &Step::Leave(*session));
-                        }
-                        self.sessions.retain(|(other, ..)| other != session);
-                        self.sessions.push(next);
-                    }
-                    self.see(now, *user);
-                }
-                Step::Touch(session) => {
-                    if let Some(user) = self.user_of(*session) {
-                        self.see(now, user);
-                    }
-                }
-                Step::BringForward(session) => {
-                    if let Some(user) = self.user_of(*session) {
-                        self.sessions.sort_by_key(|(other, ..)| other == session);
-                        self.see(now, user);
-                    }
-                }
-                Step::Leave(session) => {
-                    if let Some(user) = self.user_of(*session) {
-                        let before = self.appearance(user).unwrap();
-                        self.sessions.retain(|(other, ..)| other != session);
-                        if self.appearance(user).is_none() {
-                            self.last_seen.insert(user, (now, before));
-                        }
-                    }
-                }
-            }
-        }
-
-        fn user_of(&self, session: u64) -> Option<usize> {
-            self.sessions
-                .iter()
-                .find(|(other, ..)| *other == session)
-                .map(|(_, user, _)| *user)
-        }
-
-        fn see(&mut self, now: Timestamp, user: usize) {
-            let shown = self.appearance(user).unwrap();
-            self.last_seen.insert(user, (now, shown));
-        }
-
-        fn appearance(&self, user: usize) -> Option<Appearance> {
-            let mine = || self.sessions.iter().filter(|(_, of, _)| *of == user);
-            let (.., shown) = mine().next_back()?;
-            let status = Status::BY_ACTIVITY
-                .into_iter()
-                .find(|status| mine().any(|(.., shown)| shown.status == *status))?;
-            Some(Appearance {
-                status,
-                ..shown.clone()
-            })
-        }
-
-        fn participants(&self) -> Vec<Participant> {
-            let mut all: Vec<_> = self
-                .last_seen
-                .iter()
-                .map(
-                    |(&number, (last_seen, shown))| match self.appearance(number) {
-                        Some(appearance) => Participant {
-                            user: user(USERS[number]),
-                            appearance,
-                            is_connected: true,
-                            last_seen: *last_seen,
-                        },
-                        None => Participant::gone(user(USERS[number]), shown.clone(), *last_seen),
-                    },
-                )
-                .collect();
-            all.sort_by_key(|one| (!one.is_connected, Reverse(one.last_seen), one.user.clone()));
-            all
-        }
-    }
-
-    const USERS: [&str; 3] = ["ann", "bob", "cid"];
-
-    proptest! {
-        /// The list agrees with the model after every step, and whoever only listens to the
-        /// changes arrives at the same list.
-        #[test]
-        fn the_roster_is_what_its_sessions_say(
-            history in prop::collection::vec((any_step(), 0..3_u64), 1..60)
-        ) {
-            let (mut roster, mut model) = (Roster::new(), Model::default());
-            let mut told: BTreeMap<UserId, Participant> = BTreeMap::new();
-            let mut now = seconds(1);
-            for (step, pause) in history {
-                now = now + Duration::from_secs(pause);
-                model.step(now, &step);
-                match step {
-                    Step::Show(session, number, color, status) => roster.show(
-                        now,
-                        SessionId(session),
-                        &user(USERS[number]),
-                        appearance(color, status),
-                    ),
-                    Step::Touch(session) => roster.touch(now, SessionId(session)),
-                    Step::BringForward(session) => roster.bring_forward(now, SessionId(session)),
-                    Step::Leave(session) => {
-                        roster.leave(now, SessionId(session), Ending::Clean);
-                    }
-                }
-                while let Some(change) = roster.poll_change() {
-                    let (is_there, after) = match change {
-                        Change::Joined(after) => (false, after),
-                        Change::Changed(after) | Change::Left(after) => (true, after),
-                    };
-                    let before = told.get(&after.user);
-                    prop_assert_eq!(before.is_some_and(|one| one.is_connected), is_there);
-                    told.insert(after.user.clone(), after);
-                }
-                let participants = roster.participants();
-                prop_assert_eq!(&participants, &model.participants());
-                for participant in &participants {
-                    let heard = &told[&participant.user];
-                    prop_assert_eq!(&heard.appearance, &participant.appearance);
-                    prop_assert_eq!(heard.is_connected, participant.is_connected);
-                }
-            }
-        }
-    }
-
-    /// Plays a timeline: `time  what happens  -> what is told`, one line for each.
-    fn check(timeline: &str) {
-        let mut roster = Roster::new();
-        let mut now = Timestamp::ZERO;
-        for line in timeline
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-        {
-            let (happens, expected) = line.split_once("->").unwrap();
-            let words: Vec<_> = happens.split_whitespace().collect();
-            now = seconds(words[0].trim_end_matches('s').parse().unwrap());
-            match words[1..] {
-                [who, "shows", tab, color] => roster.show(
-                    now,
-                    session(tab),
-                    &user(who),
-                    appearance(color, Status::Online),
-                ),
-                [who, "shows", tab, color, status] => {
-                    let is_named = |other: &Status| other.name() == status;
-                    let status = Status::BY_ACTIVITY.into_iter().find(is_named).unwrap();
-                    roster.show(now, session(tab), &user(who), appearance(color, status));
-                }
-                [tab, "touches"] => roster.touch(now, session(tab)),
-                [tab, "moves"] => roster.bring_forward(now, session(tab)),
-                [tab, "leaves"] => roster.leave(now, session(tab), Ending::Clean),
-                _ => panic!("what is {line:?}?"),
-            }
-            let told: Vec<_> = std::iter::from_fn(|| roster.poll_change())
-                .map(in_words)
-                .collect();
-            assert_eq!(told.join(", "), expected.trim(), "at {line:?}");
-        }
-        assert!(roster.participants().iter().all(|one| one.last_seen <= now));
-    }
-
-    fn in_words(change: Change) -> String {
-        let (verb, after) = match change {
-            Change::Joined(after) => ("joined", after),
-            Change::Changed(after) => ("changed", after),
-            Change::Left(after) => ("left", after),
-        };
-        let status = after.appearance.status.name();
-        format!("{verb} {} {} {status}", after.user, after.appearance.name)
-    }
-
-    fn session(tab: &str) -> SessionId {
-        SessionId(tab.trim_start_matches("tab").parse().unwrap())
-    }
-
-    fn user(name: &str) -> UserId {
-        UserId::parse(name).unwrap()
-    }
-
-    /// The colour is told by the name, so that timelines can be read.
-    fn appearance(color: &str, status: Status) -> Appearance {
-        Appearance {
-            name: color.into(),
-            avatar: None,
-            role: None,
-            color: Color::of_user(&user(color)),
-            status,
-            data: None,
-        }
-    }
-
-    fn seconds(seconds: u64) -> Timestamp {
-        Timestamp::from_millis(1000 * seconds)
+        debug_assert!(self.users.len() <= self.policy.capacity || self.policy.capacity == 0);
+        debug_assert!(self.queue.is_empty() || self.policy.capacity <= self.users.len());
     }
 }

@@ -48,8 +48,21 @@ pub trait Door: Send {
     /// When `tick` is needed next: a token's end, mostly.
     fn next_deadline(&self) -> Option<Timestamp>;
 
-    /// A message that does nothing but keep this door's clients from thinking the link is dead.
+    /// A message that does nothing but keep this door's clients from thinking the link is dead;
+    /// empty where pings do.
     fn keep_alive(&self) -> &'static [u8];
+
+    /// Whether messages above the rate are dropped, text ones or binary ones. Where they are not,
+    /// the socket is read no faster.
+    fn drops_excess(&self, is_text: bool) -> bool {
+        let _ = is_text;
+        false
+    }
+
+    /// A message was dropped for coming too fast.
+    fn too_fast(&mut self, turn: &mut Turn<'_>) {
+        let _ = turn;
+    }
 }
 
 /// What came of a message.

@@ -6,13 +6,16 @@
 //! entry that changed since it was last told.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::model::SessionId;
+use crate::relay::news::{self, Item};
 use crate::room::awareness::{Awareness, Entry};
-use crate::room::{Message, Sequence};
+use crate::room::{Manner, Message, Sequence};
 use crate::wire::lib0::{varuint_len, write_varbytes, write_varuint};
+use crate::wire::merging::Merging;
 use crate::wire::websocket::{self, Opcode};
 
 /// How a member is spoken to.
@@ -25,14 +28,35 @@ pub enum Dialect {
         /// The address as every frame begins with it: a length and the text.
         address: Bytes,
     },
+    /// Sync and awareness messages, bare; and in text who comes and goes.
+    Board {
+        /// The board, as its address names it.
+        board: Arc<str>,
+    },
+    /// In text who is where, and nothing else.
+    Workspace,
 }
 
 impl Dialect {
-    /// What every message begins with.
+    /// What every binary message begins with.
     fn prefix(&self) -> &[u8] {
         match self {
-            Self::YWebsocket => &[],
+            Self::YWebsocket | Self::Board { .. } | Self::Workspace => &[],
             Self::Hocuspocus { address } => address,
+        }
+    }
+
+    /// Whether its members share the document and awareness.
+    pub(super) fn has_document(&self) -> bool {
+        !matches!(self, Self::Workspace)
+    }
+
+    /// How its members are with the room.
+    pub(super) fn manner(&self) -> Manner {
+        Manner {
+            wants_status: matches!(self, Self::Hocuspocus { .. }),
+            may_wait: matches!(self, Self::Board { .. }),
+            has_no_document: !self.has_document(),
         }
     }
 
@@ -102,6 +126,7 @@ impl Dialect {
 
 const SYNC: u8 = 0;
 const AWARENESS: u8 = 1;
+const QUERY_AWARENESS: u8 = 3;
 const STATELESS: u8 = 5;
 const SYNC_STATUS: u8 = 8;
 const STEP_1: u8 = 0;
@@ -182,6 +207,8 @@ pub struct Progress {
     pub position: Sequence,
     /// What it has been told of awareness.
     pub awareness: Told,
+    /// Up to here it has been told who came and went.
+    pub news: u64,
     /// Whether its answer to step 1 is being made: updates wait until it is sent.
     pub is_held: bool,
     /// Whether it has asked for the whole document, having fallen too far behind.
@@ -194,15 +221,18 @@ pub struct Turnful<'a> {
     pub updates: Vec<&'a Recent>,
     /// Awareness entries cast in this turn.
     pub entries: Vec<&'a Entry>,
+    /// Who came and went in this turn.
+    pub news: Vec<&'a Item>,
     shared: Vec<(Dialect, Bytes)>,
 }
 
 impl<'a> Turnful<'a> {
     /// For a turn with these changes.
-    pub fn new(updates: Vec<&'a Recent>, entries: Vec<&'a Entry>) -> Self {
+    pub fn new(updates: Vec<&'a Recent>, entries: Vec<&'a Entry>, news: Vec<&'a Item>) -> Self {
         Self {
             updates,
             entries,
+            news,
             shared: Vec::new(),
         }
     }
@@ -216,6 +246,7 @@ impl<'a> Turnful<'a> {
                 .entries
                 .iter()
                 .any(|entry| entry.session == Some(session))
+            || self.news.iter().any(|item| item.by == Some(session))
     }
 
     /// The frames for everybody who is spoken to like this and sent no part.
@@ -224,13 +255,7 @@ impl<'a> Turnful<'a> {
             return bytes.clone();
         }
         let mut out = Vec::new();
-        compose(
-            dialect,
-            &mut out,
-            None,
-            self.updates.iter().copied(),
-            self.entries.iter().copied(),
-        );
+        self.compose(dialect, &mut out, None);
         let bytes = Bytes::from(out);
         self.shared.push((dialect.clone(), bytes.clone()));
         bytes
@@ -238,28 +263,77 @@ impl<'a> Turnful<'a> {
 
     /// The frames for a session that sent part of it.
     pub fn for_one(&self, dialect: &Dialect, session: SessionId, out: &mut Vec<u8>) {
-        let (updates, entries) = (self.updates.iter().copied(), self.entries.iter().copied());
-        compose(dialect, out, Some(session), updates, entries);
+        self.compose(dialect, out, Some(session));
+    }
+
+    fn compose(&self, dialect: &Dialect, out: &mut Vec<u8>, session: Option<SessionId>) {
+        if dialect.has_document() {
+            compose_entries(dialect, out, session, self.entries.iter().copied());
+        }
+        if dialect.is_text() {
+            compose_news(dialect, out, session, self.news.iter().copied());
+        }
+        if dialect.has_document() {
+            compose_updates(dialect, out, session, self.updates.iter().copied());
+        }
     }
 }
 
-/// Writes the frames that bring a member up to date, without what came from it.
-pub fn compose<'a>(
+/// Writes the awareness of others. Comes first of all: nobody is to see a ghost longer than it
+/// takes.
+fn compose_entries<'a>(
     dialect: &Dialect,
     out: &mut Vec<u8>,
     session: Option<SessionId>,
-    updates: impl Iterator<Item = &'a Recent>,
     entries: impl Iterator<Item = &'a Entry> + Clone,
 ) {
-    // Removals first of all: nobody is to see a ghost longer than it takes.
     let others = entries
         .filter(|entry| session.is_none() || entry.session != session)
         .map(as_sent);
     dialect.write_awareness(out, others);
-    for recent in updates {
-        if session.is_none() || recent.from != session {
+}
+
+/// Writes who came and went.
+pub fn compose_news<'a>(
+    dialect: &Dialect,
+    out: &mut Vec<u8>,
+    session: Option<SessionId>,
+    items: impl Iterator<Item = &'a Item>,
+) {
+    for change in news::coalesce(items, session) {
+        dialect.write_change(out, &change);
+    }
+}
+
+/// Writes updates, but for those of the session itself; what can be put together leaves as one.
+pub fn compose_updates<'a>(
+    dialect: &Dialect,
+    out: &mut Vec<u8>,
+    session: Option<SessionId>,
+    updates: impl Iterator<Item = &'a Recent>,
+) {
+    let mut others = updates
+        .filter(|recent| session.is_none() || recent.from != session)
+        .peekable();
+    let mut merging = Merging::new();
+    while let Some(recent) = others.next() {
+        // Most turns have one update: it leaves as it came.
+        let is_alone = merging.updates() == 0 && others.peek().is_none();
+        if !is_alone && merging.push(&recent.update) {
+            continue;
+        }
+        write_merged(dialect, out, &mut merging);
+        if is_alone || !merging.push(&recent.update) {
             dialect.write_sync(out, UPDATE, &recent.update);
         }
+    }
+    write_merged(dialect, out, &mut merging);
+}
+
+fn write_merged(dialect: &Dialect, out: &mut Vec<u8>, merging: &mut Merging) {
+    if 0 < merging.updates() {
+        out.extend_from_slice(&dialect.sync_head(UPDATE, merging.encoded_len()));
+        merging.write(out);
     }
 }
 
@@ -306,6 +380,12 @@ impl Direct {
     pub fn push(&mut self, dialect: &Dialect, message: &Message) {
         match message {
             Message::Hold | Message::PushAwareness => {}
+            Message::Queued(position) => self.write(|out| dialect.write_queued(out, *position)),
+            _ if !dialect.has_document() => {}
+            Message::QueryAwareness => self.write(|out| {
+                websocket::write_header(out, Opcode::Binary, 1);
+                out.push(QUERY_AWARENESS);
+            }),
             Message::Answer {
                 state_vector,
                 update,

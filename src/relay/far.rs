@@ -123,28 +123,35 @@ impl Worker {
         dialect: Dialect,
     ) -> RoomKey {
         let key = self.open_room(room);
-        let wants_status = matches!(dialect, Dialect::Hocuspocus { .. });
+        let manner = dialect.manner();
+        let user = grant.identity.user.clone();
         if let Some(open) = self.rooms.get_mut(key) {
             let progress = Progress {
                 position: open.newest,
                 awareness: Told::Nothing,
+                news: open.news.newest(),
                 is_held: false,
                 is_resyncing: false,
             };
             let member = Member {
                 link,
+                user: user.clone(),
                 dialect,
                 progress,
                 direct: Direct::default(),
+                is_waiting: true,
             };
             open.members.insert(session, member);
+        }
+        if self.hidden.contains(&user) {
+            self.let_happen(key, Input::Hide { user, hides: true });
         }
         self.let_happen(
             key,
             Input::Join {
                 session,
                 grant,
-                wants_status,
+                manner,
             },
         );
         key

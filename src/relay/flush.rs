@@ -33,7 +33,12 @@ impl OpenRoom {
     }
 
     /// Composes what the members lack and can be sent, and notes that they have it.
-    pub(super) fn collect(&mut self, is_full: impl Fn(ConnectionId) -> bool, sends: &mut Sends) {
+    pub(super) fn collect(
+        &mut self,
+        is_full: impl Fn(ConnectionId) -> bool,
+        named: impl Fn(SessionId) -> String,
+        sends: &mut Sends,
+    ) {
         let Self {
             room,
             members,
@@ -41,16 +46,22 @@ impl OpenRoom {
             newest,
             flushed,
             flushed_awareness,
+            news,
+            flushed_news,
             ..
         } = self;
         let awareness = room.awareness();
         let version = awareness.version();
-        let has_news = *flushed < *newest || *flushed_awareness < version;
+        let has_news =
+            *flushed < *newest || *flushed_awareness < version || *flushed_news < news.newest();
         let entries = awareness.since(*flushed_awareness).collect();
         let updates = backlog
             .after(*flushed)
             .map_or_else(Vec::new, Iterator::collect);
-        let mut turnful = Turnful::new(updates, entries);
+        let heard = news
+            .after(*flushed_news)
+            .map_or_else(Vec::new, Iterator::collect);
+        let mut turnful = Turnful::new(updates, entries, heard);
         let mut touched = std::mem::take(&mut self.touched);
         let mut one = |session: SessionId, member: &mut Member| {
             let full = match member.link {
@@ -62,15 +73,27 @@ impl OpenRoom {
             }
             let Member {
                 link,
+                user,
                 dialect,
                 progress,
                 direct,
+                is_waiting,
             } = member;
+            if !dialect.has_document() {
+                progress.position = *flushed;
+                progress.awareness = Told::Version(*flushed_awareness);
+            }
+            if !dialect.is_text() {
+                progress.news = *flushed_news;
+            }
             let kept_up = !progress.is_held
                 && !progress.is_resyncing
                 && progress.position == *flushed
-                && progress.awareness == Told::Version(*flushed_awareness);
-            if kept_up {
+                && progress.awareness == Told::Version(*flushed_awareness)
+                && progress.news == *flushed_news;
+            if *is_waiting {
+                progress.position = *newest;
+            } else if kept_up {
                 if has_news {
                     match turnful.involves(session) {
                         true => direct.write(|out| turnful.for_one(dialect, session, out)),
@@ -79,8 +102,22 @@ impl OpenRoom {
                 }
                 progress.position = *newest;
                 progress.awareness = Told::Version(version);
+                progress.news = news.newest();
             } else {
-                if progress.awareness != Told::Nothing {
+                let told = progress.news;
+                if dialect.is_text() && told < news.newest() {
+                    match news.after(told) {
+                        Some(items) => direct.write(|out| {
+                            fanout::compose_news(dialect, out, Some(session), items);
+                        }),
+                        None => direct.write(|out| {
+                            let connected = room.connected();
+                            dialect.write_snapshot(out, &named(session), user, &connected);
+                        }),
+                    }
+                }
+                progress.news = news.newest();
+                if progress.awareness != Told::Nothing && dialect.has_document() {
                     let told = progress.awareness;
                     direct.write(|out| {
                         fanout::compose_awareness(dialect, out, session, awareness, told);
@@ -90,8 +127,9 @@ impl OpenRoom {
                 if !progress.is_held && !progress.is_resyncing && progress.position < *newest {
                     match backlog.after(progress.position) {
                         Some(updates) => direct.write(|out| {
-                            let none = std::iter::empty();
-                            fanout::compose(dialect, out, Some(session), updates, none);
+                            if dialect.has_document() {
+                                fanout::compose_updates(dialect, out, Some(session), updates);
+                            }
                         }),
                         None => {
                             progress.is_resyncing = true;
@@ -132,12 +170,19 @@ impl OpenRoom {
         }
         *flushed = *newest;
         *flushed_awareness = version;
+        *flushed_news = news.newest();
         if has_news {
             let everybody_has = members
                 .values()
                 .map(|member| member.progress.position)
                 .min();
             backlog.trim(everybody_has.unwrap_or(*newest), BACKLOG_BYTES_MAX);
+            let everybody_knows = members
+                .values()
+                .filter(|member| member.dialect.is_text() && !member.is_waiting)
+                .map(|member| member.progress.news)
+                .min();
+            news.trim(everybody_knows.unwrap_or(news.newest()));
         }
     }
 }

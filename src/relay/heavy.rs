@@ -6,9 +6,13 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use crate::limits::{HEAVY_QUEUE_MAX, LOAD_AFTER_WRITES_WITHIN, WORKER_STACK_BYTES};
+use crate::limits::{
+    HEAVY_QUEUE_MAX, LOAD_AFTER_WRITES_WITHIN, OFFLINE_PARTICIPANTS_MAX, WORKER_STACK_BYTES,
+};
 use crate::model::{ConnectionId, RoomName};
+use crate::presence::{Appearance, Participant, Status};
 use crate::relay::inbox::ToWorker;
+use crate::relay::people::PeopleWriter;
 use crate::relay::storage::{Storage, Ticket};
 use crate::room::{FromSession, Input, Task};
 use crate::store::{Store, StoreError};
@@ -16,8 +20,11 @@ use crate::wire::close::Refusal;
 
 /// Something to do for a room away from its worker.
 pub enum Job {
-    /// Read a document from the store.
-    Load,
+    /// Read a document from the store, and who was in its room if that is remembered.
+    Load {
+        /// What writes that down, where it is.
+        people: Option<PeopleWriter>,
+    },
     /// Apply and encode.
     Work(Box<Task>),
 }
@@ -132,24 +139,38 @@ fn work_for_room(order: RoomOrder, store: &dyn Store, storage: &Storage) {
         reply_to,
     } = order;
     let input = Box::new(match job {
-        Job::Load => load(&room, after, store, storage),
+        Job::Load { people } => load(&room, after, store, storage, people.as_ref()),
         Job::Work(task) => Input::Reported(Box::new(task.run())),
     });
     // A worker that is gone needs no answer.
     let _ = reply_to.blocking_send(ToWorker::Room { room, life, input });
 }
 
-fn load(room: &RoomName, after: Ticket, store: &dyn Store, storage: &Storage) -> Input {
+fn load(
+    room: &RoomName,
+    after: Ticket,
+    store: &dyn Store,
+    storage: &Storage,
+    people: Option<&PeopleWriter>,
+) -> Input {
     if !store.is_immediate() && !storage.wait(after, LOAD_AFTER_WRITES_WITHIN) {
         tracing::error!(%room, "a document was not loaded: what came before is not written");
         return Input::LoadFailed {
             refusal: Refusal::StoreDown,
         };
     }
-    match store.load(room) {
-        Ok(stored) => Input::Loaded {
+    let loaded = store.load(room).and_then(|stored| {
+        let people = match people {
+            Some(writer) => departed(room, store, writer)?,
+            None => Vec::new(),
+        };
+        Ok((stored, people))
+    });
+    match loaded {
+        Ok((stored, people)) => Input::Loaded {
             updates: stored.updates,
             last: stored.last,
+            people,
         },
         Err(error) => {
             tracing::error!(%room, %error, "a document could not be loaded");
@@ -163,4 +184,26 @@ fn load(room: &RoomName, after: Ticket, store: &dyn Store, storage: &Storage) ->
             Input::LoadFailed { refusal }
         }
     }
+}
+
+/// Who was in the room, as far as that is written down; what still waits to be is written first.
+fn departed(
+    room: &RoomName,
+    store: &dyn Store,
+    writer: &PeopleWriter,
+) -> Result<Vec<Participant>, StoreError> {
+    writer.flush(LOAD_AFTER_WRITES_WITHIN);
+    let people = store.departed(room, OFFLINE_PARTICIPANTS_MAX)?;
+    let gone = people.into_iter().map(|person| {
+        let appearance = Appearance {
+            name: person.name,
+            avatar: person.avatar,
+            role: person.role,
+            color: person.color,
+            status: Status::Offline,
+            data: None,
+        };
+        Participant::gone(person.user, appearance, person.last_seen)
+    });
+    Ok(gone.collect())
 }

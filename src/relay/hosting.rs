@@ -3,15 +3,14 @@
 use std::collections::VecDeque;
 
 use crate::limits::{DIRECT_BYTES_MAX, INLINE_TASK_MICROS};
-use crate::model::{RoomName, SessionId};
+use crate::model::{LastSeen, RoomName, SessionId};
 use crate::presence::Change;
-use crate::relay::PresenceEvent;
 use crate::relay::connection::{Connection, State};
 use crate::relay::fanout::{Dialect, Recent, Told};
 use crate::relay::flush::Sends;
 use crate::relay::heavy::{HeavyPool, Job, Order, RoomOrder};
 use crate::relay::inbox::{Delivery, ToWorker};
-use crate::relay::rooms::{Link, RoomKey};
+use crate::relay::rooms::{Link, OpenRoom, RoomKey};
 use crate::relay::storage::{Committed, Kept};
 use crate::relay::worker::Worker;
 use crate::room::{Input, Keep, Message, Output, Room, Sequence, Task};
@@ -56,7 +55,14 @@ impl Worker {
 
     pub(super) fn perform(&mut self, key: RoomKey, output: Output) {
         match output {
-            Output::Load => self.order(key, Job::Load),
+            Output::Load => {
+                let remembers = |open: &OpenRoom| {
+                    self.around.policies.of(open.name.kind()).memory == LastSeen::Stored
+                };
+                let remembers = self.rooms.get(key).is_some_and(remembers);
+                let people = remembers.then(|| self.around.people.clone());
+                self.order(key, Job::Load { people });
+            }
             Output::Work(task) => self.work(key, task),
             Output::Keep(keep) => self.keep(key, keep),
             Output::Update {
@@ -85,7 +91,14 @@ impl Worker {
                     self.refusals.push_back((member.link, session, refusal));
                 }
             }
-            Output::Presence(change) => self.tell_watchers(key, change),
+            Output::Presence { change, by } => {
+                self.tell_watchers(key, &change);
+                self.tell_members(key, change, by);
+            }
+            Output::Admitted { session } => self.admitted(key, session),
+            Output::Expired { session } => self.beat_ended(key, session),
+            Output::Record(record) => self.record(key, record),
+            Output::Seen(person) => self.remember_seen(key, person),
             Output::Answer { request, reply } => {
                 if let Some(asker) = self.requests.remove(&request) {
                     // Whoever asked may have given up.
@@ -120,7 +133,7 @@ impl Worker {
     }
 
     pub(super) fn order(&mut self, key: RoomKey, job: Job) {
-        let is_load = matches!(job, Job::Load);
+        let is_load = matches!(job, Job::Load { .. });
         if is_load {
             // The store is asked after everything it has been given.
             self.write_now();
@@ -260,7 +273,10 @@ impl Worker {
                 self.around.metrics.slow_resyncs.inc();
             }
             Message::PushAwareness => member.progress.awareness = Told::ToBePushed,
-            Message::Status(_) | Message::Nudge { .. } => {}
+            Message::Status(_)
+            | Message::Nudge { .. }
+            | Message::QueryAwareness
+            | Message::Queued(_) => {}
         }
         let before = member.direct.bytes();
         let dialect = &member.dialect;
@@ -310,27 +326,54 @@ impl Worker {
         }
     }
 
-    pub(super) fn tell_watchers(&mut self, key: RoomKey, change: Change) {
-        match &change {
+    /// Who came or went is told in text to those whose dialect has it.
+    fn tell_members(&mut self, key: RoomKey, change: Change, by: Option<SessionId>) {
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
+        if 0 < open.text_members {
+            open.news.push(change, by);
+            self.mark_dirty(key);
+        }
+    }
+
+    /// A member is let in: first of all it is told how things are.
+    fn admitted(&mut self, key: RoomKey, session: SessionId) {
+        let shared = self.around.shared.clone();
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
+        let Some(member) = open.members.get_mut(&session) else {
+            return;
+        };
+        member.is_waiting = false;
+        member.progress.position = open.newest;
+        if !member.dialect.is_text() {
+            return;
+        }
+        open.text_members += 1;
+        member.progress.news = open.news.newest();
+        let connected = open.room.connected();
+        let (dialect, user) = (&member.dialect, &member.user);
+        let before = member.direct.bytes();
+        member.direct.write(|out| {
+            dialect.write_snapshot(out, &shared.session_name(session), user, &connected);
+        });
+        let added = member.direct.bytes() - before;
+        self.owe(key, session, before, added);
+        self.touch(key, session);
+    }
+
+    pub(super) fn tell_watchers(&mut self, key: RoomKey, change: &Change) {
+        match change {
             Change::Joined(_) => self.around.metrics.participants.inc(),
             Change::Left(_) => self.around.metrics.participants.dec(),
-            Change::Changed(_) => 0,
+            Change::Changed { .. } => 0,
         };
         let Some(open) = self.rooms.get(key) else {
             return;
         };
-        let Some(watchers) = self.watchers.get_mut(&open.name) else {
-            return;
-        };
-        // Who is too far behind is let go: it comes back for a snapshot.
-        watchers.retain(|watcher| {
-            watcher
-                .try_send(PresenceEvent::Change(change.clone()))
-                .is_ok()
-        });
-        if watchers.is_empty() {
-            self.watchers.remove(&open.name);
-        }
+        self.watching.tell(&open.name, change);
     }
 
     /// Sends every member what it lacks.
@@ -343,6 +386,7 @@ impl Worker {
         let mut sends = Sends::default();
         open.collect(
             |id| self.connections.get(&id).is_none_or(Connection::is_full),
+            |session| self.around.shared.session_name(session),
             &mut sends,
         );
         let Sends { here, far, resyncs } = sends;

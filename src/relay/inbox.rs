@@ -64,6 +64,13 @@ pub enum ToWorker {
         /// Where; everywhere if `None`.
         room: Option<RoomName>,
     },
+    /// A user hides from everybody, or no longer.
+    Hide {
+        /// Who.
+        user: UserId,
+        /// Whether they hide.
+        hides: bool,
+    },
     /// Close every socket and answer when nothing is left to store.
     Drain {
         /// Until when.

@@ -169,7 +169,9 @@ impl Worker {
                 connection.unread.extend_from_slice(input);
                 break;
             }
-            if !input.is_empty() && (is_congested || !connection.bucket.has_one(now)) {
+            let is_too_fast = !connection.bucket.has_one(now);
+            let drops = ears.door.drops_excess(true);
+            if !input.is_empty() && (is_congested || (is_too_fast && !drops)) {
                 connection.unread.extend_from_slice(input);
                 connection.resume_at = Some(now + THROTTLE_PAUSE);
                 break;
@@ -209,14 +211,24 @@ impl Worker {
                 }
             };
             self.around.metrics.messages_in.of(connection.label).inc();
+            let rests = is_too_fast && !door.drops_excess(is_text);
             let mut turn = Turn {
                 worker: self,
                 connection: id,
             };
+            if is_too_fast && !rests {
+                door.too_fast(&mut turn);
+                continue;
+            }
             if let Handling::MoveTo(worker) = door.message(&mut turn, is_text, payload) {
                 let message = payload.to_vec();
                 self.hand_over(id, ears.door, message, input, worker);
                 return;
+            }
+            if rests && let Some(connection) = self.connections.get_mut(&id) {
+                connection.unread.extend_from_slice(input);
+                connection.resume_at = Some(now + THROTTLE_PAUSE);
+                break;
             }
         }
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -318,7 +330,12 @@ impl Worker {
 
     pub(super) fn left(&mut self, key: RoomKey, session: SessionId, ending: Ending) {
         if let Some(open) = self.rooms.get_mut(key) {
-            open.members.remove(&session);
+            if let Some(member) = open.members.remove(&session)
+                && member.dialect.is_text()
+                && !member.is_waiting
+            {
+                open.text_members -= 1;
+            }
             self.let_happen(key, Input::Leave { session, ending });
         }
     }
@@ -335,7 +352,12 @@ impl Worker {
         let mut frame = Vec::new();
         websocket::write_close(&mut frame, refusal.code(), refusal.reason());
         connection.close(now, frame);
-        self.depart(id, Ending::Lost);
+        let ending = match refusal {
+            // There is nothing to wait for.
+            Refusal::Revoked | Refusal::Forbidden | Refusal::HeartbeatTimeout => Ending::Over,
+            _ => Ending::Lost,
+        };
+        self.depart(id, ending);
         self.schedule(id);
     }
 
@@ -421,7 +443,25 @@ impl Worker {
         self.schedule(id);
     }
 
+    /// Whether the connection is sent nothing but what concerns its place in a queue.
+    fn is_waiting(&self, id: ConnectionId) -> bool {
+        let seats = self
+            .connections
+            .get(&id)
+            .map(|connection| &connection.seats);
+        seats.into_iter().flatten().any(|seat| match &seat.place {
+            SeatPlace::Here(key) => self
+                .rooms
+                .get(*key)
+                .and_then(|open| open.members.get(&seat.session))
+                .is_some_and(|member| member.is_waiting),
+            // Only doors that nobody waits at have seats elsewhere.
+            SeatPlace::Far { .. } => false,
+        })
+    }
+
     pub(super) fn beat(&mut self, id: ConnectionId, now: Timestamp) {
+        let is_waiting = self.is_waiting(id);
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -438,14 +478,17 @@ impl Worker {
                 websocket::write_ping(&mut frame, &[]);
                 connection.write_control(Bytes::from(frame));
                 if with_data
+                    && !is_waiting
                     && !connection.is_full()
                     && let Some(ears) = &connection.ears
                 {
                     let message = ears.door.keep_alive();
-                    let mut frame = Vec::new();
-                    websocket::write_header(&mut frame, Opcode::Binary, message.len());
-                    frame.extend_from_slice(message);
-                    connection.write(now, Bytes::from(frame));
+                    if !message.is_empty() {
+                        let mut frame = Vec::new();
+                        websocket::write_header(&mut frame, Opcode::Binary, message.len());
+                        frame.extend_from_slice(message);
+                        connection.write(now, Bytes::from(frame));
+                    }
                 }
             }
         }

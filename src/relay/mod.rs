@@ -7,8 +7,8 @@
 //!
 //! Start with `worker`: its `run`, its `let_happen` and its `end_turn`.
 
+mod attendance;
 mod connection;
-mod deadlines;
 mod fanout;
 mod far;
 mod flush;
@@ -16,11 +16,15 @@ mod heavy;
 mod hosting;
 mod inbox;
 mod listening;
+mod news;
+mod people;
 mod placement;
 mod rooms;
 mod socket;
 mod storage;
+mod telling;
 mod turn;
+mod watching;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -37,10 +41,13 @@ use crate::limits::{
     HEAVY_THREADS_MIN, LOAD_THREADS, Limits, STREAM_EVENTS_MAX, WORKER_STACK_BYTES,
 };
 use crate::metrics::Metrics;
-use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, UserId};
+use crate::model::{
+    ConnectionId, LastSeen, Policies, RequestId, RoomName, SessionId, SessionToken, UserId,
+};
 use crate::presence::{Change, Participant};
 use crate::relay::heavy::HeavyPool;
 use crate::relay::inbox::ToWorker;
+use crate::relay::people::PeopleWriter;
 use crate::relay::placement::worker_of;
 use crate::relay::storage::Storage;
 use crate::relay::worker::{Surroundings, Worker};
@@ -49,10 +56,12 @@ use crate::store::{Store, StoreError};
 use crate::wire::close::Refusal;
 use crate::wire::yjs::Update;
 
+pub use attendance::Heartbeat;
 pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
 pub use socket::{RawSocket, RawStream, Stream};
 pub use turn::Turn;
+pub use watching::{ActiveRoom, Newest};
 
 /// Handle to a running relay: cheap to clone. The relay stops when the last one is gone.
 #[derive(Clone)]
@@ -67,6 +76,7 @@ struct Inner {
     limits: Limits,
     policies: Policies,
     storage: Storage,
+    people: PeopleWriter,
 }
 
 /// What a relay is made with.
@@ -86,6 +96,8 @@ pub struct RelayOptions {
 pub struct Shared {
     next_id: AtomicU64,
     next_worker: AtomicUsize,
+    /// Drawn when the relay started: tells its sessions from those of others, and of before.
+    life: u64,
     connections: Arc<AtomicUsize>,
     is_draining: AtomicBool,
     trust_awareness: bool,
@@ -147,6 +159,7 @@ impl Relay {
         let shared = Arc::new(Shared {
             next_id: AtomicU64::new(1),
             next_worker: AtomicUsize::new(0),
+            life: draw_life()?,
             connections: Arc::default(),
             is_draining: AtomicBool::new(false),
             trust_awareness: options.trust_awareness,
@@ -161,6 +174,7 @@ impl Relay {
             metrics.clone(),
             inboxes.clone(),
         )?;
+        let people = PeopleWriter::start(store.clone())?;
         let threads = cores.max(HEAVY_THREADS_MIN);
         let heavy = HeavyPool::start("heavy", threads, store.clone(), &storage)?;
         // Threads of their own: a store that answers slowly must not hold up what needs it not.
@@ -172,6 +186,7 @@ impl Relay {
                 shared: shared.clone(),
                 store: store.clone(),
                 storage: storage.clone(),
+                people: people.clone(),
                 heavy: heavy.clone(),
                 loaders: loaders.clone(),
                 verifier: verifier.clone(),
@@ -201,6 +216,7 @@ impl Relay {
             limits,
             policies,
             storage,
+            people,
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -261,6 +277,15 @@ impl Relay {
 
     /// A room's participants; nobody when it is not loaded.
     pub async fn room_presence(&self, room: &RoomName) -> Result<Vec<Participant>, Unavailable> {
+        if self.policies().of(room.kind()).memory == LastSeen::Stored {
+            let request = self.next_request();
+            let reply = self.request(room, request, Input::Participants { request });
+            return match reply.await? {
+                Reply::Participants(participants) => Ok(participants),
+                Reply::Refused(refusal) => Err(Unavailable(refusal)),
+                _ => Err(Unavailable(Refusal::StoreDown)),
+            };
+        }
         let asked = room.clone();
         self.ask(self.worker_of(room), move |worker| {
             worker.participants(&asked)
@@ -274,10 +299,14 @@ impl Relay {
         &self,
         room: &RoomName,
     ) -> Result<mpsc::Receiver<PresenceEvent>, Unavailable> {
+        if self.policies().of(room.kind()).memory == LastSeen::Stored {
+            // Loads the room, so that the snapshot has those who were here before.
+            self.room_presence(room).await?;
+        }
         let (watcher, events) = mpsc::channel(STREAM_EVENTS_MAX);
         let watched = room.clone();
         self.ask(self.worker_of(room), move |worker| {
-            worker.watch(watched, watcher)
+            worker.watch_room(watched, watcher);
         })
         .await?;
         Ok(events)
@@ -305,7 +334,7 @@ impl Relay {
         match self.request(room, request, Input::Read { request }).await? {
             Reply::Document { update, is_durable } => Ok(DocumentState { update, is_durable }),
             Reply::Refused(refusal) => Err(Unavailable(refusal)),
-            Reply::Applied | Reply::NotEmpty => Err(Unavailable(Refusal::StoreDown)),
+            _ => Err(Unavailable(Refusal::StoreDown)),
         }
     }
 
@@ -327,8 +356,43 @@ impl Relay {
             Reply::Applied => Ok(()),
             Reply::NotEmpty => Err(ApplyError::NotEmpty),
             Reply::Refused(refusal) => Err(ApplyError::Refused(refusal)),
-            Reply::Document { .. } => Err(ApplyError::Refused(Refusal::StoreDown)),
+            _ => Err(ApplyError::Refused(Refusal::StoreDown)),
         }
+    }
+
+    /// Somebody without a socket is in a room, from now on or still.
+    pub async fn heartbeat(
+        &self,
+        room: &RoomName,
+        heartbeat: Heartbeat,
+    ) -> Result<(), Unavailable> {
+        if self.is_draining() {
+            return Err(Unavailable(Refusal::Draining));
+        }
+        let request = self.next_request();
+        let (asker, answered) = oneshot::channel();
+        let asked = room.clone();
+        let beat = move |worker: &mut Worker| worker.heartbeat(&asked, request, heartbeat, asker);
+        self.ask(self.worker_of(room), beat).await?;
+        match answered.await {
+            Ok(Reply::Present) => Ok(()),
+            Ok(Reply::Refused(refusal)) => Err(Unavailable(refusal)),
+            _ => Err(Unavailable(Refusal::Draining)),
+        }
+    }
+
+    /// The session of this token leaves its room; nothing happens if there is none.
+    pub async fn leave(&self, token: &SessionToken) -> Result<(), Unavailable> {
+        for number in 0..self.0.inboxes.len() {
+            let token = token.clone();
+            if self
+                .ask(number, move |worker| worker.end_beat(&token))
+                .await?
+            {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Refuses the user's tokens issued until now, and ends what they opened with them: in one room
@@ -389,6 +453,12 @@ impl Relay {
         }
         let all = futures::future::join_all(workers);
         let drained = tokio::time::timeout(at_most, all).await;
+        let people = self.0.people.clone();
+        let left = self.0.clock.until(deadline);
+        let remembered = tokio::task::spawn_blocking(move || people.flush(left)).await;
+        if !remembered.is_ok_and(|all| all) {
+            tracing::warn!("what was to be remembered of people is not all written");
+        }
         let is_complete =
             drained.is_ok_and(|workers| workers.into_iter().all(|stored| stored == Ok(true)));
         if is_complete {
@@ -439,6 +509,7 @@ impl Relay {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.storage.stop();
+        self.people.stop();
         for inbox in self.inboxes.iter() {
             // A full inbox belongs to a worker that is stuck; there is nobody left to tell.
             let _ = inbox.try_send(ToWorker::Stop);
@@ -453,6 +524,11 @@ impl Shared {
 
     fn next_session(&self) -> SessionId {
         SessionId(self.next_id())
+    }
+
+    /// A session's name outside: no other session has it, here, elsewhere or later.
+    fn session_name(&self, session: SessionId) -> String {
+        format!("{:016x}-{:x}", self.life, session.0)
     }
 
     fn trusts_awareness(&self) -> bool {
@@ -476,4 +552,8 @@ impl Shared {
             self.is_store_down.store(false, Ordering::Relaxed);
         }
     }
+}
+
+fn draw_life() -> anyhow::Result<u64> {
+    getrandom::u64().map_err(|error| anyhow::anyhow!("no randomness: {error}"))
 }

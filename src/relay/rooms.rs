@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use slab::Slab;
 
 use crate::clock::Timestamp;
-use crate::model::{ConnectionId, RoomName, SessionId};
+use crate::model::{ConnectionId, RoomName, SessionId, SessionToken, UserId};
 use crate::relay::fanout::{Backlog, Dialect, Direct, Progress};
+use crate::relay::news::News;
 use crate::room::{Room, Sequence};
 
 /// A room's place in its worker, valid while it has members.
@@ -32,13 +33,24 @@ pub struct OpenRoom {
     pub(super) scheduled: Option<Timestamp>,
     /// Whether anything was given to the store in this life of the room.
     pub(super) has_kept: bool,
+    /// What happened to the roster, for members who are told in text.
+    pub(super) news: News,
+    /// How many of those there are.
+    pub(super) text_members: usize,
+    /// Up to here the last turn's end has told them.
+    pub(super) flushed_news: u64,
+    /// Sessions without a socket, by the token that ends them.
+    pub(super) beats: HashMap<SessionToken, SessionId>,
 }
 
 /// A session, seen from its room.
 pub struct Member {
     pub(super) link: Link,
+    pub(super) user: UserId,
     pub(super) dialect: Dialect,
     pub(super) progress: Progress,
+    /// Whether it waits to be let in, and is sent nothing but what is meant for it alone.
+    pub(super) is_waiting: bool,
     pub(super) direct: Direct,
 }
 
@@ -89,6 +101,10 @@ impl Rooms {
             is_dirty: false,
             scheduled: None,
             has_kept: false,
+            news: News::default(),
+            text_members: 0,
+            flushed_news: 0,
+            beats: HashMap::new(),
         }));
         self.by_name.insert(name, key);
         key

@@ -92,6 +92,8 @@ impl Turn<'_> {
             | FromSession::Awareness(_)
             | FromSession::QueryAwareness
             | FromSession::Stateless(_)
+            | FromSession::Report { .. }
+            | FromSession::Alive
             | FromSession::Other => false,
         };
         if is_edit && self.worker.has_too_much_unsaved() {
@@ -166,11 +168,20 @@ impl Turn<'_> {
         self.worker.leave(seat.clone(), ending);
     }
 
-    /// Sends a message of the door's own.
+    /// Sends a binary message of the door's own.
     pub fn send(&mut self, message: &[u8]) {
+        self.send_frame(Opcode::Binary, message);
+    }
+
+    /// Sends a text message of the door's own; it is UTF-8.
+    pub fn send_text(&mut self, message: &[u8]) {
+        self.send_frame(Opcode::Text, message);
+    }
+
+    fn send_frame(&mut self, opcode: Opcode, message: &[u8]) {
         let now = self.worker.now();
         let mut frame = Vec::with_capacity(message.len() + 10);
-        websocket::write_header(&mut frame, Opcode::Binary, message.len());
+        websocket::write_header(&mut frame, opcode, message.len());
         frame.extend_from_slice(message);
         let Some(connection) = self.worker.connections.get_mut(&self.connection) else {
             return;

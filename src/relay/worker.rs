@@ -6,7 +6,7 @@
 //! write for each member.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -18,18 +18,20 @@ use tokio::task::LocalSet;
 
 use crate::auth::Verifier;
 use crate::clock::{SystemClock, Timestamp};
+use crate::deadlines::Deadlines;
 use crate::limits::{Limits, READ_BUFFER_BYTES, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
-use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, UserId};
+use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
 use crate::presence::{Ending, Participant};
+use crate::relay::Shared;
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, Pulse, State, Tail};
-use crate::relay::deadlines::Deadlines;
 use crate::relay::heavy::{HeavyPool, Order};
 use crate::relay::inbox::{Delivery, ToWorker};
+use crate::relay::people::PeopleWriter;
 use crate::relay::rooms::{Link, OpenRoom, RoomKey, Rooms};
 use crate::relay::socket::Socket;
 use crate::relay::storage::Storage;
-use crate::relay::{PresenceEvent, Shared};
+use crate::relay::watching::Watching;
 use crate::room::{Input, Reply};
 use crate::store::{Store, Write};
 use crate::wire::close::Refusal;
@@ -48,6 +50,8 @@ pub struct Surroundings {
     pub store: Arc<dyn Store>,
     /// The thread that writes to it.
     pub storage: Storage,
+    /// The thread that writes down what is to be remembered of people.
+    pub people: PeopleWriter,
     /// Where heavy jobs go.
     pub heavy: HeavyPool,
     /// Where documents are loaded.
@@ -71,7 +75,7 @@ pub struct Worker {
     pub(super) around: Surroundings,
     pub(super) rooms: Rooms,
     pub(super) connections: HashMap<ConnectionId, Connection>,
-    pub(super) watchers: HashMap<RoomName, Vec<mpsc::Sender<PresenceEvent>>>,
+    pub(super) watching: Watching,
     pub(super) requests: HashMap<RequestId, oneshot::Sender<Reply>>,
     pub(super) room_deadlines: Deadlines<RoomKey>,
     pub(super) connection_deadlines: Deadlines<ConnectionId>,
@@ -93,6 +97,10 @@ pub struct Worker {
     pub(super) loads: VecDeque<Order>,
     /// What other workers had no room for.
     pub(super) posts: Vec<VecDeque<ToWorker>>,
+    /// Where the sessions without a socket are.
+    pub(super) beat_rooms: HashMap<SessionToken, RoomKey>,
+    /// Those who hide from everybody.
+    pub(super) hidden: HashSet<UserId>,
     pub(super) draining: Option<(Timestamp, Option<oneshot::Sender<bool>>)>,
     pub(super) arrivals: Vec<ConnectionId>,
     pub(super) wakers: Rc<Wakers>,
@@ -204,7 +212,7 @@ impl Worker {
             around,
             rooms: Rooms::default(),
             connections: HashMap::new(),
-            watchers: HashMap::new(),
+            watching: Watching::default(),
             requests: HashMap::new(),
             room_deadlines: Deadlines::new(),
             connection_deadlines: Deadlines::new(),
@@ -218,6 +226,8 @@ impl Worker {
             orders: VecDeque::new(),
             loads: VecDeque::new(),
             posts,
+            beat_rooms: HashMap::new(),
+            hidden: HashSet::new(),
             draining: None,
             arrivals: Vec::new(),
             wakers: Rc::default(),
@@ -262,6 +272,7 @@ impl Worker {
                 self.far_delivery(connection, session, delivery);
             }
             ToWorker::Revoke { user, room } => self.revoke(&user, room.as_ref()),
+            ToWorker::Hide { user, hides } => self.hide(&user, hides),
             ToWorker::Drain { deadline, done } => self.drain(deadline, done),
             ToWorker::Stop => {}
         }
@@ -332,14 +343,20 @@ impl Worker {
         for id in ids {
             self.with_door(id, |door, turn| door.revoked(turn, user, room));
         }
+        self.expel(user, room);
     }
 
     pub(super) fn drain(&mut self, deadline: Timestamp, done: oneshot::Sender<bool>) {
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         self.draining = Some((deadline, Some(done)));
-        self.watchers.clear();
+        self.watching.end_all();
         for id in ids {
             self.close(id, Refusal::Draining);
+        }
+        // Nobody is here any more, and that is written down.
+        let rooms: Vec<RoomKey> = self.rooms.iter().map(|(key, _)| key).collect();
+        for key in rooms {
+            self.let_happen(key, Input::Close);
         }
     }
 
@@ -485,17 +502,6 @@ impl Worker {
             .iter()
             .filter_map(|(_, open)| connected(open))
             .collect()
-    }
-
-    /// Tells the watcher who is there, and from now on what changes.
-    pub(super) fn watch(&mut self, room: RoomName, watcher: mpsc::Sender<PresenceEvent>) {
-        let snapshot = PresenceEvent::Snapshot(self.participants(&room));
-        if watcher.try_send(snapshot).is_ok() {
-            let watchers = self.watchers.entry(room).or_default();
-            // Streams of quiet rooms end without anything being sent: sweep here.
-            watchers.retain(|watcher| !watcher.is_closed());
-            watchers.push(watcher);
-        }
     }
 
     /// Puts a request to a room, opening it if need be.

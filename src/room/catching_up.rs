@@ -51,7 +51,12 @@ impl Room {
     }
 
     pub(super) fn load_failed(&mut self, now: Timestamp, refusal: Refusal) {
-        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        self.answer_readers();
+        let readers = self.sessions.iter().chain(&self.waiting);
+        let sessions: Vec<SessionId> = readers
+            .filter(|(_, known)| !known.manner.has_no_document)
+            .map(|(&session, _)| session)
+            .collect();
         for session in sessions {
             self.refuse(Origin::Session(session), refusal);
         }
@@ -66,8 +71,10 @@ impl Room {
                 self.refuse(origin, refusal);
             }
         }
-        match self.has_loaded {
-            // A rebuild: what is not stored yet must not be forgotten.
+        let has_others = self.roster.has_heartbeats()
+            || (self.sessions.values()).any(|known| known.manner.has_no_document);
+        match self.has_loaded || has_others {
+            // What is not stored yet must not be forgotten, nor who is here without reading.
             true => self.reload_at = Some(now + RELOAD_AFTER),
             // The next caller tries again with a new room.
             false => self.outputs.push_back(Output::Unload),

@@ -16,6 +16,10 @@ impl Room {
         if !self.sessions.contains_key(&session) {
             return;
         }
+        if self.policy.is_recorded {
+            // Whatever it is, it is a sign of life.
+            self.roster.beat(now, session, None);
+        }
         match message {
             FromSession::Step1(state_vector) => {
                 self.awareness.step1(now, session);
@@ -65,6 +69,10 @@ impl Room {
                     text,
                 });
             }
+            FromSession::Report { status, data } => {
+                self.roster.report(now, session, status, data);
+            }
+            FromSession::Alive => {}
             FromSession::Other => self.awareness.other(now, session),
         }
     }
@@ -160,7 +168,7 @@ impl Room {
                 if self
                     .sessions
                     .get(&session)
-                    .is_some_and(|known| known.wants_status)
+                    .is_some_and(|known| known.manner.wants_status)
                 {
                     self.durability.wait(Waiter::Session(session));
                 }
@@ -199,7 +207,7 @@ impl Room {
         let wants_status = self
             .sessions
             .get(&session)
-            .is_some_and(|known| known.wants_status);
+            .is_some_and(|known| known.manner.wants_status);
         if wants_status && !self.durability.wait(Waiter::Session(session)) {
             self.status(session, true);
         }
@@ -209,7 +217,7 @@ impl Room {
         if self
             .sessions
             .get(&session)
-            .is_some_and(|known| known.wants_status)
+            .is_some_and(|known| known.manner.wants_status)
         {
             self.tell(session, Message::Status(is_applied));
         }

@@ -1,9 +1,12 @@
 //! Everything that can happen to a room.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use crate::model::{Grant, RequestId, SessionId};
-use crate::presence::Ending;
+use crate::model::{Grant, RequestId, SessionId, UserId};
+use crate::presence::{Ending, Participant, Status};
 use crate::room::document::{Report, Sequence};
 use crate::wire::close::Refusal;
 use crate::wire::yjs::{AwarenessUpdate, StateVector, Update};
@@ -17,6 +20,8 @@ pub enum Input {
         updates: Vec<(Sequence, Bytes)>,
         /// The last sequence number given out.
         last: Sequence,
+        /// Who was here before, as they were remembered.
+        people: Vec<Participant>,
     },
     /// The document cannot be read: for now, or because it is damaged.
     LoadFailed {
@@ -29,8 +34,40 @@ pub enum Input {
         session: SessionId,
         /// Who, and what they may do.
         grant: Grant,
-        /// Whether every update and step 2 of theirs is answered with a status.
-        wants_status: bool,
+        /// How they are with the room.
+        manner: Manner,
+    },
+    /// Somebody without a socket says that they are here: a session begins, or lasts on.
+    Heartbeat {
+        /// Answered under this number.
+        request: RequestId,
+        /// By this name.
+        session: SessionId,
+        /// Who, and what they may do.
+        grant: Grant,
+        /// How long they are here without another.
+        lasts: Duration,
+        /// What they do, if they say.
+        status: Option<Status>,
+        /// What else they say, as JSON text, if they do.
+        data: Option<Arc<str>>,
+    },
+    /// The user hides from everybody, or no longer. Comes before their first session, too.
+    Hide {
+        /// Who.
+        user: UserId,
+        /// Whether they hide.
+        hides: bool,
+    },
+    /// The user's access is taken back: what stays of them ends. Their sockets are closed elsewhere.
+    Expel {
+        /// Who.
+        user: UserId,
+    },
+    /// Somebody asks who is here and who was.
+    Participants {
+        /// Answered under this number, once it is known who was.
+        request: RequestId,
     },
     /// The session ended.
     Leave {
@@ -79,8 +116,22 @@ pub enum Input {
         /// Only if the document has never had content.
         only_if_empty: bool,
     },
+    /// The relay stops: whoever is here without a socket, or lingers, is here no longer.
+    Close,
     /// The deadline has passed.
     Tick,
+}
+
+/// How a session is with its room.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Manner {
+    /// Every update and step 2 of theirs is answered with a status.
+    pub wants_status: bool,
+    /// Where the room is full, they can be told that they wait.
+    pub may_wait: bool,
+    /// They are here for the presence of others alone: a document that cannot be read is nothing to
+    /// them.
+    pub has_no_document: bool,
 }
 
 /// A message of a session, checked.
@@ -98,6 +149,15 @@ pub enum FromSession {
     QueryAwareness,
     /// A text for the other Hocuspocus sessions.
     Stateless(Bytes),
+    /// What the user does, and where they are; what is `None` stays as it was.
+    Report {
+        /// What they do.
+        status: Option<Status>,
+        /// What others are to know beside, as JSON text.
+        data: Option<Arc<str>>,
+    },
+    /// "I am here", and nothing else.
+    Alive,
     /// Something that is nothing to the room, but came between other messages.
     Other,
 }

@@ -25,20 +25,22 @@ mod stamp;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limits::UNLOAD_RETRY_AFTER;
-use crate::model::{Grant, Policy, RequestId, SessionId, UserId};
-use crate::presence::{Ending, Participant, Roster};
+use crate::model::{Grant, LastSeen, Policy, RequestId, SessionId, UserId};
+use crate::presence::{self, Admission, Ending, Entering, Participant, Roster};
 use crate::room::awareness::{Awareness, Event};
 use crate::room::durability::Durability;
+use crate::room::stamp::appearance_of;
 use crate::wire::close::Refusal;
-use crate::wire::yjs::Update;
+use crate::wire::yjs::{StateVector, Update};
 
 #[cfg(test)]
 pub(crate) use document::faults;
 pub use document::{Answer, Document, Question, Report, Sequence, Task};
-pub use input::{FromSession, Input};
+pub use input::{FromSession, Input, Manner};
 pub use output::{Keep, Message, Output, Reply};
 
 /// One room. See the module's front page.
@@ -46,6 +48,8 @@ pub struct Room {
     policy: Policy,
     document_bytes_max: usize,
     sessions: HashMap<SessionId, Session>,
+    /// Those who wait for a place: they hear nothing but that, and are not heard.
+    waiting: HashMap<SessionId, Session>,
     awareness: Awareness,
     roster: Roster,
     document: Slot,
@@ -65,6 +69,8 @@ pub struct Room {
     senders: VecDeque<(Sequence, SessionId)>,
     apply_at: Option<Timestamp>,
     questions: Vec<Question>,
+    /// Who asked who is here before it was known who was.
+    readers: Vec<RequestId>,
     /// When the first session has been waited for long enough.
     settle_at: Option<Timestamp>,
     /// Back ends' updates that wait to hear whether the document is empty.
@@ -74,6 +80,8 @@ pub struct Room {
     is_snapshot_asked: bool,
     /// Since when there has been nobody.
     empty_since: Option<Timestamp>,
+    /// Whether it has said that it may be forgotten.
+    is_over: bool,
     counts: Counts,
     outputs: VecDeque<Output>,
 }
@@ -91,7 +99,7 @@ pub struct Counts {
 
 struct Session {
     grant: Grant,
-    wants_status: bool,
+    manner: Manner,
     /// Its edits while it is not yet known what it brings: see `Settling`.
     settling: Option<Settling>,
 }
@@ -124,11 +132,12 @@ impl Room {
     /// An empty room that asks for its document.
     pub fn new(now: Timestamp, policy: Policy, document_bytes_max: usize) -> Self {
         Self {
+            roster: Roster::new(policy.clone()),
             policy,
             document_bytes_max,
             sessions: HashMap::new(),
+            waiting: HashMap::new(),
             awareness: Awareness::new(),
-            roster: Roster::new(),
             document: Slot::Loading,
             snapshot_bytes: 0,
             document_bytes: 0,
@@ -140,12 +149,14 @@ impl Room {
             senders: VecDeque::new(),
             apply_at: None,
             questions: Vec::new(),
+            readers: Vec::new(),
             settle_at: None,
             conditional: HashMap::new(),
             durability: Durability::default(),
             log_bytes: 0,
             is_snapshot_asked: false,
             empty_since: Some(now),
+            is_over: false,
             counts: Counts::default(),
             outputs: VecDeque::from([Output::Load]),
         }
@@ -153,15 +164,52 @@ impl Room {
 
     /// Lets one thing happen. Drain `poll_output` before the next.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
+        // What was due before happens before.
+        self.roster.tick(now);
         match input {
-            Input::Loaded { updates, last } => self.loaded(now, updates, last),
+            Input::Loaded {
+                updates,
+                last,
+                people,
+            } => {
+                self.roster.remember(people);
+                self.loaded(now, updates, last);
+                self.answer_readers();
+            }
             Input::LoadFailed { refusal } => self.load_failed(now, refusal),
             Input::Join {
                 session,
                 grant,
-                wants_status,
+                manner,
+            } => self.join(now, session, grant, manner),
+            Input::Heartbeat {
+                request,
+                session,
+                grant,
+                lasts,
+                status,
+                data,
             } => {
-                self.join(now, session, grant, wants_status);
+                let is_in = self.heartbeat(now, session, &grant, lasts);
+                if is_in && (status.is_some() || data.is_some()) {
+                    self.roster.report(now, session, status, data);
+                }
+                self.answer(
+                    request,
+                    match is_in {
+                        true => Reply::Present,
+                        false => Reply::Refused(Refusal::BoardFull),
+                    },
+                );
+            }
+            Input::Hide { user, hides } => self.roster.hide(now, &user, hides),
+            Input::Close => self.roster.close(now),
+            Input::Expel { user } => self.roster.expel(now, &user),
+            Input::Participants { request } => {
+                self.readers.push(request);
+                if self.has_loaded || self.policy.memory != LastSeen::Stored {
+                    self.answer_readers();
+                }
             }
             Input::Leave { session, ending } => self.leave(now, session, ending),
             Input::Renew { session, grant } => self.renew(now, session, grant),
@@ -180,7 +228,8 @@ impl Room {
             Input::Tick => self.tick(now),
         }
         self.tell_awareness(now);
-        self.tell_presence();
+        self.tell_presence(now);
+        self.note_emptiness(now);
         self.send_document_away(now);
     }
 
@@ -203,6 +252,7 @@ impl Room {
             self.settle_at,
             self.reload_at,
             self.awareness.next_deadline(),
+            self.roster.next_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -219,6 +269,21 @@ impl Room {
         self.roster.participants()
     }
 
+    /// Those who are here.
+    pub fn connected(&self) -> Vec<Participant> {
+        self.roster.connected()
+    }
+
+    /// Whether the user has a place here or waits for one, seen by others or not.
+    pub fn has_user(&self, user: &UserId) -> bool {
+        self.roster.has_user(user)
+    }
+
+    /// Whether the session is in or waits.
+    pub fn has_session(&self, session: SessionId) -> bool {
+        self.roster.has(session)
+    }
+
     /// One user's entry.
     pub fn participant(&self, user: &UserId) -> Option<Participant> {
         self.roster.participant(user)
@@ -231,43 +296,117 @@ impl Room {
 
     // Coming and going.
 
-    fn join(&mut self, now: Timestamp, session: SessionId, grant: Grant, wants_status: bool) {
-        self.empty_since = None;
-        self.awareness.open(now, session, &grant);
-        let known = Session {
+    fn join(&mut self, now: Timestamp, session: SessionId, grant: Grant, manner: Manner) {
+        let arriving = Session {
             grant,
-            wants_status,
+            manner,
             settling: None,
         };
-        self.sessions.insert(session, known);
+        if !arriving.grant.is_participant {
+            self.admit(now, session, arriving);
+            self.outputs.push_back(Output::Admitted { session });
+            return;
+        }
+        let entering = Entering {
+            user: arriving.grant.identity.user.clone(),
+            identity: appearance_of(&arriving.grant),
+            may_wait: manner.may_wait,
+            lasts: None,
+        };
+        match self.roster.enter(now, session, entering) {
+            Admission::In => self.admit(now, session, arriving),
+            Admission::Waiting => {
+                self.waiting.insert(session, arriving);
+            }
+            Admission::Full => {
+                let refusal = Refusal::BoardFull;
+                self.outputs.push_back(Output::Refuse { session, refusal });
+            }
+        }
+    }
+
+    /// The session is in: it is heard from now on.
+    fn admit(&mut self, now: Timestamp, session: SessionId, arriving: Session) {
+        self.awareness.open(now, session, &arriving.grant);
+        self.sessions.insert(session, arriving);
+    }
+
+    /// A place became free for a session that waited. What it said until now was dropped: it is
+    /// sent the document, and asked what it has, as if it came now.
+    fn admit_from_queue(&mut self, now: Timestamp, session: SessionId, arriving: Session) {
+        let has_document = !arriving.manner.has_no_document;
+        self.admit(now, session, arriving);
+        if has_document {
+            self.tell(session, Message::Hold);
+            self.tell(session, Message::QueryAwareness);
+            self.begin_settling(now, session);
+            self.questions.push(Question::Diff {
+                session,
+                state_vector: StateVector::empty(),
+            });
+        }
     }
 
     fn leave(&mut self, now: Timestamp, session: SessionId, ending: Ending) {
         // What it typed last was meant to be kept.
         self.settle(now, session);
-        if self.sessions.remove(&session).is_none() {
-            return;
+        self.waiting.remove(&session);
+        if self.sessions.remove(&session).is_some() {
+            // First of all the others are told: nobody is to see a ghost.
+            self.awareness.close(now, session);
         }
-        // First of all the others are told: nobody is to see a ghost.
-        self.awareness.close(now, session);
-        self.tell_awareness(now);
         self.roster.leave(now, session, ending);
         self.durability.forget(session);
         // What it brought is kept, though nobody waits for the answer any more.
         self.questions.retain(|question| {
             asker(question) != Some(session) || matches!(question, Question::Novelty { .. })
         });
-        if self.sessions.is_empty() {
-            self.empty_since = Some(now);
-        }
     }
 
     fn renew(&mut self, now: Timestamp, session: SessionId, grant: Grant) {
-        let Some(known) = self.sessions.get_mut(&session) else {
-            return;
+        if let Some(known) = self.sessions.get_mut(&session) {
+            self.awareness.renew(now, session, &grant);
+            self.roster.renew(now, session, appearance_of(&grant));
+            known.grant = grant;
+        } else if let Some(known) = self.waiting.get_mut(&session) {
+            self.roster.renew(now, session, appearance_of(&grant));
+            known.grant = grant;
+        }
+    }
+
+    /// Somebody without a socket is here; `false` if there is no place for them.
+    fn heartbeat(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        grant: &Grant,
+        lasts: Duration,
+    ) -> bool {
+        let identity = appearance_of(grant);
+        if self.roster.has(session) {
+            self.roster.renew(now, session, identity);
+            self.roster.beat(now, session, Some(lasts));
+            return true;
+        }
+        let entering = Entering {
+            user: grant.identity.user.clone(),
+            identity,
+            may_wait: false,
+            lasts: Some(lasts),
         };
-        self.awareness.renew(now, session, &grant);
-        known.grant = grant;
+        self.roster.enter(now, session, entering) == Admission::In
+    }
+
+    /// Since when there has been nobody.
+    fn note_emptiness(&mut self, now: Timestamp) {
+        let is_empty =
+            self.sessions.is_empty() && self.waiting.is_empty() && self.roster.is_empty();
+        if !is_empty {
+            self.empty_since = None;
+            self.is_over = false;
+        } else if !self.is_over {
+            self.empty_since.get_or_insert(now);
+        }
     }
 
     // Time, and telling.
@@ -292,6 +431,7 @@ impl Room {
         if is_quiet && self.unapplied.is_empty() {
             // Said once: a deadline that has passed already would be due for ever.
             self.empty_since = None;
+            self.is_over = true;
             self.outputs.push_back(Output::Unload);
         } else {
             // Look again after another while, which is some time even where rooms go at once.
@@ -314,19 +454,8 @@ impl Room {
                 Event::Push { session } => self.tell(session, Message::PushAwareness),
                 Event::Shows {
                     session,
-                    appearance: Some(appearance),
-                } => {
-                    if let Some(known) = self.sessions.get(&session) {
-                        let user = known.grant.identity.user.clone();
-                        self.roster.show(now, session, &user, appearance);
-                    }
-                }
-                Event::Shows {
-                    session,
-                    appearance: None,
-                } => {
-                    self.roster.leave(now, session, Ending::Clean);
-                }
+                    appearance,
+                } => self.roster.show(now, session, appearance),
                 Event::Active { session } => self.roster.bring_forward(now, session),
             }
         }
@@ -335,9 +464,38 @@ impl Room {
         }
     }
 
-    fn tell_presence(&mut self) {
-        while let Some(change) = self.roster.poll_change() {
-            self.outputs.push_back(Output::Presence(change));
+    fn tell_presence(&mut self, now: Timestamp) {
+        // Changes first: whoever is let in is told how things are then, and nothing twice.
+        let mut admitted = Vec::new();
+        while let Some(event) = self.roster.poll_event() {
+            match event {
+                presence::Event::Change { change, by } => {
+                    self.outputs.push_back(Output::Presence { change, by });
+                }
+                presence::Event::Admitted(session) => admitted.push(session),
+                presence::Event::Queued { session, position } => {
+                    self.tell(session, Message::Queued(position));
+                }
+                presence::Event::Expired(session) => {
+                    self.outputs.push_back(Output::Expired { session });
+                }
+                presence::Event::Record(record) => self.outputs.push_back(Output::Record(record)),
+                presence::Event::Seen(person) => self.outputs.push_back(Output::Seen(person)),
+            }
+        }
+        for session in admitted {
+            self.outputs.push_back(Output::Admitted { session });
+            if let Some(arriving) = self.waiting.remove(&session) {
+                self.admit_from_queue(now, session, arriving);
+            }
+        }
+    }
+
+    /// Answers who asked who is here.
+    fn answer_readers(&mut self) {
+        for request in std::mem::take(&mut self.readers) {
+            let participants = self.roster.participants();
+            self.answer(request, Reply::Participants(participants));
         }
     }
 

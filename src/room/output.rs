@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::model::{ClientId, RequestId, SessionId};
-use crate::presence::Change;
+use crate::presence::{Change, Participant, SessionRecord};
 use crate::room::document::{Sequence, Task};
 use crate::wire::close::Refusal;
 
@@ -49,7 +49,26 @@ pub enum Output {
         refusal: Refusal,
     },
     /// The roster changed.
-    Presence(Change),
+    Presence {
+        /// What.
+        change: Change,
+        /// The session that did it, which is not told.
+        by: Option<SessionId>,
+    },
+    /// The session is in. What else the room says to it comes behind.
+    Admitted {
+        /// Which.
+        session: SessionId,
+    },
+    /// A session that had no socket has ended.
+    Expired {
+        /// Which.
+        session: SessionId,
+    },
+    /// Write the session down as it is.
+    Record(SessionRecord),
+    /// Remember that they were here.
+    Seen(Participant),
     /// The answer to a request from outside.
     Answer {
         /// Which.
@@ -117,6 +136,10 @@ pub enum Message {
     },
     /// Send every present awareness state but its own.
     PushAwareness,
+    /// "Tell me your awareness": what it said of it while it waited was not heard.
+    QueryAwareness,
+    /// It waits for a place, and so many are before it, itself included.
+    Queued(usize),
 }
 
 /// The answer to a request from outside.
@@ -133,6 +156,10 @@ pub enum Reply {
     Applied,
     /// There is content already.
     NotEmpty,
+    /// Whoever said that they are here is.
+    Present,
+    /// Everybody here, and those who left.
+    Participants(Vec<Participant>),
     /// It cannot be.
     Refused(Refusal),
 }

@@ -88,6 +88,11 @@ fn stamp_any<'a>(grant: &Grant, state: &'a str) -> Option<Stamped<'a>> {
     })
 }
 
+/// How somebody looks who shows nothing of themselves but that they are there.
+pub fn appearance_of(grant: &Grant) -> Appearance {
+    appearance(grant, None, None)
+}
+
 /// What JSON allows between its parts.
 pub(super) const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
@@ -218,21 +223,21 @@ mod tests {
     #[test]
     fn a_presence_or_a_user_object_makes_somebody_appear() {
         for state in [r#"{"presence":{}}"#, r#"{"user":{}}"#] {
-            let shown = appearance_of(&ann(), state).unwrap();
-            assert_eq!(&*shown.name, "Ann \"A\"");
-            assert_eq!(shown.avatar.as_deref(), Some("https://example.org/a.png"));
-            assert_eq!(shown.role.as_deref(), Some("coach"));
-            assert_eq!(shown.color, Color::of_user(&ann().identity.user));
-            assert_eq!((shown.status, shown.data), (Status::Online, None));
+            let looks = shown(&ann(), state).unwrap();
+            assert_eq!(&*looks.name, "Ann \"A\"");
+            assert_eq!(looks.avatar.as_deref(), Some("https://example.org/a.png"));
+            assert_eq!(looks.role.as_deref(), Some("coach"));
+            assert_eq!(looks.color, Color::of_user(&ann().identity.user));
+            assert_eq!((looks.status, looks.data), (Status::Online, None));
         }
         for state in ["{}", "[]", r#"{"presence":1,"user":null,"x":{"user":{}}}"#] {
-            assert_eq!(appearance_of(&ann(), state), None);
+            assert_eq!(shown(&ann(), state), None);
         }
     }
 
     #[test]
     fn the_tokens_colour_comes_before_the_states() {
-        let color = |grant, state| appearance_of(&grant, state).unwrap().color.to_string();
+        let color = |grant, state| shown(&grant, state).unwrap().color.to_string();
         let both = r##"{"user":{"color":"#00ff00"},"presence":{"color":"#0000ff"}}"##;
         assert_eq!(color(ann(), both), "#0000ff");
         assert_eq!(
@@ -255,13 +260,12 @@ mod tests {
         };
         let state = r#"{"presence":{"name":"Eve","role":"boss","userId":"x"},"user":{"name":"E"}}"#;
         assert_eq!(stamped(&guest, state), state);
-        let shown = appearance_of(&guest, state).unwrap();
-        assert_eq!((&*shown.name, shown.role.as_deref()), ("Eve", Some("boss")));
-        let shown =
-            appearance_of(&guest, r#"{"presence":{"name":1},"user":{"name":"E"}}"#).unwrap();
-        assert_eq!((&*shown.name, shown.role.as_deref()), ("E", Some("coach")));
+        let looks = shown(&guest, state).unwrap();
+        assert_eq!((&*looks.name, looks.role.as_deref()), ("Eve", Some("boss")));
+        let looks = shown(&guest, r#"{"presence":{"name":1},"user":{"name":"E"}}"#).unwrap();
+        assert_eq!((&*looks.name, looks.role.as_deref()), ("E", Some("coach")));
         let long = format!(r#"{{"user":{{"name":"{}"}}}}"#, "x".repeat(60_000));
-        assert_eq!(&*appearance_of(&guest, &long).unwrap().name, "Ann \"A\"");
+        assert_eq!(&*shown(&guest, &long).unwrap().name, "Ann \"A\"");
     }
 
     #[test]
@@ -289,7 +293,7 @@ mod tests {
         stamp(grant, state).unwrap().state.into_owned()
     }
 
-    fn appearance_of(grant: &Grant, state: &str) -> Option<Appearance> {
+    fn shown(grant: &Grant, state: &str) -> Option<Appearance> {
         stamp(grant, state).unwrap().appearance
     }
 

@@ -84,6 +84,7 @@ impl Driver {
                 inputs.push_back(Input::Loaded {
                     updates: self.stored.clone(),
                     last: self.last,
+                    people: Vec::new(),
                 });
             }
             Output::Work(task) if self.runs_tasks => {
@@ -117,7 +118,13 @@ impl Driver {
             Output::Refuse { session, refusal } => self.told.push(Told::Refused(session, refusal)),
             Output::Answer { reply, .. } => self.told.push(Told::Reply(reply)),
             Output::Unload => self.told.push(Told::Unload),
-            Output::Awareness | Output::Presence(_) | Output::Stateless { .. } => {}
+            Output::Awareness
+            | Output::Presence { .. }
+            | Output::Admitted { .. }
+            | Output::Expired { .. }
+            | Output::Record(_)
+            | Output::Seen(_)
+            | Output::Stateless { .. } => {}
         }
     }
 
@@ -138,7 +145,10 @@ impl Driver {
         self.handle(Input::Join {
             session,
             grant,
-            wants_status: true,
+            manner: Manner {
+                wants_status: true,
+                ..Manner::default()
+            },
         });
     }
 

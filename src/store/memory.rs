@@ -1,18 +1,26 @@
 //! A store that keeps everything in memory and nothing on disk: for tests, and to try things.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::model::RoomName;
-use crate::store::{Sequence, Store, StoreError, Stored, Write};
+use crate::clock::Timestamp;
+use crate::limits::{FOLLOWS_MAX, OFFLINE_PARTICIPANTS_MAX};
+use crate::model::{RoomName, UserId};
+use crate::store::people::{presences_to_remove, storable};
+use crate::store::{
+    Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Sequence, Store,
+    StoreError, Stored, TIME_MAX, Write,
+};
 
-/// Documents live as long as the process.
+/// Documents and people live as long as the process.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     documents: Mutex<BTreeMap<RoomName, Log>>,
+    people: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +73,11 @@ impl MemoryStore {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn people(&self) -> MutexGuard<'_, Known> {
+        // As above.
+        self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Store for MemoryStore {
@@ -89,12 +102,7 @@ impl Store for MemoryStore {
     }
 
     fn rooms(&self, after: Option<&RoomName>, limit: usize) -> Result<Vec<RoomName>, StoreError> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let documents = self.documents();
-        let names = documents
-            .range::<RoomName, _>((from, Bound::Unbounded))
-            .map(|(name, _)| name);
-        Ok(names.take(limit).cloned().collect())
+        Ok(keys_behind(&self.documents(), after, limit))
     }
 
     fn quarantined(&self, room: &RoomName) -> Result<Vec<(Sequence, Bytes)>, StoreError> {
@@ -107,4 +115,175 @@ impl Store for MemoryStore {
     fn is_immediate(&self) -> bool {
         true
     }
+}
+
+/// What is known of people.
+#[derive(Debug, Default)]
+struct Known {
+    /// By board and session.
+    presences: BTreeMap<(Arc<str>, Arc<str>), PresenceRow>,
+    departed: BTreeMap<RoomName, BTreeMap<UserId, Departed>>,
+    feed_seen: BTreeMap<UserId, Timestamp>,
+    follows: BTreeMap<UserId, BTreeSet<UserId>>,
+}
+
+impl Known {
+    fn write_down(&mut self, record: &Record) {
+        match record {
+            Record::Presence(row) => {
+                let row = PresenceRow {
+                    last_heartbeat_at: row.last_heartbeat_at.min(TIME_MAX),
+                    connected_at: row.connected_at.min(TIME_MAX),
+                    disconnected_at: row.disconnected_at.map(|at| at.min(TIME_MAX)),
+                    ..row.clone()
+                };
+                let key = (Arc::clone(&row.board), Arc::clone(&row.session));
+                self.presences.insert(key, row);
+            }
+            Record::Departed { room, person } => {
+                let person = Departed {
+                    name: storable(&person.name).into(),
+                    avatar: person
+                        .avatar
+                        .as_deref()
+                        .map(|avatar| storable(avatar).into()),
+                    role: person.role.as_deref().map(|role| storable(role).into()),
+                    last_seen: person.last_seen.min(TIME_MAX),
+                    ..person.clone()
+                };
+                let people = self.departed.entry(room.clone()).or_default();
+                let is_older = |known: &Departed| person.last_seen < known.last_seen;
+                if !people.get(&person.user).is_some_and(is_older) {
+                    people.insert(person.user.clone(), person);
+                }
+                if OFFLINE_PARTICIPANTS_MAX < people.len()
+                    && let Some(last) = in_order(people.values()).pop()
+                {
+                    people.remove(&last.user);
+                }
+            }
+            Record::FeedSeen { user, at } => {
+                let seen = self.feed_seen.entry(user.clone()).or_default();
+                *seen = (*at).min(TIME_MAX).max(*seen);
+            }
+        }
+    }
+
+    /// Removes what ended too long before the presences that have just ended.
+    fn remove_old_presences(&mut self, batch: &[Record]) {
+        let Some((ended_before, count)) = presences_to_remove(batch) else {
+            return;
+        };
+        let mut old: Vec<_> = self
+            .presences
+            .iter()
+            .filter_map(|(key, row)| Some((row.disconnected_at?, key.clone())))
+            .filter(|(ended, _)| *ended < ended_before)
+            .collect();
+        old.sort();
+        for (_, key) in old.into_iter().take(count) {
+            self.presences.remove(&key);
+        }
+    }
+}
+
+/// The latest seen first.
+fn in_order<'a>(people: impl Iterator<Item = &'a Departed>) -> Vec<Departed> {
+    let mut people: Vec<_> = people.cloned().collect();
+    people.sort_by(|a, b| {
+        let key = |person: &Departed| Reverse(person.last_seen);
+        key(a).cmp(&key(b)).then_with(|| a.user.cmp(&b.user))
+    });
+    people
+}
+
+impl People for MemoryStore {
+    fn record(&self, batch: &[Record]) -> Result<(), StoreError> {
+        let mut people = self.people();
+        for record in batch.iter().filter(|record| record.is_storable()) {
+            people.write_down(record);
+        }
+        people.remove_old_presences(batch);
+        Ok(())
+    }
+
+    fn departed(&self, room: &RoomName, limit: usize) -> Result<Vec<Departed>, StoreError> {
+        let people = self.people();
+        let departed = people.departed.get(room);
+        let mut departed = departed.map_or_else(Vec::new, |people| in_order(people.values()));
+        departed.truncate(limit);
+        Ok(departed)
+    }
+
+    fn feed_seen(&self, users: &[UserId]) -> Result<Vec<(UserId, Timestamp)>, StoreError> {
+        let people = self.people();
+        let users: BTreeSet<&UserId> = users.iter().collect();
+        let seen = users
+            .into_iter()
+            .filter_map(|user| people.feed_seen.get_key_value(user));
+        Ok(seen.map(|(user, at)| (user.clone(), *at)).collect())
+    }
+
+    fn follows(&self, user: &UserId) -> Result<Vec<UserId>, StoreError> {
+        let people = self.people();
+        let follows = people.follows.get(user).into_iter().flatten();
+        Ok(follows.cloned().collect())
+    }
+
+    fn change_follows(&self, user: &UserId, change: &FollowsChange) -> Result<(), FollowsError> {
+        change.check(user)?;
+        let mut people = self.people();
+        let mut follows = people.follows.get(user).cloned().unwrap_or_default();
+        match change {
+            FollowsChange::Replace(all) => follows = all.iter().cloned().collect(),
+            FollowsChange::Add(other) => drop(follows.insert(other.clone())),
+            FollowsChange::Remove(other) => drop(follows.remove(other)),
+        }
+        if FOLLOWS_MAX < follows.len() {
+            return Err(FollowsError::TooMany);
+        }
+        people.follows.insert(user.clone(), follows);
+        Ok(())
+    }
+
+    fn presences(&self, board: &str) -> Result<Vec<PresenceRow>, StoreError> {
+        let people = self.people();
+        let rows = people.presences.values();
+        let mut rows: Vec<_> = rows.filter(|row| &*row.board == board).cloned().collect();
+        rows.sort_by_key(|row| (row.connected_at, Arc::clone(&row.session)));
+        Ok(rows)
+    }
+
+    fn end_open_presences(&self, heard_until: Timestamp) -> Result<u64, StoreError> {
+        let mut count = 0;
+        for row in self.people().presences.values_mut() {
+            if row.disconnected_at.is_none() && row.last_heartbeat_at <= heard_until {
+                row.disconnected_at = Some(row.last_heartbeat_at);
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    fn rooms_departed(
+        &self,
+        after: Option<&RoomName>,
+        limit: usize,
+    ) -> Result<Vec<RoomName>, StoreError> {
+        Ok(keys_behind(&self.people().departed, after, limit))
+    }
+
+    fn feed_users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>, StoreError> {
+        Ok(keys_behind(&self.people().feed_seen, after, limit))
+    }
+
+    fn followers(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>, StoreError> {
+        Ok(keys_behind(&self.people().follows, after, limit))
+    }
+}
+
+fn keys_behind<K: Ord + Clone, V>(map: &BTreeMap<K, V>, after: Option<&K>, limit: usize) -> Vec<K> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let behind = map.range::<K, _>((from, Bound::Unbounded));
+    behind.take(limit).map(|(key, _)| key.clone()).collect()
 }

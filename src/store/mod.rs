@@ -1,10 +1,13 @@
 //! What outlives a room: the trait, and the stores behind it.
 //!
 //! A store keeps, per document, a log of updates with ascending sequence numbers, and snapshots
-//! that replace the log up to a number. It knows nothing of Yjs: to it an update is bytes.
+//! that replace the log up to a number. It knows nothing of Yjs: to it an update is bytes. Beside
+//! the documents it keeps what is to be remembered of [`People`]: when they were last in a room or
+//! in the feed, whom they follow, and the presences of boards.
 
 mod memory;
 mod migrations;
+mod people;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod sqlite;
@@ -14,6 +17,10 @@ use bytes::Bytes;
 use crate::model::RoomName;
 
 pub use memory::MemoryStore;
+pub use people::{
+    Departed, FollowsChange, FollowsError, People, PresenceRow, Record, RecordedStatus, TIME_MAX,
+    is_storable,
+};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
@@ -72,8 +79,9 @@ pub enum StoreError {
     },
 }
 
-/// What keeps documents. Methods block; they are called on threads made for it, several at once.
-pub trait Store: Send + Sync + 'static {
+/// What keeps documents, and [`People`]. Methods block; they are called on threads made for it,
+/// several at once.
+pub trait Store: People {
     /// Everything kept of a document; empty for one never seen.
     fn load(&self, room: &RoomName) -> Result<Stored, StoreError>;
 

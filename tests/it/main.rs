@@ -13,6 +13,7 @@
 
 mod access;
 mod bad_input;
+mod boards;
 mod bounds;
 mod cli;
 mod collab;
@@ -23,7 +24,9 @@ mod durability;
 mod embedded_store;
 mod ghosts;
 mod hostile;
+mod leaks;
 mod outages;
+mod people;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod presence;
@@ -31,3 +34,6 @@ mod recorded;
 mod store;
 mod support;
 mod tools;
+mod watching;
+mod web_demo;
+mod workspaces;

@@ -24,7 +24,7 @@ const FIELDS: [&str; 9] = [
 ];
 
 /// Exactly the nine fields of a participant.
-fn check_shape(participant: &Value) {
+pub fn check_shape(participant: &Value) {
     let fields = participant.as_object().expect("a participant is an object");
     let mut names: Vec<_> = fields.keys().map(String::as_str).collect();
     let mut wanted = FIELDS;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::model::{Access, ClientId, Grant, Identity, SessionId, UserId};
-use crate::presence::{Change, Ending, Roster};
+use crate::model::{self, Access, ClientId, Grant, Identity, Policy, SessionId, UserId};
+use crate::presence::{self, Change, Entering, Roster};
 use crate::room::awareness::{Awareness, Event};
 use crate::room::stamp::stamp;
 use crate::wire::validator;
@@ -114,7 +114,7 @@ impl World {
         Self {
             now: Timestamp::from_millis(1_000_000),
             awareness: Awareness::new(),
-            roster: Roster::new(),
+            roster: Roster::new(Policy::of(model::Kind::Session)),
             clients: Vec::new(),
             nudges: 0,
             frames_up: 0,
@@ -224,7 +224,7 @@ impl World {
         }
         self.links.clear();
         self.awareness = Awareness::new();
-        self.roster = Roster::new();
+        self.roster = Roster::new(Policy::of(model::Kind::Session));
     }
 
     /// The program sets another state; its name is forged, so that no state agrees as it is.
@@ -340,24 +340,36 @@ impl World {
                 Event::Cast { .. } => {}
                 Event::Shows {
                     session,
-                    appearance: Some(appearance),
+                    appearance,
                 } => {
-                    let client = &self.clients[self.links[&session].client];
-                    let user = &client.grant.identity.user;
-                    self.roster.show(self.now, session, user, appearance);
-                }
-                Event::Shows { session, .. } => {
-                    self.roster.leave(self.now, session, Ending::Clean);
+                    if let Some(identity) = &appearance
+                        && !self.roster.has(session)
+                    {
+                        let client = &self.clients[self.links[&session].client];
+                        let entering = Entering {
+                            user: client.grant.identity.user.clone(),
+                            identity: identity.clone(),
+                            may_wait: false,
+                            lasts: None,
+                        };
+                        self.roster.enter(self.now, session, entering);
+                    }
+                    self.roster.show(self.now, session, appearance);
                 }
                 Event::Active { session } => self.roster.bring_forward(self.now, session),
             }
         }
-        while let Some(change) = self.roster.poll_change() {
-            self.told.push(match change {
-                Change::Joined(one) => format!("joined {}", one.user),
-                Change::Changed(one) => format!("changed {}", one.user),
-                Change::Left(one) => format!("left {}", one.user),
-            });
+        while let Some(event) = self.roster.poll_event() {
+            let presence::Event::Change { change, .. } = event else {
+                continue;
+            };
+            let word = match change {
+                Change::Joined(_) => "joined",
+                Change::Changed { .. } => "changed",
+                Change::Left(_) => "left",
+            };
+            self.told
+                .push(format!("{word} {}", change.participant().user));
         }
         let mut down = Vec::new();
         for (&session, link) in &mut self.links {

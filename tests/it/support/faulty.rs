@@ -6,8 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use copresence::model::RoomName;
-use copresence::store::{Sequence, SqliteStore, Store, StoreError, Stored, Write};
+use copresence::clock::Timestamp;
+use copresence::model::{RoomName, UserId};
+use copresence::store::{
+    Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Sequence, SqliteStore,
+    Store, StoreError, Stored, Write,
+};
 use tempfile::TempDir;
 
 use crate::support::document::Document;
@@ -175,5 +179,57 @@ impl Store for FaultyStore {
 
     fn quarantined(&self, room: &RoomName) -> Result<Vec<(Sequence, Bytes)>, StoreError> {
         self.real.quarantined(room)
+    }
+}
+
+/// What is recorded fails and waits as writes of documents do; all else is the real store's.
+impl People for FaultyStore {
+    fn record(&self, batch: &[Record]) -> Result<(), StoreError> {
+        let faults = self.wait_while(|faults| faults.is_write_held);
+        if let Some(reason) = faults.write_error.clone() {
+            return Err(StoreError::Down(reason));
+        }
+        drop(faults);
+        self.real.record(batch)
+    }
+
+    fn departed(&self, room: &RoomName, limit: usize) -> Result<Vec<Departed>, StoreError> {
+        self.real.departed(room, limit)
+    }
+
+    fn feed_seen(&self, users: &[UserId]) -> Result<Vec<(UserId, Timestamp)>, StoreError> {
+        self.real.feed_seen(users)
+    }
+
+    fn follows(&self, user: &UserId) -> Result<Vec<UserId>, StoreError> {
+        self.real.follows(user)
+    }
+
+    fn change_follows(&self, user: &UserId, change: &FollowsChange) -> Result<(), FollowsError> {
+        self.real.change_follows(user, change)
+    }
+
+    fn presences(&self, board: &str) -> Result<Vec<PresenceRow>, StoreError> {
+        self.real.presences(board)
+    }
+
+    fn end_open_presences(&self, heard_until: Timestamp) -> Result<u64, StoreError> {
+        self.real.end_open_presences(heard_until)
+    }
+
+    fn rooms_departed(
+        &self,
+        after: Option<&RoomName>,
+        limit: usize,
+    ) -> Result<Vec<RoomName>, StoreError> {
+        self.real.rooms_departed(after, limit)
+    }
+
+    fn feed_users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>, StoreError> {
+        self.real.feed_users(after, limit)
+    }
+
+    fn followers(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>, StoreError> {
+        self.real.followers(after, limit)
     }
 }

@@ -12,7 +12,7 @@ pub struct Deadlines<K> {
     of: HashMap<K, Timestamp>,
 }
 
-impl<K: Copy + Eq + Hash + Ord> Deadlines<K> {
+impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
     /// None.
     pub fn new() -> Self {
         Self {
@@ -21,17 +21,27 @@ impl<K: Copy + Eq + Hash + Ord> Deadlines<K> {
         }
     }
 
+    /// Whether the key has a deadline.
+    pub fn contains(&self, key: &K) -> bool {
+        self.of.contains_key(key)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
     /// Sets, moves or clears the deadline of `key`.
     pub fn set(&mut self, key: K, deadline: Option<Timestamp>) {
         let previous = match deadline {
-            Some(at) => self.of.insert(key, at),
+            Some(at) => self.of.insert(key.clone(), at),
             None => self.of.remove(&key),
         };
         if previous == deadline {
             return;
         }
         if let Some(at) = previous {
-            self.by_time.remove(&(at, key));
+            self.by_time.remove(&(at, key.clone()));
         }
         if let Some(at) = deadline {
             self.by_time.insert((at, key));
@@ -40,18 +50,28 @@ impl<K: Copy + Eq + Hash + Ord> Deadlines<K> {
 
     /// The next key whose deadline has come, which it then no longer has; call until `None`.
     pub fn pop_due(&mut self, now: Timestamp) -> Option<K> {
-        let &(at, key) = self.by_time.first()?;
-        if now < at {
+        self.pop_due_at(now).map(|(_, key)| key)
+    }
+
+    /// The same, with the deadline.
+    pub fn pop_due_at(&mut self, now: Timestamp) -> Option<(Timestamp, K)> {
+        if self.next().is_none_or(|at| now < at) {
             return None;
         }
-        self.by_time.pop_first();
+        let (at, key) = self.by_time.pop_first()?;
         self.of.remove(&key);
-        Some(key)
+        Some((at, key))
     }
 
     /// The earliest deadline.
     pub fn next(&self) -> Option<Timestamp> {
         self.by_time.first().map(|&(at, _)| at)
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord> Default for Deadlines<K> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,0 +1,108 @@
+//! The API described for programs, in OpenAPI 3.1: `openapi.json` beside this file.
+
+use serde_json::Value;
+
+const DESCRIPTION: &str = include_str!("openapi.json");
+
+/// The description of what this relay answers.
+pub(super) fn describe(is_dev: bool) -> String {
+    if is_dev {
+        return DESCRIPTION.to_owned();
+    }
+    let without_demo = || -> Option<String> {
+        let mut description: Value = serde_json::from_str(DESCRIPTION).ok()?;
+        description["paths"].as_object_mut()?.remove("/dev/token");
+        serde_json::to_string(&description).ok()
+    };
+    without_demo().unwrap_or_else(|| DESCRIPTION.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use warp::http::Method;
+
+    use super::*;
+    use crate::http::route::Route;
+
+    fn paths(is_dev: bool) -> BTreeMap<String, Vec<String>> {
+        let description: Value = serde_json::from_str(&describe(is_dev)).unwrap();
+        assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let paths = description["paths"].as_object().unwrap();
+        let methods = |path: &Value| {
+            let keys = path.as_object().unwrap().keys();
+            let methods = keys.filter(|key| *key != "parameters");
+            methods.map(|key| key.to_ascii_uppercase()).collect()
+        };
+        paths
+            .iter()
+            .map(|(path, item)| (path.clone(), methods(item)))
+            .collect()
+    }
+
+    /// Every route with its methods, `HEAD` aside.
+    fn routes() -> BTreeMap<String, Vec<String>> {
+        let all = std::iter::successors(after(None), |route| after(Some(route)));
+        all.map(|route| {
+            let described = route
+                .methods()
+                .iter()
+                .filter(|method| *method != Method::HEAD);
+            let mut methods: Vec<_> = described.map(Method::to_string).collect();
+            methods.sort_unstable();
+            (route.name().to_owned(), methods)
+        })
+        .collect()
+    }
+
+    /// Walks through all routes. A new one does not compile until it is put in line here.
+    fn after(route: Option<&Route>) -> Option<Route> {
+        let (room, user) = (String::new(), String::new());
+        Some(match route {
+            None => Route::RoomPresence { room },
+            Some(Route::RoomPresence { .. }) => Route::RoomPresenceStream { room },
+            Some(Route::RoomPresenceStream { .. }) => Route::Document { room },
+            Some(Route::Document { .. }) => Route::UserPresence { user },
+            Some(Route::UserPresence { .. }) => Route::UserPresenceStream { user },
+            Some(Route::UserPresenceStream { .. }) => Route::PresenceUnder,
+            Some(Route::PresenceUnder) => Route::PresenceUnderStream,
+            Some(Route::PresenceUnderStream) => Route::Revocations,
+            Some(Route::Revocations) => Route::Metrics,
+            Some(Route::Metrics) => Route::Live,
+            Some(Route::Live) => Route::Ready,
+            Some(Route::Ready) => Route::OpenApi,
+            Some(Route::OpenApi) => Route::DevToken,
+            Some(Route::DevToken) => return None,
+        })
+    }
+
+    #[test]
+    fn every_route_is_described_with_its_methods_and_nothing_else_is() {
+        let mut described = paths(true);
+        for methods in described.values_mut() {
+            methods.sort_unstable();
+        }
+        assert_eq!(described, routes());
+    }
+
+    #[test]
+    fn the_demos_route_is_described_where_it_exists() {
+        let mut with_it: Vec<_> = paths(true).into_keys().collect();
+        with_it.retain(|path| path != "/dev/token");
+        assert_eq!(with_it, paths(false).into_keys().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_name_referred_to_exists() {
+        let description: Value = serde_json::from_str(DESCRIPTION).unwrap();
+        let references = DESCRIPTION.split("\"$ref\": \"#").skip(1);
+        let mut count = 0;
+        for rest in references {
+            let pointer = rest.split('"').next().unwrap();
+            assert!(description.pointer(pointer).is_some(), "{pointer}");
+            count += 1;
+        }
+        assert!(50 < count);
+    }
+}

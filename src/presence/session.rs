@@ -1,0 +1,152 @@
+//! One session in a room: what it shows, what it reports, and how long it is good for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::limits::RECORD_EVERY;
+use crate::model::{Participants, Policy, SessionId, UserId};
+use crate::presence::{Appearance, Status};
+
+/// A session as it is written down while it is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionRecord {
+    /// Which.
+    pub session: SessionId,
+    /// Whose.
+    pub user: UserId,
+    /// What it does; never offline.
+    pub status: Status,
+    /// What the client sent last, as JSON text.
+    pub data: Option<Arc<str>>,
+    /// Since when it is in.
+    pub connected_at: Timestamp,
+    /// Its last sign of life.
+    pub last_heartbeat_at: Timestamp,
+    /// When it ended, if it has.
+    pub disconnected_at: Option<Timestamp>,
+}
+
+/// What is known of a session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub user: UserId,
+    /// Whether it waits for a place.
+    pub is_waiting: bool,
+    /// Who its token says they are.
+    pub identity: Appearance,
+    /// What its awareness shows, if it shows somebody.
+    pub shown: Option<Appearance>,
+    /// What it sent last about where it is.
+    pub data: Option<Arc<str>>,
+    /// What its client said of itself: idle or away, until it acts.
+    pub reported: Option<Status>,
+    pub typing_until: Option<Timestamp>,
+    pub last_activity: Timestamp,
+    /// When it was last heard of at all.
+    pub last_sign: Timestamp,
+    pub connected_at: Timestamp,
+    /// Good until its signs of life stop: for so long, and until then.
+    pub expires: Option<(Duration, Timestamp)>,
+    /// What was last written down of it, and when.
+    pub recorded: Option<(Status, Timestamp)>,
+    /// The earliest deadline that is set for it.
+    pub scheduled: Option<Timestamp>,
+}
+
+impl Session {
+    /// What it shows of its user now.
+    pub fn appearance(&self, now: Timestamp, policy: &Policy) -> Option<Appearance> {
+        let is_shown_by_itself =
+            policy.participants == Participants::Admitted || self.expires.is_some();
+        let who = match &self.shown {
+            Some(shown) => shown,
+            None if is_shown_by_itself => &self.identity,
+            None => return None,
+        };
+        Some(Appearance {
+            status: self.status(now, policy),
+            data: self.data.clone(),
+            ..who.clone()
+        })
+    }
+
+    /// What it does now.
+    pub fn status(&self, now: Timestamp, policy: &Policy) -> Status {
+        let has_passed = |span: Duration| !span.is_zero() && self.last_activity + span <= now;
+        if self.typing_until.is_some_and(|until| now < until) {
+            Status::Typing
+        } else if let Some(reported) = self.reported {
+            reported
+        } else if has_passed(policy.away_after) {
+            Status::Away
+        } else if has_passed(policy.idle_after) {
+            Status::Idle
+        } else {
+            Status::Online
+        }
+    }
+
+    /// When it is something else, if nothing happens before.
+    pub fn next_deadline(&self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
+        let typing = self.typing_until.filter(|&until| now < until);
+        let is_quiet = self.reported.is_none();
+        let inactive = [policy.idle_after, policy.away_after]
+            .into_iter()
+            .filter(|span| is_quiet && !span.is_zero())
+            .map(|span| self.last_activity + span)
+            .filter(|&at| now < at);
+        let expiry = self.expires.map(|(_, at)| at);
+        inactive.chain(typing).chain(expiry).min()
+    }
+
+    /// The session did something.
+    pub fn act(&mut self, now: Timestamp) {
+        self.last_activity = now.max(self.last_activity);
+        self.last_sign = now.max(self.last_sign);
+        self.reported = None;
+    }
+
+    /// The session says what its user does.
+    pub fn report(&mut self, now: Timestamp, status: Status, policy: &Policy) {
+        self.act(now);
+        self.typing_until = None;
+        match status {
+            Status::Idle | Status::Away => self.reported = Some(status),
+            Status::Typing => self.typing_until = Some(now + policy.typing),
+            Status::Online | Status::Offline => {}
+        }
+    }
+
+    /// What is to be written down now, if something is: a new status at once, a sign of life only
+    /// after a while, the end always.
+    pub fn record(
+        &mut self,
+        id: SessionId,
+        now: Timestamp,
+        policy: &Policy,
+        ended: Option<Timestamp>,
+    ) -> Option<SessionRecord> {
+        if !policy.is_recorded || self.is_waiting {
+            return None;
+        }
+        let status = self.status(now, policy);
+        let is_due = match self.recorded {
+            None => true,
+            Some((known, at)) => known != status || at + RECORD_EVERY <= self.last_sign,
+        };
+        if !is_due && ended.is_none() {
+            return None;
+        }
+        self.recorded = Some((status, now));
+        Some(SessionRecord {
+            session: id,
+            user: self.user.clone(),
+            status,
+            data: self.data.clone(),
+            connected_at: self.connected_at,
+            last_heartbeat_at: self.last_sign,
+            disconnected_at: ended,
+        })
+    }
+}

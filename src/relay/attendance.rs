@@ -1,0 +1,199 @@
+//! Those who are in a room without a socket, those who hide, and what is written down of all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::model::{Grant, LastSeen, RequestId, RoomName, SessionId, SessionToken, UserId};
+use crate::presence::{Participant, SessionRecord, Status};
+use crate::relay::inbox::ToWorker;
+use crate::relay::rooms::RoomKey;
+use crate::relay::worker::Worker;
+use crate::room::{Input, Reply};
+use crate::store::{Departed, PresenceRow, Record, RecordedStatus};
+use crate::wire::boards::Cursor;
+use crate::wire::close::Refusal;
+
+/// "I am here", from somebody without a socket.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    /// What names the session, and ends it.
+    pub token: SessionToken,
+    /// Who, and what they may do.
+    pub grant: Grant,
+    /// How long they are here without another.
+    pub lasts: Duration,
+    /// What they do, if they say.
+    pub status: Option<Status>,
+    /// What else they say, as the text of a JSON object, if they do.
+    pub data: Option<Arc<str>>,
+}
+
+impl Worker {
+    /// Somebody without a socket is here.
+    pub(super) fn heartbeat(
+        &mut self,
+        room: &RoomName,
+        request: RequestId,
+        heartbeat: Heartbeat,
+        asker: oneshot::Sender<Reply>,
+    ) {
+        if self.draining.is_some() {
+            // Whoever asked may have given up.
+            let _ = asker.send(Reply::Refused(Refusal::Draining));
+            return;
+        }
+        let Heartbeat {
+            token,
+            grant,
+            lasts,
+            status,
+            data,
+        } = heartbeat;
+        let key = self.open_room(room);
+        let user = grant.identity.user.clone();
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
+        let shared = &self.around.shared;
+        let session = *open
+            .beats
+            .entry(token.clone())
+            .or_insert_with(|| shared.next_session());
+        self.beat_rooms.insert(token, key);
+        if self.hidden.contains(&user) {
+            self.let_happen(key, Input::Hide { user, hides: true });
+        }
+        self.requests.insert(request, asker);
+        let beat = Input::Heartbeat {
+            request,
+            session,
+            grant,
+            lasts,
+            status,
+            data,
+        };
+        self.let_happen(key, beat);
+        let is_in = |open: &crate::relay::rooms::OpenRoom| open.room.has_session(session);
+        if !self.rooms.get(key).is_some_and(is_in) {
+            self.beat_ended(key, session);
+        }
+    }
+
+    /// Ends the session of this token; whether there was one here.
+    pub(super) fn end_beat(&mut self, token: &SessionToken) -> bool {
+        let Some(&key) = self.beat_rooms.get(token) else {
+            return false;
+        };
+        let session = self
+            .rooms
+            .get(key)
+            .and_then(|open| open.beats.get(token).copied());
+        if let Some(session) = session {
+            self.beat_ended(key, session);
+            let ending = crate::presence::Ending::Clean;
+            self.let_happen(key, Input::Leave { session, ending });
+        }
+        session.is_some()
+    }
+
+    /// A session without a socket is over.
+    pub(super) fn beat_ended(&mut self, key: RoomKey, session: SessionId) {
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
+        for (token, _) in open.beats.extract_if(|_, other| *other == session) {
+            self.beat_rooms.remove(&token);
+        }
+    }
+
+    /// The user hides from everybody, on every worker, or no longer.
+    pub(super) fn hide_everywhere(&mut self, user: &UserId, hides: bool) {
+        for number in 0..self.around.inboxes.len() {
+            if number == self.around.number {
+                self.hide(user, hides);
+            } else {
+                let user = user.clone();
+                self.send_post(number, ToWorker::Hide { user, hides });
+            }
+        }
+    }
+
+    /// The user hides from everybody in the rooms here, or no longer.
+    pub(super) fn hide(&mut self, user: &UserId, hides: bool) {
+        match hides {
+            true => self.hidden.insert(user.clone()),
+            false => self.hidden.remove(user),
+        };
+        for key in self.rooms_with(user) {
+            let user = user.clone();
+            self.let_happen(key, Input::Hide { user, hides });
+        }
+    }
+
+    /// What stays of the user ends: in one room, or in all.
+    pub(super) fn expel(&mut self, user: &UserId, room: Option<&RoomName>) {
+        for key in self.rooms_with(user) {
+            let is_meant =
+                |open: &crate::relay::rooms::OpenRoom| room.is_none_or(|room| open.name == *room);
+            if self.rooms.get(key).is_some_and(is_meant) {
+                self.let_happen(key, Input::Expel { user: user.clone() });
+            }
+        }
+    }
+
+    fn rooms_with(&self, user: &UserId) -> Vec<RoomKey> {
+        self.rooms
+            .iter()
+            .filter(|(_, open)| open.room.has_user(user))
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    /// A session of a board is written down.
+    pub(super) fn record(&self, key: RoomKey, record: SessionRecord) {
+        let Some(open) = self.rooms.get(key) else {
+            return;
+        };
+        let name = open.name.as_str();
+        let board = name.split_once('/').map_or(name, |(_, board)| board);
+        let cursor = record.data.as_deref().and_then(Cursor::of_data);
+        let row = PresenceRow {
+            board: board.into(),
+            session: self.around.shared.session_name(record.session).into(),
+            user: record.user,
+            status: match record.status {
+                Status::Online | Status::Typing | Status::Offline => RecordedStatus::Online,
+                Status::Idle => RecordedStatus::Idle,
+                Status::Away => RecordedStatus::Away,
+            },
+            cursor: cursor.map(|cursor| (cursor.x, cursor.y)),
+            last_heartbeat_at: record.last_heartbeat_at,
+            connected_at: record.connected_at,
+            disconnected_at: record.disconnected_at,
+        };
+        self.around.people.keep(Record::Presence(row));
+    }
+
+    /// That somebody was in a room is to be remembered.
+    pub(super) fn remember_seen(&self, key: RoomKey, person: Participant) {
+        let Some(open) = self.rooms.get(key) else {
+            return;
+        };
+        if self.around.policies.of(open.name.kind()).memory != LastSeen::Stored {
+            return;
+        }
+        let shown = person.appearance;
+        let person = Departed {
+            user: person.user,
+            name: shown.name,
+            avatar: shown.avatar,
+            role: shown.role,
+            color: shown.color,
+            last_seen: person.last_seen,
+        };
+        let room = open.name.clone();
+        self.around.people.keep(Record::Departed { room, person });
+    }
+}
