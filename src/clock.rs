@@ -41,6 +41,22 @@ impl Timestamp {
         let (hour, minute, second) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
     }
+
+    /// What [`Self::to_rfc3339`] has written, and nothing else.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let number = |from: usize, to: usize| -> Option<u64> {
+            let digits = text.get(from..to)?;
+            let are_digits = digits.bytes().all(|digit| digit.is_ascii_digit());
+            are_digits.then(|| digits.parse().ok()).flatten()
+        };
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        let days = days_from_civil(year, month, day)?;
+        let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+        let time = Self(seconds * 1000 + number(20, 23)?);
+        // Whatever else may be wrong with it shows here.
+        (time.to_rfc3339() == text).then_some(time)
+    }
 }
 
 impl Add<Duration> for Timestamp {
@@ -124,6 +140,16 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
+/// The way back, Howard Hinnant's `days_from_civil`. Nothing before 1970.
+fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
+    let shifted_year = year.checked_sub(u64::from(month <= 2))?;
+    let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
+    let shifted_month = (month + 9) % 12;
+    let day_of_year = (153 * shifted_month + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era).checked_sub(719_468)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +164,38 @@ mod tests {
         ];
         for (millis, text) in cases {
             assert_eq!(Timestamp::from_millis(millis).to_rfc3339(), text);
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        // Every day up to the year 4000, each at another time.
+        for day in 0..741_000 {
+            let time = Timestamp::from_millis(day * 86_400_000 + day * 7_919 % 86_400_000);
+            assert_eq!(Timestamp::parse_rfc3339(&time.to_rfc3339()), Some(time));
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_or_written_otherwise_is_not_read() {
+        let texts = [
+            "",
+            "1969-12-31T23:59:59.999Z",
+            "0000-00-00T00:00:00.000Z",
+            "2026-02-29T00:00:00.000Z",
+            "2026-13-01T00:00:00.000Z",
+            "2026-01-01T24:00:00.000Z",
+            "2026-01-01T00:60:00.000Z",
+            "2026-01-01T00:00:60.000Z",
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:00:00.000+00:00",
+            "2026-01-01 00:00:00.000Z",
+            "2026-01-01T00:00:00.000Zz",
+            "+026-01-01T00:00:00.000Z",
+            "2026-01-01T00:00:00.00é",
+        ];
+        for text in texts {
+            assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
         }
     }
 

@@ -7,8 +7,8 @@
 //! The folders are rings, and a ring uses lower rings only:
 //!
 //! * ring 0, [`model`]: the words of the contract as types;
-//! * ring 1, [`presence`] (who is in one room) and [`wire`] (bytes and text to values and back):
-//!   pure state machines and codecs;
+//! * ring 1, [`presence`] (who is in one room), [`feed`] (what users see of those they follow) and
+//!   [`wire`] (bytes and text to values and back): pure state machines and codecs;
 //! * ring 2, [`room`]: one document, its awareness and its roster; pure but for yrs;
 //! * ring 3, [`auth`] and [`store`]: tokens, and what outlives a room;
 //! * ring 4, [`relay`]: the worker threads that drive the pure parts;
@@ -23,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod deadlines;
 pub mod doors;
+pub mod feed;
 pub mod http;
 pub mod limits;
 pub mod metrics;

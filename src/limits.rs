@@ -230,6 +230,14 @@ pub const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// How much of them may wait.
 pub const SETTLING_BYTES_MAX: usize = 1 << 20;
 
+/// Windows of one user in the feed whose connections are gone: somebody who comes and goes without
+/// resuming must not fill the memory in the minute that each of them lingers.
+pub const FEED_LINGERING_PER_USER_MAX: usize = 64;
+/// Users of whom nobody hears and whose last seen the feed keeps: the store may be some seconds, or
+/// an outage, behind.
+pub const FEED_SEEN_MAX: usize = 65_536;
+/// A field of a status in the feed, in bytes.
+pub const FEED_FIELD_BYTES_MAX: usize = 256;
 /// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key
 /// above 2,700 bytes. Identity providers give out 255 at most.
 pub const STORED_ID_BYTES_MAX: usize = 1 << 10;

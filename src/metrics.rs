@@ -19,6 +19,10 @@ pub enum DoorLabel {
     Sync,
     /// `/collab`: Hocuspocus.
     Collab,
+    /// `/ws/boards`: the dialect of boards, and y-websocket.
+    Boards,
+    /// `/parties/presence`: the dialect of workspaces.
+    Workspaces,
 }
 
 impl DoorLabel {
@@ -27,6 +31,8 @@ impl DoorLabel {
         match self {
             Self::Sync => "sync",
             Self::Collab => "collab",
+            Self::Boards => "boards",
+            Self::Workspaces => "workspaces",
         }
     }
 }
@@ -36,6 +42,8 @@ impl DoorLabel {
 pub struct PerDoor<M> {
     sync: M,
     collab: M,
+    boards: M,
+    workspaces: M,
 }
 
 impl<M> PerDoor<M> {
@@ -44,6 +52,8 @@ impl<M> PerDoor<M> {
         match door {
             DoorLabel::Sync => &self.sync,
             DoorLabel::Collab => &self.collab,
+            DoorLabel::Boards => &self.boards,
+            DoorLabel::Workspaces => &self.workspaces,
         }
     }
 }
@@ -220,6 +230,8 @@ where
     PerDoor {
         sync: of(DoorLabel::Sync),
         collab: of(DoorLabel::Collab),
+        boards: of(DoorLabel::Boards),
+        workspaces: of(DoorLabel::Workspaces),
     }
 }
 

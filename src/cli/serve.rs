@@ -1,10 +1,11 @@
 //! `copresence serve`: puts the relay together from its configuration, and takes it down.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -39,6 +40,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
 async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    config.web.as_deref().map(check_web).transpose()?;
     let metrics = Arc::new(Metrics::new());
     let is_dev = config.is_dev();
     let relay = Relay::start(
@@ -61,6 +63,7 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
             is_dev,
         },
     )
+    .or(http::web_demo(config.web, Arc::clone(&metrics)))
     .or(http::not_found(Arc::clone(&metrics)));
 
     let socket = TcpListener::bind(config.listen)
@@ -86,6 +89,16 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     };
     drained?;
     tracing::info!("drained");
+    Ok(())
+}
+
+/// A folder of which nothing could be shown is a mistake to be told now.
+fn check_web(folder: &Path) -> anyhow::Result<()> {
+    ensure!(
+        folder.join("index.html").is_file(),
+        "--web: there is no index.html in {}; `npm run build` in web-demo makes one in its dist",
+        folder.display()
+    );
     Ok(())
 }
 

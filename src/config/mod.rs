@@ -10,7 +10,7 @@ mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::auth::{AuthOptions, KeySource, Secret};
@@ -36,6 +36,8 @@ pub struct Config {
     pub trust_awareness: bool,
     /// How long stopping may take.
     pub drain_timeout: Duration,
+    /// A folder with the built web demo.
+    pub web: Option<PathBuf>,
     /// The caps.
     pub limits: Limits,
     /// The numbers of every kind.
@@ -106,6 +108,7 @@ impl Config {
                 .collect::<Result<_, _>>()?,
             trust_awareness: options.trust_awareness.unwrap_or(false),
             drain_timeout,
+            web: web(&options)?,
             limits: limits(&options)?,
             policies: policies(&options.kind)?,
         })
@@ -147,6 +150,13 @@ fn not_empty(option: &str, value: Option<String>) -> Result<Option<String>, Conf
     match value {
         Some(value) if value.is_empty() => Err(ConfigError::new(format!("{option} is empty"))),
         value => Ok(value),
+    }
+}
+
+fn web(options: &Options) -> Result<Option<PathBuf>, ConfigError> {
+    match &options.web {
+        Some(folder) if folder.as_os_str().is_empty() => Err(ConfigError::new("--web is empty")),
+        folder => Ok(folder.clone()),
     }
 }
 
@@ -376,6 +386,7 @@ mod tests {
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.policies, Policies::default());
         assert!(config.allow_origins.is_empty());
+        assert_eq!(config.web, None);
         assert!(!config.trust_awareness && !config.is_dev());
     }
 
@@ -385,7 +396,7 @@ mod tests {
             "--listen 127.0.0.1:0 --data d --store memory: --drain-timeout 500ms --jwt-secret s \
              --jwt-issuer us --jwt-audience relay --allow-origin https://a.test --dev \
              --allow-origin https://b.test --trust-awareness --max-message 1MiB \
-             --max-document 2MB --max-connections 5 --max-unsaved 3000 --rate 7",
+             --max-document 2MB --max-connections 5 --max-unsaved 3000 --rate 7 --web dist",
             "",
         );
         let file = check(
@@ -406,6 +417,7 @@ mod tests {
             max_connections = 5
             max_unsaved = 3000
             rate = 7
+            web = "dist"
             "#,
         );
         let config = flags.unwrap();
@@ -414,6 +426,7 @@ mod tests {
         assert_eq!(config.allow_origins, ["https://a.test", "https://b.test"]);
         assert_eq!(config.auth.issuer.as_deref(), Some("us"));
         assert!(config.is_dev() && config.trust_awareness);
+        assert_eq!(config.web.as_deref(), Some(Path::new("dist")));
     }
 
     #[test]

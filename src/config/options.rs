@@ -37,6 +37,10 @@ pub struct Options {
     #[arg(long, env = "COPRESENCE_DRAIN_TIMEOUT", value_name = "TIME")]
     pub drain_timeout: Option<Span>,
 
+    /// A folder with the built web demo, served under /demo/ [default: none]
+    #[arg(long, env = "COPRESENCE_WEB", value_name = "DIR")]
+    pub web: Option<PathBuf>,
+
     /// Let in callers without a token as guests, and sign tokens at POST /dev/token; listens on
     /// loopback only [default: off]
     #[arg(
@@ -285,6 +289,7 @@ impl Options {
             data: self.data.or(other.data),
             store: self.store.or(other_store),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
+            web: self.web.or(other.web),
             dev: self.dev.or(other.dev),
             jwt_secret: self.jwt_secret.or(other.jwt_secret),
             jwt_key: self.jwt_key.or(other.jwt_key),

@@ -2,18 +2,23 @@
 //!
 //! A door upgrades a request, finds out who asks and what they may do, and then turns what its
 //! clients say into what a room understands. `upgrade` is what all doors share until the socket has
-//! left for its worker; `sync` is y-websocket, `collab` Hocuspocus. They do not know each other, nor
-//! what happens in a room.
+//! left for its worker; `sync` is y-websocket, `collab` Hocuspocus, `boards` y-websocket with texts
+//! between, `workspaces` texts alone. A socket's token is renewed as `renewal` says, `manners` is the
+//! patience of the doors that speak JSON, `conversation` both for those that lead to a room. None
+//! knows what happens in a room.
 //!
 //! Checks go: origin, token, room name, access. Only a wrong origin refuses the upgrade; everything
 //! else is upgraded and then closed with a code, because browsers cannot read a refused upgrade.
 
+mod boards;
 mod checked;
 mod collab;
+mod conversation;
 mod manners;
 mod renewal;
 mod sync;
 mod upgrade;
+mod workspaces;
 
 use std::sync::Arc;
 
@@ -34,7 +39,11 @@ pub struct DoorOptions {
 pub fn routes(relay: Relay, options: DoorOptions) -> BoxedFilter<(Response,)> {
     let options = Arc::new(options);
     sync::route(relay.clone(), options.clone())
-        .or(collab::route(relay, options))
+        .or(collab::route(relay.clone(), options.clone()))
+        .unify()
+        .or(boards::route(relay.clone(), options.clone()))
+        .unify()
+        .or(workspaces::route(relay, options))
         .unify()
         .map(Reply::into_response)
         .boxed()

@@ -127,8 +127,8 @@ impl Door for SyncDoor {
     }
 }
 
-/// Reads a message and checks what it holds.
-fn read(payload: &[u8]) -> Result<FromSession, Refusal> {
+/// Reads a message of the protocol and checks what it holds.
+pub fn read(payload: &[u8]) -> Result<FromSession, Refusal> {
     match y_websocket::decode(payload).map_err(|_| Refusal::BadMessage)? {
         ClientMessage::Sync(message) => checked::sync(message),
         ClientMessage::Awareness(payload) => checked::awareness(payload),

@@ -170,6 +170,15 @@ pub fn room_of_path(path: &str) -> Result<RoomName, Refusal> {
     url::room_from_path(path).map_err(|_| Refusal::BadRoom)
 }
 
+/// The room of a kind whose name goes on with the one segment that a raw path is.
+pub fn room_of_segment(kind: Kind, raw: &str) -> Result<RoomName, Refusal> {
+    let segment = url::percent_decode(raw).ok_or(Refusal::BadRoom)?;
+    if segment.contains('/') {
+        return Err(Refusal::BadRoom);
+    }
+    RoomName::parse(&format!("{}/{segment}", kind.name())).map_err(|_| Refusal::BadRoom)
+}
+
 fn is_upgrade(headers: &HeaderMap) -> bool {
     let names = |name, wanted: &str| {
         headers

@@ -21,6 +21,7 @@ mod problem;
 mod revocations;
 mod route;
 mod shapes;
+mod web_demo;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ use crate::http::route::Route;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
+
+pub use web_demo::web_demo;
 
 /// What the operator decides about the API.
 #[derive(Clone, Debug)]

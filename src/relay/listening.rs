@@ -443,7 +443,25 @@ impl Worker {
         self.schedule(id);
     }
 
+    /// Whether the connection is sent nothing but what concerns its place in a queue.
+    fn is_waiting(&self, id: ConnectionId) -> bool {
+        let seats = self
+            .connections
+            .get(&id)
+            .map(|connection| &connection.seats);
+        seats.into_iter().flatten().any(|seat| match &seat.place {
+            SeatPlace::Here(key) => self
+                .rooms
+                .get(*key)
+                .and_then(|open| open.members.get(&seat.session))
+                .is_some_and(|member| member.is_waiting),
+            // Only doors that nobody waits at have seats elsewhere.
+            SeatPlace::Far { .. } => false,
+        })
+    }
+
     pub(super) fn beat(&mut self, id: ConnectionId, now: Timestamp) {
+        let is_waiting = self.is_waiting(id);
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -460,6 +478,7 @@ impl Worker {
                 websocket::write_ping(&mut frame, &[]);
                 connection.write_control(Bytes::from(frame));
                 if with_data
+                    && !is_waiting
                     && !connection.is_full()
                     && let Some(ears) = &connection.ears
                 {

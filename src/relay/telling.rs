@@ -1,7 +1,7 @@
 //! What members of the text dialects are told of others, as text frames.
 
 use crate::model::UserId;
-use crate::presence::{Appearance, Change, Participant};
+use crate::presence::{Appearance, Change, Participant, Status};
 use crate::relay::fanout::Dialect;
 use crate::wire::websocket::{self, Opcode};
 use crate::wire::{boards, workspaces};
@@ -66,51 +66,65 @@ impl Dialect {
 fn write_board_change(out: &mut Vec<u8>, board: &str, change: &Change) {
     let participant = change.participant();
     let user = participant.user.as_str();
-    let message = match change {
-        Change::Joined(_) => boards::ServerMessage::UserJoined {
-            board,
-            user: board_user(participant),
-        },
-        Change::Changed { before, after } => {
-            let looks = |shown: &Appearance| (shown.status, cursor(shown));
-            if looks(before) == looks(&after.appearance) {
-                // A new name or colour: the dialect has no word for it.
-                return;
-            }
-            boards::ServerMessage::Update {
-                board,
-                user,
-                status: after.appearance.status.name(),
-                cursor: cursor(&after.appearance),
+    let shown = &participant.appearance;
+    let update = boards::ServerMessage::Update {
+        board,
+        user,
+        status: board_status(shown),
+        cursor: cursor(shown),
+    };
+    match change {
+        Change::Joined(_) => {
+            let user = board_user(participant);
+            let joined = boards::ServerMessage::UserJoined { board, user };
+            write_text(out, |out| joined.write(out));
+            if cursor(shown).is_some() {
+                // It moved in the turn in which it came, or comes out of hiding.
+                write_text(out, |out| update.write(out));
             }
         }
-        Change::Left(_) => boards::ServerMessage::UserLeft { board, user },
-    };
-    write_text(out, |out| message.write(out));
+        Change::Changed { before, .. } => {
+            let looks = |shown: &Appearance| (board_status(shown), cursor(shown));
+            // A new name or colour: the dialect has no word for it.
+            if looks(before) != looks(shown) {
+                write_text(out, |out| update.write(out));
+            }
+        }
+        Change::Left(_) => write_text(out, |out| {
+            boards::ServerMessage::UserLeft { board, user }.write(out);
+        }),
+    }
 }
 
 fn write_workspace_change(out: &mut Vec<u8>, change: &Change) {
     let participant = change.participant();
     let user = participant.user.as_str();
-    let name = &*participant.appearance.name;
-    let image = participant.appearance.avatar.as_deref();
-    let location = location(&participant.appearance);
-    let message = match change {
-        Change::Joined(_) => workspaces::ServerMessage::UserJoined { user, name, image },
-        Change::Changed { before, after } => {
-            let shown = &after.appearance;
-            if before.name == shown.name && before.data == shown.data {
-                return;
-            }
-            workspaces::ServerMessage::Changed {
-                user,
-                name,
-                location: &location,
+    let shown = &participant.appearance;
+    let (name, image) = (&*shown.name, shown.avatar.as_deref());
+    let place = location(shown);
+    let changed = workspaces::ServerMessage::Changed {
+        user,
+        name,
+        location: &place,
+    };
+    match change {
+        Change::Joined(_) => {
+            let joined = workspaces::ServerMessage::UserJoined { user, name, image };
+            write_text(out, |out| joined.write(out));
+            if place != workspaces::Location::default() {
+                // It went there in the turn in which it came, or comes out of hiding.
+                write_text(out, |out| changed.write(out));
             }
         }
-        Change::Left(_) => workspaces::ServerMessage::UserLeft { user },
-    };
-    write_text(out, |out| message.write(out));
+        Change::Changed { before, .. } => {
+            if before.name != shown.name || location(before) != place {
+                write_text(out, |out| changed.write(out));
+            }
+        }
+        Change::Left(_) => write_text(out, |out| {
+            workspaces::ServerMessage::UserLeft { user }.write(out);
+        }),
+    }
 }
 
 fn board_user(participant: &Participant) -> boards::User<'_> {
@@ -119,7 +133,7 @@ fn board_user(participant: &Participant) -> boards::User<'_> {
         user: participant.user.as_str(),
         name: &shown.name,
         avatar: shown.avatar.as_deref(),
-        status: shown.status.name(),
+        status: board_status(shown),
         color: shown.color,
     }
 }
@@ -131,6 +145,14 @@ fn workspace_user(participant: &Participant) -> workspaces::User<'_> {
         name: &shown.name,
         image: shown.avatar.as_deref(),
         location: location(shown),
+    }
+}
+
+/// Boards know three words: to them a typist is online.
+fn board_status(shown: &Appearance) -> &'static str {
+    match shown.status {
+        Status::Typing => Status::Online.name(),
+        status => status.name(),
     }
 }
 

@@ -8,11 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::limits::{
-    FOLLOWS_MAX, OFFLINE_PARTICIPANTS_MAX, PRESENCES_KEPT_FOR, PRESENCES_REMOVED_MAX,
-};
+use crate::limits::{FOLLOWS_MAX, OFFLINE_PARTICIPANTS_MAX};
 use crate::model::{RoomName, UserId};
-use crate::store::people::storable;
+use crate::store::people::{presences_to_remove, storable};
 use crate::store::{
     Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Sequence, Store,
     StoreError, Stored, TIME_MAX, Write,
@@ -173,28 +171,19 @@ impl Known {
 
     /// Removes what ended too long before the presences that have just ended.
     fn remove_old_presences(&mut self, batch: &[Record]) {
-        let ends: Vec<Timestamp> = batch.iter().filter_map(end_of).collect();
-        let Some(latest) = ends.iter().max() else {
+        let Some((ended_before, count)) = presences_to_remove(batch) else {
             return;
         };
-        let keep_from = latest.before(PRESENCES_KEPT_FOR);
         let mut old: Vec<_> = self
             .presences
             .iter()
             .filter_map(|(key, row)| Some((row.disconnected_at?, key.clone())))
-            .filter(|(ended, _)| *ended < keep_from)
+            .filter(|(ended, _)| *ended < ended_before)
             .collect();
         old.sort();
-        for (_, key) in old.into_iter().take(ends.len() * PRESENCES_REMOVED_MAX) {
+        for (_, key) in old.into_iter().take(count) {
             self.presences.remove(&key);
         }
-    }
-}
-
-fn end_of(record: &Record) -> Option<Timestamp> {
-    match record {
-        Record::Presence(row) => row.disconnected_at.map(|at| at.min(TIME_MAX)),
-        Record::Departed { .. } | Record::FeedSeen { .. } => None,
     }
 }
 

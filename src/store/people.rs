@@ -1,10 +1,11 @@
 //! What is written down about people: where they are, when they were last there, whom they follow.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::limits::{FOLLOWS_MAX, STORED_ID_BYTES_MAX};
+use crate::limits::{FOLLOWS_MAX, PRESENCES_KEPT_FOR, PRESENCES_REMOVED_MAX, STORED_ID_BYTES_MAX};
 use crate::model::{Color, Role, RoomName, UserId};
 use crate::store::StoreError;
 
@@ -169,6 +170,19 @@ pub(super) fn storable(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Which presences are old when this batch has been written: those that ended before the time
+/// given, the first of them first, at most so many.
+pub(super) fn presences_to_remove(batch: &[Record]) -> Option<(Timestamp, usize)> {
+    let ends = batch.iter().filter_map(|record| match record {
+        Record::Presence(row) => row.disconnected_at,
+        Record::Departed { .. } | Record::FeedSeen { .. } => None,
+    });
+    let ends: Vec<Timestamp> = ends.map(|at| at.min(TIME_MAX)).collect();
+    let latest = ends.iter().max()?;
+    let count = ends.len().saturating_mul(PRESENCES_REMOVED_MAX);
+    Some((latest.before(PRESENCES_KEPT_FOR), count))
+}
+
 impl Record {
     /// Whether a store can keep it.
     pub(super) fn is_storable(&self) -> bool {
@@ -193,6 +207,11 @@ impl FollowsChange {
             // Who cannot be there is not there.
             Self::Remove(_) => &[],
         };
+        if let Self::Replace(all) = self
+            && FOLLOWS_MAX < all.iter().collect::<HashSet<_>>().len()
+        {
+            return Err(FollowsError::TooMany);
+        }
         if !others
             .iter()
             .chain([user])

@@ -16,6 +16,7 @@ pub mod heartbeat;
 pub mod hocuspocus;
 mod json;
 pub mod lib0;
+pub mod merging;
 pub mod url;
 pub mod validator;
 #[cfg(test)]

@@ -73,6 +73,27 @@ fn settings_that_cannot_work_are_refused_at_start() {
 }
 
 #[test]
+fn a_folder_without_a_page_is_refused_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let web = folder.path().to_str().unwrap();
+    check_refused(
+        &[
+            "serve",
+            "--dev",
+            "--listen=127.0.0.1:0",
+            "--store=memory:",
+            "--web",
+            web,
+        ],
+        &["--web", "index.html", web],
+    );
+    check_refused(
+        &["serve", "--dev", "--listen=127.0.0.1:0", "--web", ""],
+        &["--web"],
+    );
+}
+
+#[test]
 fn an_address_that_is_taken_is_an_error_and_no_panic() {
     let relay = Relay::start();
     let address = relay.address.to_string();

@@ -13,6 +13,7 @@
 
 mod access;
 mod bad_input;
+mod boards;
 mod bounds;
 mod cli;
 mod collab;
@@ -26,6 +27,7 @@ mod heartbeats;
 mod hostile;
 mod leaks;
 mod outages;
+mod people;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod presence;
@@ -34,3 +36,5 @@ mod store;
 mod support;
 mod tools;
 mod watching;
+mod web_demo;
+mod workspaces;

@@ -7,9 +7,14 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use copresence::model::RoomName;
-use copresence::store::{MemoryStore, PostgresStore, Sequence, Store, StoreError, Write};
+use copresence::clock::Timestamp;
+use copresence::model::{RoomName, UserId};
+use copresence::store::{
+    FollowsChange, MemoryStore, People, PostgresStore, PresenceRow, Sequence, Store, StoreError,
+    TIME_MAX, Write,
+};
 
+use crate::people;
 use crate::support::postgres::{Database, PASSWORD, Postgres};
 use crate::support::random::Random;
 use crate::support::time::{PATIENCE, now};
@@ -595,6 +600,195 @@ fn the_password_is_in_no_message() {
         let error = PostgresStore::open(&url).err().unwrap().to_string();
         for secret in ["s3same", "dich"] {
             assert!(!error.contains(secret), "{error}");
+        }
+    }
+}
+
+#[test]
+fn it_remembers_people_as_every_store_does() {
+    people::conforms(|| Box::new(open(&Postgres::shared().database())));
+}
+
+#[test]
+fn the_table_of_presences_is_the_contracts() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    let row = PresenceRow {
+        cursor: Some((1.5, -2.0)),
+        last_heartbeat_at: Timestamp::from_millis(1_795_249_800_123),
+        ..people::session("42", "s-1", "ann", 951_782_400_000)
+    };
+    store.record(&[people::presence(&row)]).unwrap();
+    let mut client = database.client();
+    let mut texts = |query: &str| -> Vec<String> {
+        let rows = client.query(query, &[]).unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    let columns = "SELECT attname || ' ' || format_type(atttypid, NULL)
+                       || CASE WHEN attnotnull THEN ' not null' ELSE '' END
+                   FROM pg_attribute
+                   WHERE attrelid = 'collab.presence'::regclass AND 0 < attnum ORDER BY attnum";
+    assert_eq!(
+        texts(columns),
+        [
+            "board_id text not null",
+            "user_id text not null",
+            "session_id text not null",
+            "status collab.presence_status not null",
+            "cursor_x double precision",
+            "cursor_y double precision",
+            "last_heartbeat_at timestamp with time zone not null",
+            "connected_at timestamp with time zone not null",
+            "disconnected_at timestamp with time zone",
+        ]
+    );
+    let statuses = "SELECT enumlabel::text FROM pg_enum
+                    WHERE enumtypid = 'collab.presence_status'::regtype ORDER BY enumsortorder";
+    assert_eq!(texts(statuses), ["online", "idle", "away"]);
+    let indexes = "SELECT indexdef FROM pg_indexes
+                   WHERE schemaname = 'collab' AND tablename = 'presence' ORDER BY indexname";
+    assert_eq!(
+        texts(indexes),
+        [
+            "CREATE INDEX presence_board_id_idx ON collab.presence USING btree (board_id)",
+            "CREATE INDEX presence_disconnected_at_idx ON collab.presence \
+             USING btree (disconnected_at)",
+            "CREATE UNIQUE INDEX presence_pkey ON collab.presence \
+             USING btree (board_id, session_id)",
+        ]
+    );
+    let written = "SELECT concat_ws(' ', board_id, user_id, session_id, status, cursor_x, cursor_y,
+                                    last_heartbeat_at AT TIME ZONE 'UTC',
+                                    connected_at AT TIME ZONE 'UTC', disconnected_at)
+                   FROM collab.presence";
+    let expected = "42 ann s-1 online 1.5 -2 2026-11-21 08:30:00.123 2000-02-29 00:00:00";
+    assert_eq!(texts(written), [expected]);
+}
+
+#[test]
+fn the_migration_for_people_can_be_undone_alone_and_done_again() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    store.write(&[append("a", 1, "one")]).unwrap();
+    let batch = [people::left("event/1", "ann", 1)];
+    store.record(&batch).unwrap();
+    drop(store);
+    let of_people = "SELECT (SELECT count(*) FROM pg_type
+                             WHERE typnamespace = 'collab'::regnamespace
+                                 AND typname = 'presence_status')
+                         + (SELECT count(*) FROM pg_tables WHERE schemaname = 'collab'
+                            AND tablename IN ('presence', 'departed', 'feed_seen', 'follower',
+                                              'follow'))";
+    let count = || -> i64 {
+        let row = database.client().query_one(of_people, &[]).unwrap();
+        row.get(0)
+    };
+    assert_eq!(count(), 6);
+    for _ in 0..2 {
+        PostgresStore::undo_migrations(&database.url, 1).unwrap();
+        assert_eq!(count(), 0);
+    }
+    assert!(PostgresStore::open_to_read(&database.url).is_err());
+    // A type or a table of that name may be there already.
+    database
+        .client()
+        .batch_execute("CREATE TYPE collab.presence_status AS ENUM ('online', 'idle', 'away')")
+        .unwrap();
+    for _ in 0..2 {
+        let store = open(&database);
+        assert_eq!(count(), 6);
+        assert_eq!(kept(&store, "a"), "1:one, last 1");
+        assert_eq!(people::seen(&store, "event/1"), "");
+    }
+    open(&database).record(&batch).unwrap();
+}
+
+#[test]
+fn a_batch_of_records_that_fails_leaves_nothing() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    let mut client = database.client();
+    client
+        .batch_execute("ALTER TABLE collab.feed_seen ADD CONSTRAINT no CHECK (user_id <> 'ann')")
+        .unwrap();
+    let batch = [
+        people::left("event/1", "ann", 1),
+        people::feed_seen("ann", 1),
+    ];
+    store.record(&batch).unwrap_err();
+    assert_eq!(people::seen(&store, "event/1"), "");
+    client
+        .batch_execute("ALTER TABLE collab.feed_seen DROP CONSTRAINT no")
+        .unwrap();
+    store.record(&batch).unwrap();
+    assert_eq!(people::seen(&store, "event/1"), "ann 1");
+    let reader = PostgresStore::open_to_read(&database.url).unwrap();
+    assert_eq!(people::seen(&reader, "event/1"), "ann 1");
+    reader.record(&batch).unwrap_err();
+    reader.end_open_presences(TIME_MAX).unwrap_err();
+    let change = FollowsChange::Replace(Vec::new());
+    let ann = UserId::parse("ann").unwrap();
+    reader.change_follows(&ann, &change).unwrap_err();
+}
+
+#[test]
+fn rows_of_people_that_nobody_can_read_are_complained_of() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    let batch = ["ann", "bob"].map(|name| people::left("event/1", name, 1));
+    store.record(&batch).unwrap();
+    database
+        .client()
+        .batch_execute("UPDATE collab.departed SET color = 'red' WHERE user_id = 'bob'")
+        .unwrap();
+    assert_eq!(people::seen(&store, "event/1"), "ann 1");
+    assert_eq!(
+        store.complaints().unwrap(),
+        ["1 rows of departed cannot be read"]
+    );
+}
+
+#[test]
+fn two_stores_record_the_same_people_at_the_same_time() {
+    let database = Postgres::shared().database();
+    let stores = [(); 2].map(|()| open(&database));
+    let ann = UserId::parse("ann").unwrap();
+    thread::scope(|scope| {
+        for (node, store) in stores.iter().enumerate() {
+            let ann = &ann;
+            scope.spawn(move || {
+                for round in 0..60 {
+                    let mut batch: Vec<_> = (0..40)
+                        .flat_map(|number| {
+                            let name = format!("{number}");
+                            let row = people::session("1", &name, &name, round);
+                            [
+                                people::left(&format!("event/{}", number % 3), &name, round),
+                                people::feed_seen(&name, round),
+                                people::presence(&PresenceRow {
+                                    disconnected_at: Some(Timestamp::from_millis(round)),
+                                    ..row
+                                }),
+                            ]
+                        })
+                        .collect();
+                    // One in ascending order, the other in descending: no deadlock.
+                    if node == 1 {
+                        batch.reverse();
+                    }
+                    store.record(&batch).unwrap();
+                    store.end_open_presences(TIME_MAX).unwrap();
+                    let other = UserId::parse(&format!("{node} {round}")).unwrap();
+                    let change = FollowsChange::Add(other);
+                    store.change_follows(ann, &change).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(stores[0].follows(&ann).unwrap().len(), 120);
+    for room in ["event/0", "event/1", "event/2"] {
+        for part in people::seen(&stores[0], room).split(", ") {
+            assert!(part.ends_with(" 59"), "{part}");
         }
     }
 }

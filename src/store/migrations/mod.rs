@@ -27,7 +27,10 @@ macro_rules! migration {
 }
 
 /// For SQLite, in order.
-pub const SQLITE: [Migration; 1] = [migration!(1, "sqlite/0001_documents")];
+pub const SQLITE: [Migration; 2] = [
+    migration!(1, "sqlite/0001_documents"),
+    migration!(2, "sqlite/0002_people"),
+];
 
 /// What to run next.
 #[derive(Debug, Eq, PartialEq)]

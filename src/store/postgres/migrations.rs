@@ -21,11 +21,18 @@ struct Migration {
     down: &'static str,
 }
 
-const MIGRATIONS: [Migration; 1] = [Migration {
-    number: 1,
-    up: include_str!("../migrations/postgres/0001_documents.up.sql"),
-    down: include_str!("../migrations/postgres/0001_documents.down.sql"),
-}];
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        number: 1,
+        up: include_str!("../migrations/postgres/0001_documents.up.sql"),
+        down: include_str!("../migrations/postgres/0001_documents.down.sql"),
+    },
+    Migration {
+        number: 2,
+        up: include_str!("../migrations/postgres/0002_people.up.sql"),
+        down: include_str!("../migrations/postgres/0002_people.down.sql"),
+    },
+];
 
 /// Takes the steps that are missing.
 pub fn apply(address: &Address) -> Result<(), Trouble> {

@@ -1,4 +1,4 @@
-//! Documents in PostgreSQL: for several nodes, or where a database is looked after already.
+//! Documents and people in PostgreSQL: for several nodes, or where a database is looked after already.
 //!
 //! A batch of writes is one transaction, sent whole before the first answer is waited for, so it
 //! costs one round trip and one flush however many rooms are in it. The tables are the same as
@@ -6,7 +6,8 @@
 //!
 //! Methods block and run the driver on the calling thread: call them from threads of your own, not
 //! from within tokio. Start with [`PostgresStore`], then `session` for what is said to the
-//! database, `batch` for how little of it there is, `connections` for what happens when the
+//! database, `batch` for how little of it there is, `people` for what is
+//! kept of people, `connections` for what happens when the
 //! database goes away, `address` for URLs and TLS, `migrations` for the tables.
 
 mod address;
@@ -125,6 +126,11 @@ impl PostgresStore {
         Ok(())
     }
 
+    fn writer(&self) -> Result<&Connections, StoreError> {
+        let refused = || StoreError::Down("it was opened to be read".to_owned());
+        self.writer.as_ref().ok_or_else(refused)
+    }
+
     fn dangers(&self) -> Result<Vec<String>, StoreError> {
         self.readers
             .run(READ_WITHIN, async |session| session.dangers().await)
@@ -161,9 +167,7 @@ impl Store for PostgresStore {
     }
 
     fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
-        let Some(writer) = &self.writer else {
-            return Err(StoreError::Down("it was opened to be read".to_owned()));
-        };
+        let writer = self.writer()?;
         let batch = Batch::new(batch).map_err(|error| StoreError::Down(error.to_string()))?;
         if batch.rooms.is_empty() {
             return Ok(());
@@ -202,6 +206,7 @@ impl Store for PostgresStore {
             }
             0
         })?;
+        complaints.extend(self.unreadable_people()?);
         Ok(complaints)
     }
 }

@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::store::postgres::batch::{Act, Batch, Step};
+use crate::store::postgres::people::Statements;
 
 /// The server gives up by itself before we do, so that a statement does not outlive its caller.
 const SETTINGS: &str = "
@@ -19,17 +20,18 @@ const SETTINGS: &str = "
 
 /// An answer means that it is on disk, also where somebody has made the server quicker than that.
 /// Stricter settings (waiting for a standby) are left as they are.
-const BEGIN_WRITING: &str = "
+pub const BEGIN_WRITING: &str = "
     BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE;
     SELECT set_config('synchronous_commit', 'on', true)
     WHERE current_setting('synchronous_commit') = 'off';";
 
 /// The time that a large document takes on its way to us is the statement's as well.
-const BEGIN_READING: &str = "
+pub const BEGIN_READING: &str = "
     BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
     SET LOCAL statement_timeout = '290s';";
 
-const COMMIT: &str = "COMMIT";
+/// What was begun is done; or undone, if any of it failed.
+pub const COMMIT: &str = "COMMIT";
 
 /// Rooms never written to get their row. Those that have one are left out beforehand: a conflict
 /// costs an id each time.
@@ -164,7 +166,10 @@ pub struct Kept {
 
 /// A connection that knows its statements.
 pub struct Session {
-    client: Client,
+    /// Errors of it are the session's: it must not be used after one.
+    pub client: Client,
+    /// What it says of people.
+    pub people: Statements,
     insert_rooms: Statement,
     lock_rooms: Statement,
     append: Statement,
@@ -196,6 +201,7 @@ impl Session {
             client.prepare(ROOMS),
         )?;
         Ok(Self {
+            people: Statements::prepare(&client).await?,
             client,
             insert_rooms,
             lock_rooms,
@@ -245,7 +251,12 @@ impl Session {
         Ok(())
     }
 
-    async fn execute(&self, statement: &Statement, columns: Vec<Column<'_>>) -> Result<(), Error> {
+    /// Carries out one statement.
+    pub async fn execute(
+        &self,
+        statement: &Statement,
+        columns: Vec<Column<'_>>,
+    ) -> Result<(), Error> {
         self.client.execute(statement, &columns).await.map(drop)
     }
 
@@ -311,15 +322,15 @@ fn texts(rows: &[Row]) -> Result<Vec<String>, Error> {
 }
 
 /// All rows' values of one column, or a single value.
-type Column<'a> = &'a (dyn ToSql + Sync);
+pub type Column<'a> = &'a (dyn ToSql + Sync);
 
 /// A statement and its answer. It is sent when first polled.
-type Saying<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
+pub type Saying<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
 
 /// Sends all statements, in order, then takes the answers as they come: one round trip for all. If
 /// one fails, so do those after it in its transaction, and the commit commits nothing; the first
 /// error is the one to know.
-async fn all_at_once(mut statements: Vec<Saying<'_>>) -> Result<(), Error> {
+pub async fn all_at_once(mut statements: Vec<Saying<'_>>) -> Result<(), Error> {
     let mut answers: Vec<Option<Result<(), Error>>> = statements.iter().map(|_| None).collect();
     poll_fn(|context| {
         let mut are_all_here = true;

@@ -1,11 +1,11 @@
-//! Documents in one SQLite file: the embedded store.
+//! Documents and people in one SQLite file: the embedded store.
 //!
 //! A [`SqliteStore`] has the file for itself (a lock beside it), one connection that writes
 //! ([`writer`]) and a few that read. The file is in write-ahead-log mode with `synchronous = FULL`:
 //! a commit is one append to the log and one sync, readers never wait for the writer nor the writer
 //! for them. It knows nothing of what the updates mean; a checksum beside each tells whether it
-//! still is what was handed in. Start with [`SqliteStore::open`]; the tables are described in
-//! `docs/schema.md`.
+//! still is what was handed in. Start with [`SqliteStore::open`]; what is kept of
+//! people is in `people`; the tables are described in `docs/schema.md`.
 
 mod connection;
 mod people;
@@ -110,6 +110,27 @@ impl SqliteStore {
         Ok(result)
     }
 
+    /// Does something in a transaction that may write; `Ok` means that it is on disk.
+    fn transact<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let done = self.writer()?.transact(work);
+        done.map_err(|error| down(&self.path, error))
+    }
+
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        let Some(writer) = &self.writer else {
+            return Err(unusable(&self.path, "it was opened to be read"));
+        };
+        // Who panicked while writing has rolled back; what the file says is right.
+        Ok(writer.lock().unwrap_or_else(|poisoned| {
+            let mut writer = poisoned.into_inner();
+            writer.begin_again();
+            writer
+        }))
+    }
+
     fn failed(&self, room: &RoomName, fault: Fault) -> StoreError {
         match fault {
             Fault::Database(error) => down(&self.path, error),
@@ -136,15 +157,7 @@ impl Store for SqliteStore {
     }
 
     fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
-        let Some(writer) = &self.writer else {
-            return Err(unusable(&self.path, "it was opened to be read"));
-        };
-        // Who panicked while writing has rolled back; what the file says is right.
-        let mut writer = writer.lock().unwrap_or_else(|poisoned| {
-            let mut writer = poisoned.into_inner();
-            writer.begin_again();
-            writer
-        });
+        let mut writer = self.writer()?;
         writer.write(batch).map_err(|error| down(&self.path, error))
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
 use crate::model::RoomName;
-use crate::store::sqlite::number;
+use crate::store::sqlite::{number, people};
 use crate::store::{Sequence, Stored};
 
 /// Complaints listed at most; beyond that the rest is hardly better.
@@ -105,6 +105,7 @@ pub fn complaints(connection: &Connection) -> rusqlite::Result<Vec<String>> {
             complaints.push(format!("the name of document {id} is no room name"));
         }
     }
+    complaints.extend(people::complaints(connection)?);
     Ok(complaints)
 }
 

@@ -1,7 +1,7 @@
 //! The one connection that writes: a batch is one transaction, and one sync of the log.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -56,6 +56,28 @@ impl Writer {
         written
     }
 
+    /// Does something that is not about documents, or nothing of it.
+    pub fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let done = self.try_transact(work);
+        if done.is_err() {
+            self.begin_again();
+        }
+        done
+    }
+
+    fn try_transact<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let transaction = begin(&mut self.connection, &self.path)?;
+        let done = work(&transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
     /// After a failure: rows may be known that were rolled back, and what the connection thinks of
     /// the file is not to be relied on.
     pub fn begin_again(&mut self) {
@@ -67,12 +89,7 @@ impl Writer {
         if KNOWN_ROOMS_MAX < self.known.len() {
             self.known.clear();
         }
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            // Never creates: a file that is gone must not be replaced by an empty one.
-            none => none.insert(connect(&self.path, Purpose::Write)?),
-        };
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = begin(&mut self.connection, &self.path)?;
         let mut ends = BTreeMap::new();
         for (room, write) in batch {
             let row = match self.known.get_mut(room) {
@@ -110,6 +127,18 @@ impl Writer {
         }
         transaction.commit()
     }
+}
+
+fn begin<'a>(
+    connection: &'a mut Option<Connection>,
+    path: &Path,
+) -> rusqlite::Result<Transaction<'a>> {
+    let connection = match connection {
+        Some(connection) => connection,
+        // Never creates: a file that is gone must not be replaced by an empty one.
+        none => none.insert(connect(path, Purpose::Write)?),
+    };
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
 fn find_or_add(transaction: &Transaction<'_>, room: &RoomName) -> rusqlite::Result<Row> {

@@ -1,0 +1,149 @@
+//! `/parties/presence/presence-{workspace_id}`: the dialect of workspaces, in texts alone.
+
+use std::sync::Arc;
+
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use crate::auth::TokenError;
+use crate::clock::Timestamp;
+use crate::doors::conversation::{Answer, Conversation};
+use crate::doors::upgrade::{Knock, Welcome, knock, room_of_segment};
+use crate::doors::{DoorOptions, renewal};
+use crate::metrics::DoorLabel;
+use crate::model::{Grant, Kind, RoomName, SessionId, Token, UserId};
+use crate::relay::{Dialect, Door, Handling, Relay, Seat, Turn};
+use crate::room::FromSession;
+use crate::wire::close::Refusal;
+use crate::wire::workspaces::{self, ClientMessage, ServerMessage};
+
+/// As partysocket has it: the party, and its name for the room. Behind it comes ours.
+const PARTY: &str = "parties/presence/";
+const PREFIX: &str = "presence-";
+
+/// The door as a filter.
+pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+    knock()
+        .and_then(
+            async |knock: Knock| match knock.path.as_str().starts_with(PARTY) {
+                true => Ok(knock),
+                false => Err(warp::reject::not_found()),
+            },
+        )
+        .then(move |knock: Knock| {
+            let (relay, options) = (relay.clone(), options.clone());
+            async move { knock.answer(relay, options, welcome).await }
+        })
+        .map(Reply::into_response)
+        .boxed()
+}
+
+async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
+    let token = knock.verify(relay).await?;
+    let name = knock.path.as_str()[PARTY.len()..].strip_prefix(PREFIX);
+    let room = room_of_segment(Kind::Workspace, name.ok_or(Refusal::BadRoom)?)?;
+    let grant = renewal::grant(relay.verifier(), &token, &room)?;
+    let door = WorkspaceDoor {
+        conversation: Conversation::new(relay.clock().now(), room.clone(), token, write),
+        arriving: Some(grant),
+        seat: None,
+    };
+    Ok(Welcome {
+        door: Box::new(door),
+        room: Some(room),
+    })
+}
+
+/// One client of a workspace.
+struct WorkspaceDoor {
+    conversation: Conversation,
+    /// What it may do, until it has taken its seat.
+    arriving: Option<Grant>,
+    seat: Option<Seat>,
+}
+
+impl Door for WorkspaceDoor {
+    fn label(&self) -> DoorLabel {
+        DoorLabel::Workspaces
+    }
+
+    fn message(&mut self, turn: &mut Turn<'_>, is_text: bool, payload: &[u8]) -> Handling {
+        // Checked for UTF-8 where the frame was read.
+        let text = std::str::from_utf8(payload).ok().filter(|_| is_text);
+        let message = text.and_then(|text| workspaces::decode(text).ok());
+        match message {
+            Some(ClientMessage::Update(location)) => {
+                if let Some(seat) = &self.seat {
+                    let data = Some(location.to_data().into());
+                    turn.say(seat, FromSession::Report { status: None, data });
+                }
+            }
+            Some(ClientMessage::Auth { token }) => {
+                let grant = self.conversation.renew(turn, &token);
+                self.go_by(turn, grant);
+            }
+            None => self.conversation.bad_message(turn),
+        }
+        Handling::Done
+    }
+
+    fn checked(&mut self, turn: &mut Turn<'_>, _key: &str, outcome: Result<FromSession, Refusal>) {
+        // Nothing here is large enough to be looked through elsewhere.
+        let _ = (turn, outcome);
+    }
+
+    fn refused(&mut self, turn: &mut Turn<'_>, _session: SessionId, refusal: Refusal) {
+        turn.close(refusal);
+    }
+
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
+        self.conversation.revoked(turn, user, room);
+    }
+
+    fn verified(&mut self, turn: &mut Turn<'_>, _key: &str, outcome: Result<Token, TokenError>) {
+        let grant = self.conversation.renewed(turn, outcome);
+        self.go_by(turn, grant);
+    }
+
+    fn tick(&mut self, turn: &mut Turn<'_>) {
+        if let Some(grant) = self.arriving.take() {
+            let room = self.conversation.room();
+            self.seat = Some(turn.enter(room, grant, Dialect::Workspace));
+        }
+        self.conversation.tick(turn);
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        self.conversation.next_deadline()
+    }
+
+    fn keep_alive(&self) -> &'static [u8] {
+        // Pings do: partysocket takes a quiet link for a good one.
+        &[]
+    }
+
+    fn drops_excess(&self, _is_text: bool) -> bool {
+        true
+    }
+
+    fn too_fast(&mut self, turn: &mut Turn<'_>) {
+        self.conversation.too_fast(turn);
+    }
+}
+
+impl WorkspaceDoor {
+    fn go_by(&self, turn: &mut Turn<'_>, grant: Option<Grant>) {
+        if let (Some(seat), Some(grant)) = (&self.seat, grant) {
+            turn.renew(seat, grant);
+        }
+    }
+}
+
+fn write(answer: Answer, out: &mut Vec<u8>) {
+    let message = match answer {
+        Answer::Error(complaint) => ServerMessage::Error(complaint),
+        Answer::AuthOk { expires_at_millis } => ServerMessage::AuthOk { expires_at_millis },
+    };
+    message.write(out);
+}

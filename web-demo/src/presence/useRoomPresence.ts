@@ -1,0 +1,262 @@
+// Being in a room without a socket: heartbeats out, the roster in as server-sent events.
+
+import { useEffect, useMemo } from 'react';
+
+import { GRACE_MS, watchLink } from './link';
+import type { Link, Participant, Relay } from './model';
+import { change, EMPTY, isSameData, type Roster, snapshot } from './roster';
+import { routes } from './routes';
+import { createStore, type Store, useStore } from './store';
+import { openStream } from './stream';
+
+export interface RoomPresence {
+  /** Those connected, then those gone with when they were last seen. */
+  readonly participants: Roster;
+  readonly link: Link;
+  /** Call on every keystroke; it ends by itself, or with `false` when the message is sent. */
+  readonly setTyping: (isTyping: boolean) => void;
+}
+
+export interface RoomOptions {
+  /** Between two heartbeats; others see us gone after 2.5 times as long. */
+  readonly intervalMs?: number;
+  readonly graceMs?: number;
+}
+
+/** Between heartbeats, so that a room full of people does not speak all at once. */
+const JITTER = 0.1;
+/** The relay lets typing end after 5 s; it is repeated before. */
+const TYPING_REPEAT_MS = 2_500;
+/** Nothing typed for this long is no longer typing. */
+const TYPING_PAUSE_MS = 3_000;
+
+/** Puts us into a room for as long as the component is mounted. */
+export function useRoomPresence(
+  relay: Relay,
+  room: string | null,
+  { intervalMs = 15_000, graceMs = GRACE_MS }: RoomOptions = {},
+): RoomPresence {
+  const visit = useMemo(
+    () => (room === null ? null : createVisit(relay, room, intervalMs, graceMs)),
+    [relay, room, intervalMs, graceMs],
+  );
+  useEffect(() => visit?.open(), [visit]);
+  const participants = useStore(visit?.roster ?? NOBODY);
+  const link = useStore(visit?.link ?? CONNECTING);
+  const setTyping = visit?.setTyping ?? doNothing;
+  return useMemo(() => ({ participants, link, setTyping }), [participants, link, setTyping]);
+}
+
+const NOBODY = createStore<Roster>(EMPTY);
+const CONNECTING = createStore<Link>('connecting');
+const doNothing = () => undefined;
+
+interface Visit {
+  readonly roster: Store<Roster>;
+  readonly link: Store<Link>;
+  readonly setTyping: (isTyping: boolean) => void;
+  open(): () => void;
+}
+
+function createVisit(relay: Relay, room: string, intervalMs: number, graceMs: number): Visit {
+  const roster = createStore<Roster>(EMPTY);
+  const link = createStore<Link>('connecting');
+  const heart = createHeart(relay, room, intervalMs);
+  return {
+    roster,
+    link,
+    setTyping: heart.setTyping,
+    open() {
+      const state = watchLink(link, graceMs);
+      const update = (data: unknown) => roster.set(change(roster.get(), data as Participant));
+      const closeStream = openStream({
+        relay,
+        path: routes.roomStream(room),
+        on: {
+          snapshot: data =>
+            roster.set(snapshot(roster.get(), (data as { participants: Roster }).participants)),
+          joined: update,
+          changed: update,
+          left: update,
+        },
+        onUp: state.up,
+        onDown: state.down,
+      });
+      const stop = heart.start();
+      return () => {
+        closeStream();
+        stop();
+        state.dispose();
+      };
+    },
+  };
+}
+
+/** The heartbeats alone, for people who need to be seen and see nobody. */
+export function createHeart(relay: Relay, room: string, intervalMs: number) {
+  let sessionToken: string | null = null;
+  let isTyping = false;
+  let saidTypingAt = Number.NEGATIVE_INFINITY;
+  let pause: ReturnType<typeof setTimeout> | undefined;
+  let beat: () => void = () => undefined;
+
+  return {
+    setTyping(next: boolean) {
+      clearTimeout(pause);
+      const wasTyping = isTyping;
+      isTyping = next;
+      if (next) {
+        pause = setTimeout(() => this.setTyping(false), TYPING_PAUSE_MS);
+        if (Date.now() - saidTypingAt < TYPING_REPEAT_MS) return;
+      } else if (!wasTyping) {
+        return;
+      }
+      saidTypingAt = next ? Date.now() : Number.NEGATIVE_INFINITY;
+      beat();
+    },
+    /** Begins to beat; returns what says good-bye. */
+    start(): () => void {
+      // One visit, one session: two tabs of a user are two.
+      const sessionId = newSessionId();
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      let isOver = false;
+
+      const send = async () => {
+        const status = isTyping ? 'typing' : document.hidden ? 'idle' : 'active';
+        const answer = await (relay.fetch ?? fetch)(`${relay.url}${routes.heartbeat}`, {
+          method: 'POST',
+          headers: {
+            authorization: `Bearer ${await relay.token()}`,
+            'content-type': 'application/json',
+          },
+          body: JSON.stringify({ room, sessionId, interval: intervalMs, data: { status } }),
+        });
+        if (!answer.ok) throw new Error(`heartbeat: ${answer.status}`);
+        sessionToken = ((await answer.json()) as { sessionToken: string }).sessionToken;
+        // We were gone before the answer came, and nobody has told the relay.
+        if (isOver) leave();
+      };
+      const schedule = () => {
+        const jittered = intervalMs * (1 - JITTER + 2 * JITTER * Math.random());
+        clearTimeout(timer);
+        timer = setTimeout(beat, jittered);
+      };
+      const leave = () => {
+        if (sessionToken === null) return;
+        const body = JSON.stringify({ sessionToken });
+        sessionToken = null;
+        const beacon = relay.sendBeacon ?? navigator.sendBeacon.bind(navigator);
+        beacon(`${relay.url}${routes.leave}`, body);
+      };
+      beat = () => {
+        if (isOver) return;
+        schedule();
+        // A beat that fails is one of several that may: the next one makes good.
+        send().catch(() => undefined);
+      };
+
+      const onPageShow = ({ persisted }: PageTransitionEvent) => {
+        if (persisted) beat();
+      };
+      window.addEventListener('pagehide', leave);
+      window.addEventListener('pageshow', onPageShow);
+      window.addEventListener('online', beat);
+      document.addEventListener('visibilitychange', beat);
+      const started = beat;
+      beat();
+      return () => {
+        isOver = true;
+        if (beat === started) beat = () => undefined;
+        clearTimeout(timer);
+        clearTimeout(pause);
+        isTyping = false;
+        window.removeEventListener('pagehide', leave);
+        window.removeEventListener('pageshow', onPageShow);
+        window.removeEventListener('online', started);
+        document.removeEventListener('visibilitychange', started);
+        leave();
+      };
+    },
+  };
+}
+
+function newSessionId(): string {
+  // `randomUUID` exists in secure contexts only.
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return [...bytes].map(byte => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** One room below a prefix, with those connected in it. */
+export interface RoomUnder {
+  readonly room: string;
+  readonly activeUsers: Roster;
+  readonly activeCount: number;
+}
+
+export interface PresenceUnder {
+  readonly rooms: readonly RoomUnder[];
+  /** Distinct users: somebody in two rooms is one. */
+  readonly totalActiveUsers: number;
+  readonly link: Link;
+}
+
+/** All rooms below a prefix, live: a dashboard. Reading puts nobody anywhere. */
+export function usePresenceUnder(
+  relay: Relay,
+  prefix: string,
+  graceMs: number = GRACE_MS,
+): PresenceUnder {
+  const overview = useMemo(() => createOverview(relay, prefix, graceMs), [relay, prefix, graceMs]);
+  useEffect(() => overview.open(), [overview]);
+  const rooms = useStore(overview.rooms);
+  const link = useStore(overview.link);
+  return useMemo(() => {
+    const users = new Set(rooms.flatMap(room => room.activeUsers.map(user => user.userId)));
+    return { rooms, totalActiveUsers: users.size, link };
+  }, [rooms, link]);
+}
+
+function createOverview(relay: Relay, prefix: string, graceMs: number) {
+  const rooms = createStore<readonly RoomUnder[]>([]);
+  const link = createStore<Link>('connecting');
+
+  const put = (list: readonly RoomUnder[], room: RoomUnder): readonly RoomUnder[] => {
+    const before = list.find(other => other.room === room.room);
+    const activeUsers = snapshot(before?.activeUsers ?? EMPTY, room.activeUsers);
+    if (before !== undefined && before.activeUsers === activeUsers) return list;
+    const others = list.filter(other => other.room !== room.room);
+    if (activeUsers.length === 0) return before === undefined ? list : others;
+    return [...others, { room: room.room, activeUsers, activeCount: activeUsers.length }].sort(
+      (one, other) => one.room.localeCompare(other.room),
+    );
+  };
+
+  return {
+    rooms,
+    link,
+    open() {
+      const state = watchLink(link, graceMs);
+      const closeStream = openStream({
+        relay,
+        path: routes.underStream(prefix),
+        on: {
+          snapshot: data => {
+            const now = (data as { rooms: readonly RoomUnder[] }).rooms;
+            const names = new Set(now.map(room => room.room));
+            const still = rooms.get().filter(room => names.has(room.room));
+            const kept = still.length === rooms.get().length ? rooms.get() : still;
+            const next = now.reduce(put, kept);
+            rooms.set(isSameData(next, rooms.get()) ? rooms.get() : next);
+          },
+          changed: data => rooms.set(put(rooms.get(), data as RoomUnder)),
+        },
+        onUp: state.up,
+        onDown: state.down,
+      });
+      return () => {
+        closeStream();
+        state.dispose();
+      };
+    },
+  };
+}
