@@ -94,9 +94,11 @@ describe('heartbeats', () => {
 describe('typing', () => {
   it('is said at once, repeated rarely, and ends by itself', async () => {
     const { result } = await open({ intervalMs: 60_000 });
+    // As components have it: taken out of what the hook returns.
+    const { setTyping } = result.current;
     await pass(2_000);
     for (let key = 0; key < 20; key += 1) {
-      act(() => result.current.setTyping(true));
+      act(() => setTyping(true));
       await settle();
       expect(statuses()).toEqual(['active', 'typing']);
       await pass(100);

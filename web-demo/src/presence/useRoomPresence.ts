@@ -104,20 +104,22 @@ export function createHeart(relay: Relay, room: string, intervalMs: number) {
   let pause: ReturnType<typeof setTimeout> | undefined;
   let beat: () => void = () => undefined;
 
+  const setTyping = (next: boolean) => {
+    clearTimeout(pause);
+    const wasTyping = isTyping;
+    isTyping = next;
+    if (next) {
+      pause = setTimeout(() => setTyping(false), TYPING_PAUSE_MS);
+      if (Date.now() - saidTypingAt < TYPING_REPEAT_MS) return;
+    } else if (!wasTyping) {
+      return;
+    }
+    saidTypingAt = next ? Date.now() : Number.NEGATIVE_INFINITY;
+    beat();
+  };
+
   return {
-    setTyping(next: boolean) {
-      clearTimeout(pause);
-      const wasTyping = isTyping;
-      isTyping = next;
-      if (next) {
-        pause = setTimeout(() => this.setTyping(false), TYPING_PAUSE_MS);
-        if (Date.now() - saidTypingAt < TYPING_REPEAT_MS) return;
-      } else if (!wasTyping) {
-        return;
-      }
-      saidTypingAt = next ? Date.now() : Number.NEGATIVE_INFINITY;
-      beat();
-    },
+    setTyping,
     /** Begins to beat; returns what says good-bye. */
     start(): () => void {
       // One visit, one session: two tabs of a user are two.
