@@ -108,6 +108,22 @@ pub const PEOPLE_WAITING_MAX: usize = 100_000;
 /// How often it is written down at most that somebody who is there still is: after a crash, this is
 /// how far back "last seen" may lie.
 pub const SEEN_EVERY: Duration = Duration::from_secs(60);
+/// What a heartbeat says beside its status, in bytes of JSON.
+pub const HEARTBEAT_DATA_BYTES_MAX: usize = 4 << 10;
+/// How deep that may nest, as awareness states may.
+pub const HEARTBEAT_DATA_DEPTH_MAX: usize = 64;
+/// A client's name for its session; a UUID has 36 bytes.
+pub const HEARTBEAT_SESSION_BYTES_MAX: usize = 256;
+/// The shortest interval that a heartbeat may name.
+pub const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(250);
+/// The longest.
+pub const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(600);
+/// Heartbeats of one user, over all rooms, within `HEARTBEAT_WINDOW`.
+pub const HEARTBEATS_MAX: usize = 10;
+/// How long a heartbeat counts.
+pub const HEARTBEAT_WINDOW: Duration = Duration::from_secs(10);
+/// Users whose heartbeats are counted at a time: more than could be answered within the window.
+pub const HEARTBEAT_USERS_MAX: usize = 200_000;
 /// Bodies of `POST` requests that are not documents.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
 /// How long a request's head may take, and how long a connection may be idle between requests.
@@ -248,5 +264,7 @@ pub const PRESENCES_REMOVED_MAX: usize = 8;
 
 /// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
 pub const TOOL_ROOMS_MAX: usize = 64;
+/// Users, and what is known of them, that a tool looks at together.
+pub const TOOL_PEOPLE_MAX: usize = 1_000;
 /// As many bytes of their documents end a commit before.
 pub const TOOL_COMMIT_BYTES: usize = 8 << 20;

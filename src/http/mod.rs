@@ -13,6 +13,7 @@ mod documents;
 mod event_stream;
 mod gate;
 mod health;
+mod heartbeats;
 mod openapi;
 mod presence;
 mod presence_stream;
@@ -35,6 +36,7 @@ use warp::{Filter, Rejection, Reply};
 
 use crate::http::body::BodyBudget;
 use crate::http::gate::Gate;
+use crate::http::heartbeats::HeartbeatRate;
 use crate::http::problem::Problem;
 use crate::http::route::Route;
 use crate::limits::Limits;
@@ -73,6 +75,7 @@ pub fn routes(
     let api = Arc::new(Api {
         relay,
         bodies: BodyBudget::new(options.document_bytes_max),
+        heartbeats: HeartbeatRate::new(),
         description: openapi::describe(is_dev),
         options,
     });
@@ -102,6 +105,7 @@ struct Api {
     relay: Relay,
     options: HttpOptions,
     bodies: BodyBudget,
+    heartbeats: HeartbeatRate,
     /// The API, described.
     description: String,
 }
@@ -180,6 +184,8 @@ where
             documents::apply(api, head, room, body).await
         }
         Route::Document { room } => documents::read(api, head, room).await,
+        Route::Heartbeat => heartbeats::beat(api, head, body).await,
+        Route::Leave => heartbeats::leave(api, head, body).await,
         Route::Revocations => revocations::revoke(api, head, body).await,
         Route::Metrics => Ok(health::metrics(api)),
         Route::Live => Ok(health::live()),

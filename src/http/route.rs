@@ -19,6 +19,10 @@ pub(super) enum Route {
     PresenceUnder,
     /// `/v1/presence/stream`
     PresenceUnderStream,
+    /// `/v1/presence/heartbeat`
+    Heartbeat,
+    /// `/v1/presence/leave`
+    Leave,
     /// `/v1/revocations`
     Revocations,
     /// `/metrics`
@@ -51,6 +55,8 @@ impl Route {
         match path {
             "v1/presence" => Some(Self::PresenceUnder),
             "v1/presence/stream" => Some(Self::PresenceUnderStream),
+            "v1/presence/heartbeat" => Some(Self::Heartbeat),
+            "v1/presence/leave" => Some(Self::Leave),
             "v1/revocations" => Some(Self::Revocations),
             "metrics" => Some(Self::Metrics),
             "health/live" => Some(Self::Live),
@@ -87,6 +93,8 @@ impl Route {
             Self::UserPresenceStream { .. } => "/v1/users/{user}/presence/stream",
             Self::PresenceUnder => "/v1/presence",
             Self::PresenceUnderStream => "/v1/presence/stream",
+            Self::Heartbeat => "/v1/presence/heartbeat",
+            Self::Leave => "/v1/presence/leave",
             Self::Revocations => "/v1/revocations",
             Self::Metrics => "/metrics",
             Self::Live => "/health/live",
@@ -100,7 +108,7 @@ impl Route {
     pub fn methods(&self) -> &'static [Method] {
         match self {
             Self::Document { .. } => &[Method::GET, Method::HEAD, Method::POST],
-            Self::Revocations | Self::DevToken => &[Method::POST],
+            Self::Heartbeat | Self::Leave | Self::Revocations | Self::DevToken => &[Method::POST],
             Self::RoomPresence { .. }
             | Self::RoomPresenceStream { .. }
             | Self::UserPresence { .. }
@@ -125,6 +133,8 @@ impl Route {
             | Self::UserPresenceStream { .. }
             | Self::PresenceUnder
             | Self::PresenceUnderStream
+            | Self::Heartbeat
+            | Self::Leave
             | Self::Revocations
             | Self::DevToken => true,
         }

@@ -14,6 +14,8 @@
 mod admission;
 mod change;
 mod participant;
+#[cfg(test)]
+mod racing;
 mod roster;
 mod session;
 mod status;

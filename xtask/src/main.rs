@@ -12,6 +12,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask test [rust|clients|lint]...   checks everything, or the named parts
        cargo xtask demo [--release]              runs the relay with two people in a session
+       cargo xtask bench [--quick] [--record] [--only SERVER]... [WORKLOAD]...
+                                                 the figures of docs/performance.md: half an hour
        cargo xtask bench durability              the figures of docs/durability.md: 4 minutes";
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(demo::Build::Debug),
         ["demo", "--release"] => demo::run(demo::Build::Release),
         ["bench", "durability"] => bench::durability(),
+        ["bench", options @ ..] => bench::compare(options),
         _ => return usage(),
     };
     match outcome {
