@@ -102,7 +102,7 @@ const browser = await Browser.start();
 const ROOMS = ['spring', 'summer', 'autumn', 'winter'];
 let pictures = 0;
 const themes = ['light', 'dark'];
-const sizes = { wide: { width: 1280, height: 860 }, narrow: { width: 390, height: 844 } };
+const sizes = { wide: { width: 1280, height: 760 }, narrow: { width: 390, height: 844 } };
 try {
   for (const [name, { page: where, query, act }] of Object.entries(scenes)) {
     if (only.length > 0 && !only.includes(name)) continue;
