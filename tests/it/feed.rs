@@ -344,7 +344,14 @@ async fn the_invisible_cannot_be_told_from_those_who_are_offline() {
     // All that followers receive, to the byte, for a user who hides and one who goes. Names and
     // times are as long as each other.
     let received = async |user: &str, hides: bool| {
-        let token = follower("bob", &[user]);
+        let change = format!("/v1/users/fan-of-{user}/follows/{user}");
+        let change = async |method: &str| {
+            let service = tokens::service();
+            let answer = http::ask(relay.address, method, &change, Some(&service), b"").await;
+            assert_eq!(answer.status, 204);
+        };
+        change("PUT").await;
+        let token = member(&format!("fan-of-{user}"));
         let mut bob = RawSocket::open(relay.address, &format!("{PATH}?token={token}")).await;
         let say = |text: String| Shape::of(raw::TEXT).write(text.as_bytes());
         bob.send(&say(r#"{"t":"login"}"#.to_owned())).await;
@@ -383,21 +390,11 @@ async fn the_invisible_cannot_be_told_from_those_who_are_offline() {
             second.talker.say(json!({"t": "logout"})).await;
             second.talker.last_words().await;
         }
-        // Another follower, a new one, and the first when it comes back.
+        // A new follower, and the first when it follows anew.
         let (_, users) = Window::open(&relay, &follower("cid", &[user])).await;
         bytes.extend_from_slice(users.to_string().as_bytes());
-        let change = format!("/v1/users/bob/follows/{user}");
-        for method in ["DELETE", "PUT"] {
-            let answer = http::ask(
-                relay.address,
-                method,
-                &change,
-                Some(&tokens::service()),
-                b"",
-            )
-            .await;
-            assert_eq!(answer.status, 204);
-        }
+        change("DELETE").await;
+        change("PUT").await;
         // Long enough for everything that might be told late.
         tokio::time::sleep(Duration::from_millis(700)).await;
         bob.send(&Shape::of(raw::PING).write(b"")).await;
@@ -443,7 +440,20 @@ async fn an_invisible_user_leaves_their_rooms_for_others_and_comes_back() {
         bob.hear().await,
         json!({"type": "user_left", "userId": "ann"})
     );
+    // Nor does anybody see her come into another, or find her anywhere.
+    let another = "/parties/presence/presence-else";
+    let mut inside = Talker::open(relay.address, another, &member("ann")).await;
+    inside.hear().await;
+    let mut cid = Talker::open(relay.address, another, &member("cid")).await;
+    assert_eq!(cid.hear().await["users"], json!([]));
+    let service = tokens::service();
+    let of_ann = http::get_json(relay.address, "/v1/users/ann/presence", &service).await;
+    assert_eq!(of_ann["rooms"], json!([]));
+    let all = http::get_json(relay.address, "/v1/presence?under=workspace", &service).await;
+    assert_eq!(all["totalActiveUsers"], 2, "{all}");
+
     ann.says(json!({"s": "Online"})).await;
+    assert_eq!(cid.hear().await["userId"], "ann");
     let back = bob.hear().await;
     assert_eq!(
         (&back["type"], &back["userId"]),
@@ -592,7 +602,7 @@ async fn a_back_end_writes_whom_somebody_follows_and_the_user_reads_it() {
 
 #[tokio::test]
 async fn nobody_is_let_in_without_a_token() {
-    let relay = quick();
+    let relay = Relay::options().idle().start();
     let path = format!("{PATH}?token=");
     let refused = async |query: &str, login: Value| {
         let mut talker = Talker::open(relay.address, PATH, query).await;
