@@ -787,3 +787,53 @@ async fn a_flood_is_dropped_with_a_word_and_ended() {
     .await;
     assert_eq!(ended, Ended::Closed(1008, "RATE_LIMITED".to_owned()));
 }
+
+/// Who takes nothing is let go before much waits for them, and delays nobody; when they come back
+/// they are told how it is.
+#[tokio::test]
+async fn a_follower_who_does_not_read_is_let_go_and_may_resume() {
+    let relay = Relay::options()
+        .config("[kind.feed]\ngather_ms = 0\n")
+        .argument("--rate")
+        .argument("4000")
+        .alone()
+        .start();
+    let token = follower("bob", &["ann", "zoe"]);
+    let path = format!("{PATH}?token={token}");
+    let mut stuck = RawSocket::open_narrow(relay.address, &path).await;
+    stuck
+        .send(&Shape::of(raw::TEXT).write(br#"{"t":"login"}"#))
+        .await;
+    let hello = within(PATIENCE, "a hello", stuck.next()).await.unwrap();
+    let hello: Value = serde_json::from_slice(&hello.payload).unwrap();
+    let (mut reader, _) = Window::open(&relay, &follower("cid", &["ann"])).await;
+    let (mut ann, _) = Window::open(&relay, &member("ann")).await;
+    assert_eq!(reader.hears().await["t"], "o");
+    let closed = async || {
+        let text = http::get(relay.address, "/metrics", "").await.body;
+        let line = "copresence_closes_total{reason=\"SLOW\"} 1";
+        String::from_utf8(text).unwrap().contains(line)
+    };
+    let mut last = String::new();
+    for round in 0.. {
+        for number in 0..500 {
+            last = format!("{round}-{number}-{}", "x".repeat(200));
+            ann.says(json!({"a": last, "p": last, "l": last})).await;
+            let heard = reader.hears().await;
+            assert_eq!(heard["a"], last, "{heard}");
+        }
+        if closed().await {
+            break;
+        }
+        assert!(round < 40, "nobody let go of who reads nothing");
+    }
+    let resume = hello["resume"].as_str();
+    let (mut bob, is_resumed) = Window::login(&relay, &token, resume).await;
+    assert!(is_resumed);
+    let ann = bob.hears().await;
+    assert_eq!((&ann["t"], &ann["a"]), (&json!("o"), &json!(last)));
+    assert_eq!(
+        bob.hears().await,
+        json!({"t": "x", "id": "zoe", "ts": null})
+    );
+}
