@@ -34,14 +34,16 @@ pub enum Input {
         window: ConnectionId,
         /// How.
         ending: Ending,
+        /// Whether everything that the window was to be told had left for its client.
+        was_all_sent: bool,
     },
-    /// Whom a user follows has been changed in the store.
+    /// Whom a user follows in the store is another list now; what tokens claim stays beside.
     Follows {
         /// Whose follows.
         user: UserId,
-        /// What changed.
-        change: FollowsChange,
-        /// Of those followed anew.
+        /// These, and nobody else.
+        stored: BTreeSet<UserId>,
+        /// Of all these.
         seen: Seen,
     },
     /// Nothing but that time has passed.
@@ -67,17 +69,6 @@ pub struct Login {
     pub resume: Option<ResumeToken>,
     /// The token by which this window can be resumed: fresh randomness.
     pub next_resume: ResumeToken,
-}
-
-/// What changed in whom a user follows.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum FollowsChange {
-    /// These, and nobody else.
-    Replace(BTreeSet<UserId>),
-    /// This one too.
-    Add(UserId),
-    /// This one no longer.
-    Remove(UserId),
 }
 
 /// 128 random bits that stand for a window whose connection is gone.
