@@ -236,11 +236,15 @@ pub const FEED_LINGERING_PER_USER_MAX: usize = 64;
 /// Users of whom nobody hears and whose last seen the feed keeps: the store may be some seconds, or
 /// an outage, behind.
 pub const FEED_SEEN_MAX: usize = 65_536;
+/// How long a client of the feed may take to log in.
+pub const FEED_LOGIN_WITHIN: Duration = Duration::from_secs(10);
 /// A field of a status in the feed, in bytes.
 pub const FEED_FIELD_BYTES_MAX: usize = 256;
 /// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key
 /// above 2,700 bytes. Identity providers give out 255 at most.
 pub const STORED_ID_BYTES_MAX: usize = 1 << 10;
+/// The body that is a whole list of follows: as many as there may be, of a hundred bytes each.
+pub const FOLLOWS_BODY_BYTES_MAX: usize = 1 << 20;
 /// Whom one user may follow. A feed sends all of them when it begins.
 pub const FOLLOWS_MAX: usize = 10_000;
 /// How long the presences of boards are kept after they ended: enough to see who was there in the
@@ -252,5 +256,7 @@ pub const PRESENCES_REMOVED_MAX: usize = 8;
 
 /// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
 pub const TOOL_ROOMS_MAX: usize = 64;
+/// Users, and what is known of them, that a tool looks at together.
+pub const TOOL_PEOPLE_MAX: usize = 1_000;
 /// As many bytes of their documents end a commit before.
 pub const TOOL_COMMIT_BYTES: usize = 8 << 20;

@@ -23,6 +23,8 @@ pub enum DoorLabel {
     Boards,
     /// `/parties/presence`: the dialect of workspaces.
     Workspaces,
+    /// `/ws/feed`: the follow feed.
+    Feed,
 }
 
 impl DoorLabel {
@@ -33,6 +35,7 @@ impl DoorLabel {
             Self::Collab => "collab",
             Self::Boards => "boards",
             Self::Workspaces => "workspaces",
+            Self::Feed => "feed",
         }
     }
 }
@@ -44,6 +47,7 @@ pub struct PerDoor<M> {
     collab: M,
     boards: M,
     workspaces: M,
+    feed: M,
 }
 
 impl<M> PerDoor<M> {
@@ -54,6 +58,7 @@ impl<M> PerDoor<M> {
             DoorLabel::Collab => &self.collab,
             DoorLabel::Boards => &self.boards,
             DoorLabel::Workspaces => &self.workspaces,
+            DoorLabel::Feed => &self.feed,
         }
     }
 }
@@ -87,6 +92,10 @@ pub struct Metrics {
     pub unsaved_bytes: Gauge,
     /// Reads and writes the store failed.
     pub store_errors: Counter,
+    /// Windows of the feed that were looked at because of somebody they might hear of.
+    pub feed_considered: Counter,
+    /// Messages to windows of the feed.
+    pub feed_messages: Counter,
     /// Tokens refused, at every door and on the API.
     pub auth_failures: Counter,
     /// HTTP connections open now, before an upgrade.
@@ -134,6 +143,12 @@ impl Metrics {
                 "Bytes of accepted updates that are not yet on disk",
             ),
             store_errors: one(all, "store_errors", "Reads and writes the store failed"),
+            feed_considered: one(
+                all,
+                "feed_considered",
+                "Windows of the feed looked at because of somebody they might hear of",
+            ),
+            feed_messages: one(all, "feed_messages", "Messages to windows of the feed"),
             auth_failures: one(all, "auth_failures", "Tokens refused"),
             http_connections: one(all, "http_connections", "HTTP connections open now"),
             closes: one(
@@ -232,6 +247,7 @@ where
         collab: of(DoorLabel::Collab),
         boards: of(DoorLabel::Boards),
         workspaces: of(DoorLabel::Workspaces),
+        feed: of(DoorLabel::Feed),
     }
 }
 

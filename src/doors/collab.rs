@@ -22,7 +22,7 @@ use crate::limits::{
 use crate::metrics::DoorLabel;
 use crate::model::{Access, RoomName, SessionId, Token, UserId};
 use crate::presence::Ending;
-use crate::relay::{Dialect, Door, Handling, Relay, Seat, Turn};
+use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
 use crate::wire::hocuspocus::{
@@ -67,7 +67,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
     };
     Ok(Welcome {
         door: Box::new(door),
-        room: None,
+        home: Home::Anywhere,
     })
 }
 

@@ -316,26 +316,24 @@ pub fn compose_updates<'a>(
         .filter(|recent| session.is_none() || recent.from != session)
         .peekable();
     let mut merging = Merging::new();
-    let mut body = Vec::new();
     while let Some(recent) = others.next() {
         // Most turns have one update: it leaves as it came.
         let is_alone = merging.updates() == 0 && others.peek().is_none();
         if !is_alone && merging.push(&recent.update) {
             continue;
         }
-        write_merged(dialect, out, &mut merging, &mut body);
+        write_merged(dialect, out, &mut merging);
         if is_alone || !merging.push(&recent.update) {
             dialect.write_sync(out, UPDATE, &recent.update);
         }
     }
-    write_merged(dialect, out, &mut merging, &mut body);
+    write_merged(dialect, out, &mut merging);
 }
 
-fn write_merged(dialect: &Dialect, out: &mut Vec<u8>, merging: &mut Merging, body: &mut Vec<u8>) {
+fn write_merged(dialect: &Dialect, out: &mut Vec<u8>, merging: &mut Merging) {
     if 0 < merging.updates() {
-        body.clear();
-        merging.write(body);
-        dialect.write_sync(out, UPDATE, body);
+        out.extend_from_slice(&dialect.sync_head(UPDATE, merging.encoded_len()));
+        merging.write(out);
     }
 }
 

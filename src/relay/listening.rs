@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::limits::{FAR_QUEUE_MAX, PONG_BEHIND_BYTES_MAX, READ_PAUSE_BYTES, THROTTLE_PAUSE};
+use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, SessionId};
 use crate::presence::Ending;
 use crate::relay::connection::{
@@ -305,8 +306,21 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
+        let is_window = connection.label == DoorLabel::Feed;
         for seat in std::mem::take(&mut connection.seats) {
             self.leave(seat, ending);
+        }
+        if is_window {
+            self.feed_departed(id, ending);
+        }
+    }
+
+    /// Stops reading a connection while something it said is being looked into, or goes on.
+    pub(super) fn pause_reading(&mut self, id: ConnectionId, is_paused: bool) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.is_checking = is_paused;
+            connection.pulse.heard();
+            connection.waker.wake_by_ref();
         }
     }
 
@@ -358,6 +372,19 @@ impl Worker {
             _ => Ending::Lost,
         };
         self.depart(id, ending);
+        self.schedule(id);
+    }
+
+    /// Ends a connection that its client is done with.
+    pub(super) fn finish(&mut self, id: ConnectionId) {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let mut frame = Vec::new();
+        websocket::write_close_reply(&mut frame, Some(1000));
+        connection.close(now, frame);
+        self.depart(id, Ending::Clean);
         self.schedule(id);
     }
 
