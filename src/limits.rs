@@ -158,6 +158,18 @@ pub const STREAM_GATHER: Duration = Duration::from_millis(25);
 /// Watchers that a worker has, beyond which it looks for those whose client is gone.
 pub const WATCHERS_SWEPT_FROM: usize = 64;
 
+/// Comings and goings that each worker remembers for whoever runs the relay: some minutes of a busy
+/// day, and a megabyte at most.
+pub const TIMELINE_MAX: usize = 1_000;
+/// Rooms, and people, on the live page at once: more than anybody reads; the rest is searched for.
+pub const OBSERVED_MAX: usize = 200;
+/// Connections of the room or the person that is looked at.
+pub const OBSERVED_CONNECTIONS_MAX: usize = 200;
+/// Sessions that a worker looks at in one go for the live page: about a tenth of a millisecond.
+pub const OBSERVED_SESSIONS_AT_ONCE: usize = 500;
+/// What is kept of a path that led nowhere.
+pub const OBSERVED_PATH_BYTES_MAX: usize = 255;
+
 /// Rooms are owned by threads with a stack of this size: yrs walks nested types recursively.
 pub const WORKER_STACK_BYTES: usize = 256 << 20;
 /// What waits for a worker from outside (HTTP, store, other workers); when full, callers wait or

@@ -1,6 +1,6 @@
 //! What every door shares until its socket has left for a worker.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use headers::authorization::{Authorization, Bearer};
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
@@ -19,7 +19,7 @@ use warp::{Filter, Rejection, Reply};
 use crate::auth::{TokenError, origin_allowed};
 use crate::doors::DoorOptions;
 use crate::limits::CLOSE_LINGER;
-use crate::model::{Kind, RoomName, Token};
+use crate::model::{Kind, RoomName, Token, UserId};
 use crate::relay::{Door, Home, Newcomer, RawSocket, RawStream, Relay};
 use crate::wire::close::Refusal;
 use crate::wire::{url, websocket};
@@ -32,6 +32,8 @@ pub struct Knock {
     pub query: String,
     headers: HeaderMap,
     upgrade: Option<OnUpgrade>,
+    /// Who it is, once that is known.
+    user: OnceLock<UserId>,
 }
 
 /// What a door decides about a knock.
@@ -54,6 +56,7 @@ pub fn knock() -> impl Filter<Extract = (Knock,), Error = Rejection> + Clone {
             query,
             headers,
             upgrade,
+            user: OnceLock::new(),
         })
 }
 
@@ -68,7 +71,10 @@ impl Knock {
 
     /// Who asks: by the query's token, or as a guest where those are let in.
     pub async fn verify(&self, relay: &Relay) -> Result<Token, Refusal> {
-        verify(relay, self.token().as_deref()).await
+        let token = verify(relay, self.token().as_deref()).await?;
+        // Who knocks twice at once is still the same.
+        let _ = self.user.set(token.identity.user.clone());
+        Ok(token)
     }
 
     /// Upgrades the request; `welcome` decides whether the socket is let in or closed.
@@ -133,6 +139,7 @@ impl Knock {
                 }
                 Err(refusal) => {
                     relay.metrics().closed(refusal.reason());
+                    relay.note_turned_away(self.path.as_str(), self.user.into_inner(), refusal);
                     turn_away(socket, refusal).await;
                 }
             }

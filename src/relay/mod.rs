@@ -18,6 +18,7 @@ mod hosting;
 mod inbox;
 mod listening;
 mod news;
+mod observing;
 mod people;
 mod placement;
 mod rooms;
@@ -62,6 +63,10 @@ pub use attendance::Heartbeat;
 pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
 pub use feed::ChangeFollowsError;
+pub use observing::{
+    Departure, Happening, Observation, ObservedConnection, ObservedPerson, ObservedRoom,
+    ObservedSession, Opened, Passage, Question, Spot, Timeline, Way,
+};
 pub use placement::Home;
 pub use socket::{RawSocket, RawStream, Stream};
 pub use turn::Turn;
@@ -110,6 +115,8 @@ pub struct Shared {
     /// Whether the store refused its last write; the text is below.
     is_store_down: AtomicBool,
     store_error: Mutex<String>,
+    /// Those of whom no worker has heard.
+    turned_away: Mutex<Timeline>,
 }
 
 /// What a stream of a room's presence is told: a snapshot, then changes. A stream that falls behind
@@ -171,6 +178,7 @@ impl Relay {
             trust_awareness: options.trust_awareness,
             is_store_down: AtomicBool::new(false),
             store_error: Mutex::default(),
+            turned_away: Mutex::default(),
         });
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::inbox()).unzip();
         let inboxes: Arc<[_]> = inboxes.into();

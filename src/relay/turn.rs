@@ -10,11 +10,11 @@ use crate::clock::Timestamp;
 use crate::feed::{ResumeToken, Update};
 use crate::limits::DIRECT_BYTES_MAX;
 use crate::model::{ConnectionId, Grant, RoomName, UserId};
-use crate::presence::Ending;
 use crate::relay::connection::{Seat, SeatPlace, State};
 use crate::relay::fanout::Dialect;
 use crate::relay::heavy::{Check, Order};
 use crate::relay::inbox::{FarEvent, ToWorker};
+use crate::relay::observing::{Departure, Happening, Passage, Spot, Way};
 use crate::relay::placement::worker_of;
 use crate::relay::rooms::Link;
 use crate::relay::worker::Worker;
@@ -164,11 +164,11 @@ impl Turn<'_> {
     }
 
     /// Gives the seat up; the connection stays.
-    pub fn leave(&mut self, seat: &Seat, ending: Ending) {
+    pub fn leave(&mut self, seat: &Seat, departure: Departure) {
         if let Some(connection) = self.worker.connections.get_mut(&self.connection) {
             connection.seats.retain(|other| other != seat);
         }
-        self.worker.leave(seat.clone(), ending);
+        self.worker.leave(seat.clone(), departure);
     }
 
     /// Sends a binary message of the door's own.
@@ -193,6 +193,8 @@ impl Turn<'_> {
             return;
         }
         connection.write(now, Bytes::from(frame));
+        let sent = &self.worker.around.metrics.messages_out;
+        sent.of(connection.label).inc();
         // The door answers what the client asks: who asks on without reading is too slow.
         if DIRECT_BYTES_MAX < connection.owed_bytes {
             self.close(Refusal::Slow);
@@ -252,6 +254,22 @@ impl Turn<'_> {
     /// Counts a document that was refused while its socket stays.
     pub fn count_denied(&self, refusal: Refusal) {
         self.worker.around.metrics.closed(refusal.reason());
+    }
+
+    /// Notes that somebody was not let into what they call `name`.
+    pub fn note_turned_away(&mut self, name: &str, user: Option<UserId>, refusal: Refusal) {
+        let connection = self.worker.connections.get(&self.connection);
+        let way = connection.map(|connection| Way::Door(connection.label));
+        let spot = RoomName::parse(name).map_or_else(|_| Spot::written(name), Spot::Room);
+        self.worker.note(Passage {
+            at: self.worker.now(),
+            spot,
+            user,
+            name: None,
+            way,
+            connection: Some(self.connection),
+            what: Happening::TurnedAway(refusal),
+        });
     }
 
     /// Counts a token that was no good.
