@@ -179,7 +179,7 @@ fn race(seed: u64, users: u64, arrivals: u64) -> usize {
         // Whoever listened knows exactly who is there, once each.
         let names: Vec<_> = plain.seats.keys().map(|&user| id(user)).collect();
         let mut heard: Vec<_> = there.keys().cloned().collect();
-        heard.sort_by_key(|user| number(user));
+        heard.sort_by_key(number);
         assert_eq!(heard, names, "{context}");
         let connected = roster.connected();
         assert_eq!(connected.len(), names.len(), "{context}");
