@@ -14,6 +14,8 @@ mod far;
 mod flush;
 mod heavy;
 mod hosting;
+#[cfg(test)]
+mod hot_path;
 mod inbox;
 mod listening;
 mod news;
@@ -156,16 +158,7 @@ impl Relay {
         } else {
             options.workers
         };
-        let shared = Arc::new(Shared {
-            next_id: AtomicU64::new(1),
-            next_worker: AtomicUsize::new(0),
-            life: draw_life()?,
-            connections: Arc::default(),
-            is_draining: AtomicBool::new(false),
-            trust_awareness: options.trust_awareness,
-            is_store_down: AtomicBool::new(false),
-            store_error: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(&options)?);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::inbox()).unzip();
         let inboxes: Arc<[_]> = inboxes.into();
         let storage = Storage::start(
@@ -518,6 +511,19 @@ impl Drop for Inner {
 }
 
 impl Shared {
+    fn new(options: &RelayOptions) -> anyhow::Result<Self> {
+        Ok(Self {
+            next_id: AtomicU64::new(1),
+            next_worker: AtomicUsize::new(0),
+            life: draw_life()?,
+            connections: Arc::default(),
+            is_draining: AtomicBool::new(false),
+            trust_awareness: options.trust_awareness,
+            is_store_down: AtomicBool::new(false),
+            store_error: Mutex::default(),
+        })
+    }
+
     fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
