@@ -37,6 +37,7 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
             Some(at) => self.of.insert(key.clone(), at),
             None => self.of.remove(&key),
         };
+        self.give_back();
         if previous == deadline {
             return;
         }
@@ -60,12 +61,20 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
         }
         let (at, key) = self.by_time.pop_first()?;
         self.of.remove(&key);
+        self.give_back();
         Some((at, key))
     }
 
     /// The earliest deadline.
     pub fn next(&self) -> Option<Timestamp> {
         self.by_time.first().map(|&(at, _)| at)
+    }
+
+    /// Many that are gone leave no memory behind.
+    fn give_back(&mut self) {
+        if 64 + 4 * self.of.len() < self.of.capacity() {
+            self.of.shrink_to(2 * self.of.len());
+        }
     }
 }
 

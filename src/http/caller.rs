@@ -37,18 +37,29 @@ pub(super) async fn enter(
 ) -> Result<(Token, RoomName), Problem> {
     let token = identify(api, head).await?;
     let room = url::room_from_path(raw_room)?;
+    check_access(api, &token, &room, needed)?;
+    Ok((token, room))
+}
+
+/// The same for a caller and a room that are known already.
+pub(super) fn check_access(
+    api: &Api,
+    token: &Token,
+    room: &RoomName,
+    needed: Access,
+) -> Result<(), Problem> {
     let is_allowed = match needed {
-        Access::Read => token.may_read(&room),
-        Access::Write => token.may_write(&room),
+        Access::Read => token.may_read(room),
+        Access::Write => token.may_write(room),
     };
     if !is_allowed {
         return Err(Problem::forbidden("the token does not allow this"));
     }
-    if api.relay.verifier().is_revoked(&token, &room) {
+    if api.relay.verifier().is_revoked(token, room) {
         api.relay.metrics().auth_failures.inc();
         return Err(Problem::unauthorized("the token was revoked"));
     }
-    Ok((token, room))
+    Ok(())
 }
 
 /// `Authorization: Bearer`, else, where a link or an `EventSource` may have to do without

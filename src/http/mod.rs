@@ -11,8 +11,10 @@ mod caller;
 mod dev_token;
 mod documents;
 mod event_stream;
+mod follows;
 mod gate;
 mod health;
+mod heartbeats;
 mod openapi;
 mod presence;
 mod presence_stream;
@@ -35,6 +37,7 @@ use warp::{Filter, Rejection, Reply};
 
 use crate::http::body::BodyBudget;
 use crate::http::gate::Gate;
+use crate::http::heartbeats::HeartbeatRate;
 use crate::http::problem::Problem;
 use crate::http::route::Route;
 use crate::limits::Limits;
@@ -73,6 +76,7 @@ pub fn routes(
     let api = Arc::new(Api {
         relay,
         bodies: BodyBudget::new(options.document_bytes_max),
+        heartbeats: HeartbeatRate::new(),
         description: openapi::describe(is_dev),
         options,
     });
@@ -102,6 +106,7 @@ struct Api {
     relay: Relay,
     options: HttpOptions,
     bodies: BodyBudget,
+    heartbeats: HeartbeatRate,
     /// The API, described.
     description: String,
 }
@@ -174,12 +179,19 @@ where
         Route::RoomPresenceStream { room } => presence_stream::of_room(api, head, room).await,
         Route::UserPresence { user } => presence::of_user(api, head, user).await,
         Route::UserPresenceStream { user } => presence_stream::of_user(api, head, user).await,
+        Route::Follows { user } if head.method == Method::PUT => {
+            follows::replace(api, head, user, body).await
+        }
+        Route::Follows { user } => follows::read(api, head, user).await,
+        Route::Follow { user, other } => follows::change_one(api, head, user, other).await,
         Route::PresenceUnder => presence::under(api, head).await,
         Route::PresenceUnderStream => presence_stream::under(api, head).await,
         Route::Document { room } if head.method == Method::POST => {
             documents::apply(api, head, room, body).await
         }
         Route::Document { room } => documents::read(api, head, room).await,
+        Route::Heartbeat => heartbeats::beat(api, head, body).await,
+        Route::Leave => heartbeats::leave(api, head, body).await,
         Route::Revocations => revocations::revoke(api, head, body).await,
         Route::Metrics => Ok(health::metrics(api)),
         Route::Live => Ok(health::live()),

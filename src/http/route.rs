@@ -15,10 +15,18 @@ pub(super) enum Route {
     UserPresence { user: String },
     /// `/v1/users/{user_id}/presence/stream`
     UserPresenceStream { user: String },
+    /// `/v1/users/{user_id}/follows`
+    Follows { user: String },
+    /// `/v1/users/{user_id}/follows/{other}`
+    Follow { user: String, other: String },
     /// `/v1/presence`
     PresenceUnder,
     /// `/v1/presence/stream`
     PresenceUnderStream,
+    /// `/v1/presence/heartbeat`
+    Heartbeat,
+    /// `/v1/presence/leave`
+    Leave,
     /// `/v1/revocations`
     Revocations,
     /// `/metrics`
@@ -45,12 +53,20 @@ impl Route {
             return match ending {
                 "presence" => Some(Self::UserPresence { user }),
                 "presence/stream" => Some(Self::UserPresenceStream { user }),
-                _ => None,
+                "follows" => Some(Self::Follows { user }),
+                _ => {
+                    let other = ending.strip_prefix("follows/")?;
+                    let is_segment = !other.is_empty() && !other.contains('/');
+                    let other = other.to_owned();
+                    is_segment.then_some(Self::Follow { user, other })
+                }
             };
         }
         match path {
             "v1/presence" => Some(Self::PresenceUnder),
             "v1/presence/stream" => Some(Self::PresenceUnderStream),
+            "v1/presence/heartbeat" => Some(Self::Heartbeat),
+            "v1/presence/leave" => Some(Self::Leave),
             "v1/revocations" => Some(Self::Revocations),
             "metrics" => Some(Self::Metrics),
             "health/live" => Some(Self::Live),
@@ -85,8 +101,12 @@ impl Route {
             Self::Document { .. } => "/v1/rooms/{room}/document",
             Self::UserPresence { .. } => "/v1/users/{user}/presence",
             Self::UserPresenceStream { .. } => "/v1/users/{user}/presence/stream",
+            Self::Follows { .. } => "/v1/users/{user}/follows",
+            Self::Follow { .. } => "/v1/users/{user}/follows/{other}",
             Self::PresenceUnder => "/v1/presence",
             Self::PresenceUnderStream => "/v1/presence/stream",
+            Self::Heartbeat => "/v1/presence/heartbeat",
+            Self::Leave => "/v1/presence/leave",
             Self::Revocations => "/v1/revocations",
             Self::Metrics => "/metrics",
             Self::Live => "/health/live",
@@ -100,7 +120,9 @@ impl Route {
     pub fn methods(&self) -> &'static [Method] {
         match self {
             Self::Document { .. } => &[Method::GET, Method::HEAD, Method::POST],
-            Self::Revocations | Self::DevToken => &[Method::POST],
+            Self::Heartbeat | Self::Leave | Self::Revocations | Self::DevToken => &[Method::POST],
+            Self::Follows { .. } => &[Method::GET, Method::HEAD, Method::PUT],
+            Self::Follow { .. } => &[Method::PUT, Method::DELETE],
             Self::RoomPresence { .. }
             | Self::RoomPresenceStream { .. }
             | Self::UserPresence { .. }
@@ -123,8 +145,12 @@ impl Route {
             | Self::Document { .. }
             | Self::UserPresence { .. }
             | Self::UserPresenceStream { .. }
+            | Self::Follows { .. }
+            | Self::Follow { .. }
             | Self::PresenceUnder
             | Self::PresenceUnderStream
+            | Self::Heartbeat
+            | Self::Leave
             | Self::Revocations
             | Self::DevToken => true,
         }
@@ -184,6 +210,22 @@ mod tests {
             Some(Route::UserPresenceStream { user })
         );
         assert_eq!(find("v1/users/a/b/presence"), None);
+    }
+
+    #[test]
+    fn follows_are_a_list_and_its_entries() {
+        let user = "ann".to_owned();
+        assert_eq!(
+            find("v1/users/ann/follows"),
+            Some(Route::Follows { user: user.clone() })
+        );
+        let other = "b%2Fc".to_owned();
+        assert_eq!(
+            find("v1/users/ann/follows/b%2Fc"),
+            Some(Route::Follow { user, other })
+        );
+        assert_eq!(find("v1/users/ann/follows/"), None);
+        assert_eq!(find("v1/users/ann/follows/b/c"), None);
     }
 
     #[test]

@@ -27,9 +27,8 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    sessions: Vec<SessionId>,
-    /// The place they were last told; 0 is none.
-    told: usize,
+    /// Each with the place it was last told; 0 is none.
+    sessions: Vec<(SessionId, usize)>,
 }
 
 impl Queue {
@@ -49,19 +48,14 @@ impl Queue {
     /// queue is full.
     pub fn push(&mut self, user: &UserId, session: SessionId) -> bool {
         if let Some(waiting) = self.waiting.get_mut(user) {
-            waiting.sessions.push(session);
-            // The newcomer is told, and the others hear the same again: no matter.
-            waiting.told = 0;
+            waiting.sessions.push((session, 0));
         } else {
             if QUEUE_USERS_MAX <= self.order.len() {
                 return false;
             }
             self.order.push_back(user.clone());
-            let waiting = Waiting {
-                sessions: vec![session],
-                told: 0,
-            };
-            self.waiting.insert(user.clone(), waiting);
+            let sessions = vec![(session, 0)];
+            self.waiting.insert(user.clone(), Waiting { sessions });
         }
         self.has_moved = true;
         true
@@ -72,7 +66,7 @@ impl Queue {
         let Some(waiting) = self.waiting.get_mut(user) else {
             return;
         };
-        waiting.sessions.retain(|other| *other != session);
+        waiting.sessions.retain(|&(other, _)| other != session);
         if waiting.sessions.is_empty() {
             self.waiting.remove(user);
             self.order.retain(|other| other != user);
@@ -84,11 +78,9 @@ impl Queue {
     pub fn pop(&mut self) -> Option<(UserId, Vec<SessionId>)> {
         let user = self.order.pop_front()?;
         self.has_moved = true;
-        let sessions = self
-            .waiting
-            .remove(&user)
-            .map_or_else(Vec::new, |waiting| waiting.sessions);
-        Some((user, sessions))
+        let waiting = self.waiting.remove(&user).unwrap_or_default();
+        let sessions = waiting.sessions.into_iter();
+        Some((user, sessions.map(|(session, _)| session).collect()))
     }
 
     /// Whoever stands elsewhere than they were told: their sessions and their place, from 1.
@@ -99,11 +91,12 @@ impl Queue {
         let mut moved = Vec::new();
         for (index, user) in self.order.iter().enumerate() {
             let position = index + 1;
-            if let Some(waiting) = self.waiting.get_mut(user)
-                && waiting.told != position
-            {
-                waiting.told = position;
-                moved.extend(waiting.sessions.iter().map(|&session| (session, position)));
+            let waiting = self.waiting.get_mut(user);
+            for (session, told) in waiting.into_iter().flat_map(|one| &mut one.sessions) {
+                if *told != position {
+                    *told = position;
+                    moved.push((*session, position));
+                }
             }
         }
         moved

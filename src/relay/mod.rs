@@ -11,6 +11,7 @@ mod attendance;
 mod connection;
 mod fanout;
 mod far;
+mod feed;
 mod flush;
 mod heavy;
 mod hosting;
@@ -19,6 +20,7 @@ mod hot_path;
 mod inbox;
 mod listening;
 mod news;
+mod observing;
 mod people;
 mod placement;
 mod rooms;
@@ -47,6 +49,7 @@ use crate::model::{
     ConnectionId, LastSeen, Policies, RequestId, RoomName, SessionId, SessionToken, UserId,
 };
 use crate::presence::{Change, Participant};
+use crate::relay::feed::FEED_WORKER;
 use crate::relay::heavy::HeavyPool;
 use crate::relay::inbox::ToWorker;
 use crate::relay::people::PeopleWriter;
@@ -61,8 +64,16 @@ use crate::wire::yjs::Update;
 pub use attendance::Heartbeat;
 pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
+pub use feed::ChangeFollowsError;
+pub use observing::{
+    Departure, Happening, Observation, ObservedConnection, ObservedPerson, ObservedRoom,
+    ObservedSession, Opened, Passage, Question, Spot, Timeline, Way,
+};
+pub use placement::Home;
 pub use socket::{RawSocket, RawStream, Stream};
 pub use turn::Turn;
+
+pub use crate::store::{FollowsChange, FollowsError};
 pub use watching::{ActiveRoom, Newest};
 
 /// Handle to a running relay: cheap to clone. The relay stops when the last one is gone.
@@ -106,6 +117,8 @@ pub struct Shared {
     /// Whether the store refused its last write; the text is below.
     is_store_down: AtomicBool,
     store_error: Mutex<String>,
+    /// Those of whom no worker has heard.
+    turned_away: Mutex<Timeline>,
 }
 
 /// What a stream of a room's presence is told: a snapshot, then changes. A stream that falls behind
@@ -253,11 +266,12 @@ impl Relay {
             .ok_or(Refusal::LimitConnections)
     }
 
-    /// Gives a socket to the worker that owns `room`, or to the next in turn.
-    pub async fn adopt(&self, newcomer: Newcomer, room: Option<&RoomName>) {
-        let worker = match room {
-            Some(room) => worker_of(room, self.0.inboxes.len()),
-            None => {
+    /// Gives a socket to the worker where it lives, or to the next in turn.
+    pub async fn adopt(&self, newcomer: Newcomer, home: &Home) {
+        let worker = match home {
+            Home::Room(room) => worker_of(room, self.0.inboxes.len()),
+            Home::Feed => FEED_WORKER,
+            Home::Anywhere => {
                 let turn = self.0.shared.next_worker.fetch_add(1, Ordering::Relaxed);
                 turn % self.0.inboxes.len()
             }
@@ -521,6 +535,7 @@ impl Shared {
             trust_awareness: options.trust_awareness,
             is_store_down: AtomicBool::new(false),
             store_error: Mutex::default(),
+            turned_away: Mutex::default(),
         })
     }
 

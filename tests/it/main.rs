@@ -23,6 +23,7 @@ mod drain;
 mod durability;
 mod embedded_store;
 mod ghosts;
+mod heartbeats;
 mod hostile;
 mod leaks;
 mod outages;

@@ -47,14 +47,11 @@ const scenes = {
   },
   queue: {
     page: 'board',
-    query: { room: 'full' },
     act: async page => {
-      for (let n = 0; n < 4; n += 1) {
-        await page.locator('[data-person=jim]').getByRole('button', { name: 'Send in one' }).click();
-        await page.waitForTimeout(100);
-      }
-      await page.reload();
-      await page.waitForTimeout(1500);
+      const jim = page.locator('[data-person=jim]');
+      for (let n = 0; n < 3; n += 1) await jim.getByRole('button', { name: 'Send in one' }).click();
+      await page.locator('[data-person=caleb] select').first().selectOption('mei');
+      await page.locator('[data-person=mei] [data-phase=queued]').waitFor();
     },
   },
   events: {
@@ -100,7 +97,7 @@ const scenes = {
   },
 };
 
-const relay = await startDemo({ args: process.env.DEMO_ARGS?.split(' ') ?? [] });
+const relay = await startDemo({ config: '[kind.board]\ncapacity = 4\n' });
 const browser = await Browser.start();
 const themes = ['light', 'dark'];
 const sizes = { wide: { width: 1280, height: 860 }, narrow: { width: 390, height: 844 } };

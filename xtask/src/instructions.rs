@@ -11,9 +11,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::packages;
 use crate::process;
 use crate::stages::{Outcome, Tally};
+use crate::system;
 
 const MODULE: &str = "relay::hot_path";
 const COUNTED: &str = "copresence::relay::hot_path::counted_turn*";
@@ -91,7 +91,10 @@ fn read(text: &str) -> Result<BTreeMap<String, u64>> {
 }
 
 fn count(name: &str) -> Result<BTreeMap<String, u64>> {
-    packages::install(name, "valgrind", "valgrind")?;
+    if !system::in_path("valgrind") {
+        let why = "the instructions of the hot path are counted with it";
+        system::install_package(name, "valgrind", why)?;
+    }
     let tests = test_binary(name)?;
     // Each has a core: they are waited for one after the other.
     let mut counts = BTreeMap::new();
@@ -137,7 +140,11 @@ fn test_binary(name: &str) -> Result<PathBuf> {
     let mut command = process::cargo();
     command.args(["test", "--package", "copresence", "--lib", "--no-run"]);
     let ended = process::run(name, &mut command)?;
-    ensure!(ended.is_success, "the tests do not build:\n{}", ended.output);
+    ensure!(
+        ended.is_success,
+        "the tests do not build:\n{}",
+        ended.output
+    );
     let path = executable(&ended.output).context("cargo did not say where the tests are")?;
     Ok(process::root().join(path))
 }
@@ -169,10 +176,7 @@ mod tests {
     fn what_cargo_and_valgrind_say_is_understood() {
         let cargo = "    Finished `test` profile in 0.1s\n  Executable unittests src/lib.rs \
                      (target/debug/deps/copresence-0123)\n";
-        assert_eq!(
-            executable(cargo),
-            Some("target/debug/deps/copresence-0123")
-        );
+        assert_eq!(executable(cargo), Some("target/debug/deps/copresence-0123"));
         assert_eq!(collected("==7== \n==7== Collected : 1234\n"), Some(1_234));
         assert_eq!(collected("==7== Collected :\n"), None);
     }

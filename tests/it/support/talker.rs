@@ -48,11 +48,6 @@ impl Talker {
         self.socket.say(message).await;
     }
 
-    /// Bytes as they are: several frames in one write, say.
-    pub async fn send(&mut self, bytes: &[u8]) {
-        self.socket.send(bytes).await;
-    }
-
     /// Whatever comes next; pings are answered on the way, as every client does.
     pub async fn next(&mut self) -> Said {
         let next = async {
