@@ -70,6 +70,12 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
         self.by_time.first().map(|&(at, _)| at)
     }
 
+    /// How many it has room for.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.of.capacity()
+    }
+
     /// Many that are gone leave no memory behind.
     fn give_back(&mut self) {
         if 64 + 4 * self.of.len() < self.of.capacity() {

@@ -479,6 +479,14 @@ impl Roster {
         self.queue.len()
     }
 
+    /// How much is kept, in entries of all lists and the room made for more.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        let sessions_and_users = self.sessions.capacity() + self.users.capacity();
+        let others = self.queue.len() + self.departed.iter().count() + self.hidden.capacity();
+        sessions_and_users + others + self.deadlines.capacity() + self.events.capacity()
+    }
+
     // Inside.
 
     /// Gives the session's user a place, if they have none, and the session its part in their entry.
