@@ -15,6 +15,8 @@ mod feed;
 mod flush;
 mod heavy;
 mod hosting;
+#[cfg(test)]
+mod hot_path;
 mod inbox;
 mod listening;
 mod news;
@@ -169,17 +171,7 @@ impl Relay {
         } else {
             options.workers
         };
-        let shared = Arc::new(Shared {
-            next_id: AtomicU64::new(1),
-            next_worker: AtomicUsize::new(0),
-            life: draw_life()?,
-            connections: Arc::default(),
-            is_draining: AtomicBool::new(false),
-            trust_awareness: options.trust_awareness,
-            is_store_down: AtomicBool::new(false),
-            store_error: Mutex::default(),
-            turned_away: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(&options)?);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::inbox()).unzip();
         let inboxes: Arc<[_]> = inboxes.into();
         let storage = Storage::start(
@@ -533,6 +525,20 @@ impl Drop for Inner {
 }
 
 impl Shared {
+    fn new(options: &RelayOptions) -> anyhow::Result<Self> {
+        Ok(Self {
+            next_id: AtomicU64::new(1),
+            next_worker: AtomicUsize::new(0),
+            life: draw_life()?,
+            connections: Arc::default(),
+            is_draining: AtomicBool::new(false),
+            trust_awareness: options.trust_awareness,
+            is_store_down: AtomicBool::new(false),
+            store_error: Mutex::default(),
+            turned_away: Mutex::default(),
+        })
+    }
+
     fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }

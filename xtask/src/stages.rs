@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::database;
+use crate::instructions;
 use crate::node;
 use crate::process::{self, Ended};
 use crate::web;
@@ -74,12 +75,13 @@ impl Outcome {
 /// The parts a stage belongs to, its name (that of its log too), and what it does.
 type Stage = (&'static [Part], &'static str, fn(&str) -> Result<Outcome>);
 
-const STAGES: [Stage; 14] = [
+const STAGES: [Stage; 15] = [
     (&[Part::Lint], "format", format),
     (&[Part::Lint], "clippy", clippy),
     (&[Part::Lint], "docs", docs),
     (&[Part::Rust, Part::Clients], "postgres", database::install),
     (&[Part::Rust], "rust-tests", rust_tests),
+    (&[Part::Rust], "instructions", instructions::check),
     (&[Part::Clients, Part::Web], "relay-binary", relay_binary),
     (&[Part::Clients], "npm-packages", node::install_clients),
     (&[Part::Clients], "client-tests", node::test_clients),
