@@ -167,6 +167,8 @@ pub const OBSERVED_MAX: usize = 200;
 pub const OBSERVED_CONNECTIONS_MAX: usize = 200;
 /// Sessions that a worker looks at in one go for the live page: about a tenth of a millisecond.
 pub const OBSERVED_SESSIONS_AT_ONCE: usize = 500;
+/// What somebody looks for there: as long as a room's name.
+pub const OBSERVED_FIND_BYTES_MAX: usize = 255;
 /// What is kept of a path that led nowhere.
 pub const OBSERVED_PATH_BYTES_MAX: usize = 255;
 

@@ -42,7 +42,7 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
 }
 
 async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
-    let token = match knock.token() {
+    let token = match knock.token().filter(|token| !token.is_empty()) {
         Some(token) => Some(verify(relay, Some(&token)).await?),
         None => None,
     };

@@ -238,6 +238,10 @@ impl Shown {
 mod tests {
     use super::*;
     use crate::http::shapes::tests::ann;
+    use crate::model::UserId;
+    use crate::presence::Status;
+    use crate::relay::ActiveRoom;
+    use crate::wire::protocols_page::blocks;
 
     #[test]
     fn an_event_is_a_name_and_one_line_of_json() {
@@ -247,5 +251,64 @@ mod tests {
         assert_eq!(lines.len(), 4, "{text}");
         assert_eq!(lines[0], "event: left");
         assert!(lines[1].starts_with("data: {\"userId\":\"ann\""), "{text}");
+    }
+
+    #[test]
+    fn streams_are_as_the_page_of_protocols_shows_them() {
+        let mut ann = ann();
+        ann.appearance.name = "Ann".into();
+        ann.appearance.role = Some("host".into());
+        ann.appearance.data = Some(r#"{"page":"/booths"}"#.into());
+        let mut typing = ann.clone();
+        typing.appearance.status = Status::Typing;
+        let mut gone = ann.clone();
+        gone.appearance.status = Status::Offline;
+        gone.appearance.data = None;
+        gone.is_connected = false;
+
+        let block: serde_json::Value =
+            serde_json::from_str(blocks("json stream participant")[0]).unwrap();
+        let shown: serde_json::Value = serde_json::from_str(&shapes::participant(&ann)).unwrap();
+        assert_eq!(block, shown);
+
+        let check = |kind: &str, events: &[(&str, String)]| {
+            let mut text = String::new();
+            for (name, data) in events {
+                write_event(&mut text, name, data);
+            }
+            // The page leaves out the empty line behind the last.
+            assert_eq!(format!("{}\n", text.trim_end()), blocks(kind)[0], "{kind}");
+        };
+        let room = RoomName::parse("event/expo/stand-1").unwrap();
+        check(
+            "text stream room",
+            &[
+                ("snapshot", shapes::room_presence(&room, &[])),
+                ("joined", shapes::participant(&ann)),
+                ("changed", shapes::participant(&typing)),
+                ("left", shapes::participant(&gone)),
+            ],
+        );
+        let user = UserId::parse("ann").unwrap();
+        check(
+            "text stream user",
+            &[
+                ("snapshot", shapes::user_presence(&user, &[])),
+                ("changed", shapes::user_room(&room, &ann)),
+            ],
+        );
+        let prefix = RoomName::parse("event/expo").unwrap();
+        let active = |users| ActiveRoom {
+            room: room.clone(),
+            users,
+        };
+        check(
+            "text stream under",
+            &[
+                ("snapshot", shapes::rooms_under(&prefix, &[])),
+                ("changed", shapes::active_room(&active(vec![ann]))),
+                ("changed", shapes::active_room(&active(Vec::new()))),
+            ],
+        );
     }
 }

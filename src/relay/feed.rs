@@ -363,6 +363,8 @@ impl Worker {
         }
         let length = frame.len();
         connection.write(now, frame);
+        let bytes_out = self.around.metrics.bytes_out.of(connection.label);
+        bytes_out.inc_by(length as u64);
         if connection.is_full() && !is_answer {
             connection.owed_bytes += length;
             if DIRECT_BYTES_MAX < connection.owed_bytes {

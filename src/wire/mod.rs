@@ -18,6 +18,8 @@ pub mod hocuspocus;
 mod json;
 pub mod lib0;
 pub mod merging;
+#[cfg(test)]
+pub(crate) mod protocols_page;
 pub mod url;
 pub mod validator;
 #[cfg(test)]

@@ -71,7 +71,6 @@ for (const name of Object.keys(SETTLED)) {
     const query = name === '' ? {} : { as: 'jim', with: 'caleb', room: world.freshRoom() };
     const page = await world.open(name, query, { colorScheme: 'light' });
     await page.locator(SETTLED[name]).first().waitFor();
-    assert.deepEqual(await violations(page), [], 'quiet');
     await BUSY[name]?.(page);
     for (const colorScheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme });

@@ -99,8 +99,10 @@ const scenes = {
 
 const relay = await startDemo({ config: '[kind.board]\ncapacity = 4\n' });
 const browser = await Browser.start();
+const ROOMS = ['spring', 'summer', 'autumn', 'winter'];
+let pictures = 0;
 const themes = ['light', 'dark'];
-const sizes = { wide: { width: 1280, height: 860 }, narrow: { width: 390, height: 844 } };
+const sizes = { wide: { width: 1280, height: 760 }, narrow: { width: 390, height: 844 } };
 try {
   for (const [name, { page: where, query, act }] of Object.entries(scenes)) {
     if (only.length > 0 && !only.includes(name)) continue;
@@ -108,7 +110,8 @@ try {
       for (const [size, viewport] of Object.entries(sizes)) {
         const context = await browser.context({ viewport, colorScheme });
         const who = name === 'alone' || name === 'start' ? {} : { as: 'jim', with: 'caleb' };
-        const room = { room: `${name}-${colorScheme}-${size}` };
+        // A room of its own for each, with a name that looks like one.
+        const room = { room: ROOMS[pictures++ % ROOMS.length] };
         const url = pageUrl(relay, where, { ...who, ...room, ...query });
         const page = await browser.page(context, url);
         try {

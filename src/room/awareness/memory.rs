@@ -10,6 +10,7 @@ use crate::model::{ClientId, Grant, SessionId, UserId};
 use crate::presence::Appearance;
 use crate::room::awareness::Entry;
 use crate::room::stamp::Stamped;
+use crate::slack::give_back;
 
 /// The entries of one room, with the order of their casts.
 #[derive(Debug, Default)]
@@ -236,6 +237,7 @@ impl Memory {
             && let Some(known) = self.known.remove(&client)
         {
             self.cast_order.remove(&known.entry.version);
+            give_back(&mut self.known);
         }
     }
 

@@ -48,6 +48,7 @@ use crate::limits::{
 };
 use crate::model::{ClientId, Grant, SessionId};
 use crate::room::stamp::{JSON_SPACE, Stamped, stamp};
+use crate::slack::give_back;
 use crate::wire::yjs::{AwarenessEntry, AwarenessUpdate};
 
 pub use event::{Entry, Event};
@@ -155,6 +156,7 @@ impl Awareness {
         let Some(member) = self.sessions.remove(&session) else {
             return;
         };
+        give_back(&mut self.sessions);
         if let Some(push_at) = member.push_at {
             self.pushes.remove(&(push_at, session));
         }
