@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
 use crate::clock::Timestamp;
+use crate::slack::give_back;
 
 /// An ordered set of deadlines, one for each key at most.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
             Some(at) => self.of.insert(key.clone(), at),
             None => self.of.remove(&key),
         };
-        self.give_back();
+        give_back(&mut self.of);
         if previous == deadline {
             return;
         }
@@ -61,7 +62,7 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
         }
         let (at, key) = self.by_time.pop_first()?;
         self.of.remove(&key);
-        self.give_back();
+        give_back(&mut self.of);
         Some((at, key))
     }
 
@@ -74,13 +75,6 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
     #[cfg(test)]
     pub fn capacity(&self) -> usize {
         self.of.capacity()
-    }
-
-    /// Many that are gone leave no memory behind.
-    fn give_back(&mut self) {
-        if 64 + 4 * self.of.len() < self.of.capacity() {
-            self.of.shrink_to(2 * self.of.len());
-        }
     }
 }
 

@@ -15,6 +15,7 @@ mod follows;
 mod gate;
 mod health;
 mod heartbeats;
+mod live_page;
 mod openapi;
 mod presence;
 mod presence_stream;
@@ -39,7 +40,7 @@ use crate::http::body::BodyBudget;
 use crate::http::gate::Gate;
 use crate::http::heartbeats::HeartbeatRate;
 use crate::http::problem::Problem;
-use crate::http::route::Route;
+use crate::http::route::{Route, Wanted};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
@@ -55,6 +56,8 @@ pub struct HttpOptions {
     pub document_bytes_max: usize,
     /// Whether `POST /dev/token` exists.
     pub is_dev: bool,
+    /// Whether the operator's live page is at `/`.
+    pub has_live_page: bool,
 }
 
 impl Default for HttpOptions {
@@ -63,6 +66,7 @@ impl Default for HttpOptions {
             allow_origins: Vec::new(),
             document_bytes_max: Limits::default().document_bytes_max,
             is_dev: false,
+            has_live_page: false,
         }
     }
 }
@@ -72,18 +76,18 @@ pub fn routes(
     relay: Relay,
     options: HttpOptions,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
-    let is_dev = options.is_dev;
+    let wanted = Wanted::of(&options);
     let api = Arc::new(Api {
         relay,
         bodies: BodyBudget::new(options.document_bytes_max),
         heartbeats: HeartbeatRate::new(),
-        description: openapi::describe(is_dev),
+        description: openapi::describe(wanted),
         options,
     });
     warp::path::peek()
         .and_then(move |path: Peek| {
             // Decided before the body is taken: whoever is asked next still finds it.
-            let route = Route::find(path.as_str(), is_dev).ok_or_else(warp::reject::not_found);
+            let route = Route::find(path.as_str(), wanted).ok_or_else(warp::reject::not_found);
             std::future::ready(route)
         })
         .and(request_head())
@@ -198,6 +202,11 @@ where
         Route::Ready => Ok(health::ready(&api.relay.unready_reasons())),
         Route::OpenApi => Ok(json_response(api.description.clone())),
         Route::DevToken => dev_token::sign(api, head, body).await,
+        Route::LivePage(file) => {
+            let lets_guests_in = api.relay.verifier().guest().is_some();
+            Ok(live_page::file(*file, lets_guests_in))
+        }
+        Route::LiveState => live_page::state(api, head).await,
     }
 }
 
@@ -246,7 +255,12 @@ mod tests {
     /// Runs a request through the gate alone: status, `Allow`, and the origin that is let in.
     fn gate(method: &str, target: &str, headers: &[(&'static str, &str)]) -> (u16, String, String) {
         let head = head(method, target, headers);
-        let route = Route::find(&target[1..], true).unwrap();
+        let all = Wanted {
+            dev_token: true,
+            live_page: true,
+        };
+        let path = target.split('?').next().unwrap();
+        let route = Route::find(&path[1..], all).unwrap();
         let allowed = ["https://app.example".to_owned()];
         let gate = Gate::new(&route, &head, &allowed);
         let mut response = match gate.check() {
@@ -283,6 +297,7 @@ mod tests {
         }
         assert_eq!(gate("GET", "/metrics", &[EVIL]), ok(""));
         assert_eq!(gate("POST", "/dev/token", &[EVIL]).0, 403);
+        assert_eq!(gate("GET", "/live/state", &[EVIL]).0, 403);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::presence::session::Session;
 use crate::presence::{
     Admission, Appearance, Change, Participant, SessionRecord, Standing, Status,
 };
+use crate::slack::give_back;
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -438,6 +439,11 @@ impl Roster {
         self.users.contains_key(user) || self.queue.has(user)
     }
 
+    /// Whether the user hides.
+    pub fn hides(&self, user: &UserId) -> bool {
+        self.hidden.contains(user)
+    }
+
     /// Whether the session is in or waits.
     pub fn has(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
@@ -457,11 +463,11 @@ impl Roster {
         })
     }
 
-    /// Whether somebody is here by signs of life alone.
-    pub fn has_heartbeats(&self) -> bool {
-        self.sessions
-            .values()
-            .any(|session| session.expires.is_some())
+    /// Whether somebody is here without a socket: by signs of life alone, or by lingering.
+    pub fn has_somebody_unconnected(&self) -> bool {
+        let by_signs_of_life = |session: &Session| session.expires.is_some();
+        let by_lingering = |entry: &User| entry.lingering.is_some();
+        self.sessions.values().any(by_signs_of_life) || self.users.values().any(by_lingering)
     }
 
     /// Whether nobody has a place or waits for one.
@@ -484,7 +490,7 @@ impl Roster {
     pub(crate) fn entries(&self) -> usize {
         let sessions_and_users = self.sessions.capacity() + self.users.capacity();
         let others = self.queue.len() + self.departed.iter().count() + self.hidden.capacity();
-        sessions_and_users + others + self.deadlines.capacity() + self.events.capacity()
+        sessions_and_users + others + self.deadlines.capacity()
     }
 
     // Inside.
@@ -680,8 +686,8 @@ impl Roster {
         }
     }
 
-    /// A user with no place cannot hide here.
-    fn forget_if_absent(&mut self, user: &UserId) {
+    /// A user who neither has a place nor waits for one cannot hide here.
+    pub fn forget_if_absent(&mut self, user: &UserId) {
         if !self.has_user(user) {
             self.hidden.remove(user);
         }
@@ -793,12 +799,8 @@ impl Roster {
         for (session, position) in self.queue.moved() {
             self.events.push_back(Event::Queued { session, position });
         }
-        // A crowd that has left takes its memory along.
-        if 64 + 4 * self.sessions.len() < self.sessions.capacity() {
-            self.sessions.shrink_to(2 * self.sessions.len());
-            self.users.shrink_to(2 * self.users.len());
-            self.events.shrink_to(0);
-        }
+        give_back(&mut self.sessions);
+        give_back(&mut self.users);
         self.check();
     }
 

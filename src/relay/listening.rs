@@ -19,6 +19,7 @@ use crate::relay::turn::Turn;
 use crate::relay::worker::Worker;
 use crate::room::FromSession;
 use crate::room::Input;
+use crate::slack::give_back;
 use crate::wire::close::Refusal;
 use crate::wire::websocket::{self, Event, Opcode};
 
@@ -364,6 +365,7 @@ impl Worker {
             {
                 open.text_members -= 1;
             }
+            give_back(&mut open.members);
             let ending = departure.ending();
             self.let_happen(key, Input::Leave { session, ending });
         }

@@ -27,6 +27,7 @@ mod ghosts;
 mod heartbeats;
 mod hostile;
 mod leaks;
+mod live_page;
 mod outages;
 mod people;
 #[cfg(feature = "postgres")]

@@ -244,7 +244,8 @@ impl Model {
         let is_free = self.policy.capacity == 0
             || (self.queue.is_empty() && self.places() < self.policy.capacity);
         let has_place = self.has_place(user) || is_free;
-        if !has_place && !(may_wait && self.policy.has_queue) {
+        let waits = may_wait && self.policy.has_queue;
+        if !has_place && !waits {
             if !self.queue.contains(&user) {
                 self.hidden.remove(&user);
             }
