@@ -31,8 +31,8 @@ enum Step {
     Expel(usize),
 }
 
-const USERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
-const SLOTS: usize = 8;
+const USERS: [&str; 3] = ["ann", "bob", "cid"];
+const SLOTS: usize = 5;
 
 fn any_step() -> impl Strategy<Value = Step> {
     let slot = 0..SLOTS;
