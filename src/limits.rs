@@ -108,6 +108,22 @@ pub const PEOPLE_WAITING_MAX: usize = 100_000;
 /// How often it is written down at most that somebody who is there still is: after a crash, this is
 /// how far back "last seen" may lie.
 pub const SEEN_EVERY: Duration = Duration::from_secs(60);
+/// What a heartbeat says beside its status, in bytes of JSON.
+pub const HEARTBEAT_DATA_BYTES_MAX: usize = 4 << 10;
+/// How deep that may nest, as awareness states may.
+pub const HEARTBEAT_DATA_DEPTH_MAX: usize = 64;
+/// A client's name for its session; a UUID has 36 bytes.
+pub const HEARTBEAT_SESSION_BYTES_MAX: usize = 256;
+/// The shortest interval that a heartbeat may name.
+pub const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(250);
+/// The longest.
+pub const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(600);
+/// Heartbeats of one user, over all rooms, within `HEARTBEAT_WINDOW`.
+pub const HEARTBEATS_MAX: usize = 10;
+/// How long a heartbeat counts.
+pub const HEARTBEAT_WINDOW: Duration = Duration::from_secs(10);
+/// Users whose heartbeats are counted at a time: more than could be answered within the window.
+pub const HEARTBEAT_USERS_MAX: usize = 200_000;
 /// Bodies of `POST` requests that are not documents.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
 /// How long a request's head may take, and how long a connection may be idle between requests.
@@ -134,13 +150,27 @@ pub const STREAM_COMMENT_EVERY: Duration = Duration::from_secs(15);
 pub const STREAM_EVENTS_MAX: usize = 256;
 /// Rooms that a slow stream of many rooms may be behind before it ends, and so begins again.
 pub const STREAM_ROOMS_MAX: usize = 4_096;
-/// Rooms in one write of such a stream: each brings a list of everybody in it.
-pub const STREAM_ROOMS_AT_ONCE: usize = 32;
+/// Rooms whose lists a worker makes in one go, and a stream writes: each holds everybody in it.
+pub const ROOMS_AT_ONCE: usize = 32;
 /// How long a stream of rooms gathers changes: who comes is rarely alone, and each change of a room
 /// brings the whole list. A part of the 200 ms in which a change is promised.
 pub const STREAM_GATHER: Duration = Duration::from_millis(25);
 /// Watchers that a worker has, beyond which it looks for those whose client is gone.
 pub const WATCHERS_SWEPT_FROM: usize = 64;
+
+/// Comings and goings that each worker remembers for whoever runs the relay: some minutes of a busy
+/// day, and a megabyte at most.
+pub const TIMELINE_MAX: usize = 1_000;
+/// Rooms, and people, on the live page at once: more than anybody reads; the rest is searched for.
+pub const OBSERVED_MAX: usize = 200;
+/// Connections of the room or the person that is looked at.
+pub const OBSERVED_CONNECTIONS_MAX: usize = 200;
+/// Sessions that a worker looks at in one go for the live page: about a tenth of a millisecond.
+pub const OBSERVED_SESSIONS_AT_ONCE: usize = 500;
+/// What somebody looks for there: as long as a room's name.
+pub const OBSERVED_FIND_BYTES_MAX: usize = 255;
+/// What is kept of a path that led nowhere.
+pub const OBSERVED_PATH_BYTES_MAX: usize = 255;
 
 /// Rooms are owned by threads with a stack of this size: yrs walks nested types recursively.
 pub const WORKER_STACK_BYTES: usize = 256 << 20;
@@ -220,11 +250,15 @@ pub const FEED_LINGERING_PER_USER_MAX: usize = 64;
 /// Users of whom nobody hears and whose last seen the feed keeps: the store may be some seconds, or
 /// an outage, behind.
 pub const FEED_SEEN_MAX: usize = 65_536;
+/// How long a client of the feed may take to log in.
+pub const FEED_LOGIN_WITHIN: Duration = Duration::from_secs(10);
 /// A field of a status in the feed, in bytes.
 pub const FEED_FIELD_BYTES_MAX: usize = 256;
 /// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key
 /// above 2,700 bytes. Identity providers give out 255 at most.
 pub const STORED_ID_BYTES_MAX: usize = 1 << 10;
+/// The body that is a whole list of follows: as many as there may be, of a hundred bytes each.
+pub const FOLLOWS_BODY_BYTES_MAX: usize = 1 << 20;
 /// Whom one user may follow. A feed sends all of them when it begins.
 pub const FOLLOWS_MAX: usize = 10_000;
 /// How long the presences of boards are kept after they ended: enough to see who was there in the
@@ -236,5 +270,7 @@ pub const PRESENCES_REMOVED_MAX: usize = 8;
 
 /// Rooms of a store that a tool looks at together: names in memory, documents in one commit.
 pub const TOOL_ROOMS_MAX: usize = 64;
+/// Users, and what is known of them, that a tool looks at together.
+pub const TOOL_PEOPLE_MAX: usize = 1_000;
 /// As many bytes of their documents end a commit before.
 pub const TOOL_COMMIT_BYTES: usize = 8 << 20;

@@ -4,12 +4,18 @@
 //! relaxed atomic addition. Only what happens rarely (closes, HTTP requests) looks a label up.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use prometheus_client::encoding::text;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry};
 
 /// The doors that are counted apart.
@@ -23,9 +29,14 @@ pub enum DoorLabel {
     Boards,
     /// `/parties/presence`: the dialect of workspaces.
     Workspaces,
+    /// `/ws/feed`: the follow feed.
+    Feed,
 }
 
 impl DoorLabel {
+    /// Every door.
+    pub const ALL: [Self; 4] = [Self::Sync, Self::Collab, Self::Boards, Self::Workspaces];
+
     /// Its label.
     pub fn name(self) -> &'static str {
         match self {
@@ -33,6 +44,7 @@ impl DoorLabel {
             Self::Collab => "collab",
             Self::Boards => "boards",
             Self::Workspaces => "workspaces",
+            Self::Feed => "feed",
         }
     }
 }
@@ -44,6 +56,7 @@ pub struct PerDoor<M> {
     collab: M,
     boards: M,
     workspaces: M,
+    feed: M,
 }
 
 impl<M> PerDoor<M> {
@@ -54,7 +67,15 @@ impl<M> PerDoor<M> {
             DoorLabel::Collab => &self.collab,
             DoorLabel::Boards => &self.boards,
             DoorLabel::Workspaces => &self.workspaces,
+            DoorLabel::Feed => &self.feed,
         }
+    }
+}
+
+impl PerDoor<Counter> {
+    /// Over all doors.
+    pub fn sum(&self) -> u64 {
+        DoorLabel::ALL.iter().map(|&door| self.of(door).get()).sum()
     }
 }
 
@@ -69,6 +90,8 @@ pub struct Metrics {
     pub participants: Gauge,
     /// WebSocket messages received.
     pub messages_in: PerDoor<Counter>,
+    /// WebSocket messages sent.
+    pub messages_out: PerDoor<Counter>,
     /// Bytes read from sockets.
     pub bytes_in: PerDoor<Counter>,
     /// Bytes written to sockets.
@@ -85,8 +108,14 @@ pub struct Metrics {
     pub slow_resyncs: Counter,
     /// Bytes of accepted updates that are not yet on disk.
     pub unsaved_bytes: Gauge,
+    /// How long what arrives takes to leave.
+    pub delivery: Latency,
     /// Reads and writes the store failed.
     pub store_errors: Counter,
+    /// Windows of the feed that were looked at because of somebody they might hear of.
+    pub feed_considered: Counter,
+    /// Messages to windows of the feed.
+    pub feed_messages: Counter,
     /// Tokens refused, at every door and on the API.
     pub auth_failures: Counter,
     /// HTTP connections open now, before an upgrade.
@@ -94,6 +123,7 @@ pub struct Metrics {
     closes: Family<[(&'static str, &'static str); 1], Counter>,
     http_requests: Family<RequestLabels, Counter>,
     turns: Family<[(&'static str, String); 1], Histogram, TurnBuckets>,
+    resident_bytes: Gauge,
     registry: Registry,
 }
 
@@ -109,6 +139,7 @@ impl Metrics {
             rooms: one(all, "rooms", "Rooms loaded now"),
             participants: one(all, "participants", "Participants connected now"),
             messages_in: doors(all, "messages_in", "WebSocket messages received"),
+            messages_out: doors(all, "messages_out", "WebSocket messages sent"),
             bytes_in: doors(all, "received_bytes", "Bytes read from sockets"),
             bytes_out: doors(all, "sent_bytes", "Bytes written to sockets"),
             updates_accepted: one(all, "updates_accepted", "Document updates taken in"),
@@ -133,7 +164,18 @@ impl Metrics {
                 "unsaved_bytes",
                 "Bytes of accepted updates that are not yet on disk",
             ),
+            delivery: one(
+                all,
+                "delivery_seconds",
+                "From the read that brought a change of a room to the write to those who take it",
+            ),
             store_errors: one(all, "store_errors", "Reads and writes the store failed"),
+            feed_considered: one(
+                all,
+                "feed_considered",
+                "Windows of the feed looked at because of somebody they might hear of",
+            ),
+            feed_messages: one(all, "feed_messages", "Messages to windows of the feed"),
             auth_failures: one(all, "auth_failures", "Tokens refused"),
             http_connections: one(all, "http_connections", "HTTP connections open now"),
             closes: one(
@@ -151,6 +193,11 @@ impl Metrics {
                 );
                 turns
             },
+            resident_bytes: one(
+                all,
+                "resident_bytes",
+                "Memory of the process, where the system tells",
+            ),
             registry,
         }
     }
@@ -174,6 +221,8 @@ impl Metrics {
 
     /// Everything in the Prometheus text format (0.0.4).
     pub fn encode(&self) -> String {
+        self.resident_bytes
+            .set(resident_bytes().unwrap_or(0) as i64);
         let mut text = String::new();
         // Writing to a string fails only if an encoder of ours does; half a page beats a panic.
         if let Err(error) = text::encode_registry(&mut text, &self.registry) {
@@ -232,6 +281,7 @@ where
         collab: of(DoorLabel::Collab),
         boards: of(DoorLabel::Boards),
         workspaces: of(DoorLabel::Workspaces),
+        feed: of(DoorLabel::Feed),
     }
 }
 
@@ -245,6 +295,86 @@ impl MetricConstructor<Histogram> for TurnBuckets {
             0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05,
         ])
     }
+}
+
+/// A histogram that can be read, not only written down: how often something took how long.
+#[derive(Clone, Debug, Default)]
+pub struct Latency(Arc<LatencyCounts>);
+
+#[derive(Debug, Default)]
+struct LatencyCounts {
+    /// One for each of `LATENCY_BOUNDS`, and one for what took longer.
+    buckets: [AtomicU64; LATENCY_BOUNDS.len() + 1],
+    micros: AtomicU64,
+}
+
+/// What a delivery may take: a tenth of a millisecond when all is well, 200 ms at the worst.
+pub const LATENCY_BOUNDS: [Duration; 14] = [
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(200),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
+
+impl Latency {
+    /// It took so long.
+    pub fn observe(&self, took: Duration) {
+        let place = LATENCY_BOUNDS.partition_point(|&bound| bound < took);
+        if let Some(bucket) = self.0.buckets.get(place) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        let micros = took.as_micros() as u64;
+        self.0.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// How often it took at most so long and longer than the bound before; `None` is longer than
+    /// all.
+    pub fn counts(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
+        let bounds = LATENCY_BOUNDS.into_iter().map(Some).chain([None]);
+        let counts = self.0.buckets.iter();
+        bounds.zip(counts.map(|count| count.load(Ordering::Relaxed)))
+    }
+}
+
+impl EncodeMetric for Latency {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let seconds = |bound: Option<Duration>| bound.map_or(f64::INFINITY, |at| at.as_secs_f64());
+        let buckets: Vec<(f64, u64)> = self
+            .counts()
+            .map(|(bound, count)| (seconds(bound), count))
+            .collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = self.0.micros.load(Ordering::Relaxed) as f64 / 1e6;
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
+impl TypedMetric for Latency {
+    const TYPE: MetricType = MetricType::Histogram;
+}
+
+/// The memory of the process, where the system tells.
+pub fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes << 10)
 }
 
 /// The statuses the API answers with; a label is never made from what a client sent.
@@ -279,6 +409,8 @@ mod tests {
         metrics.closed("SLOW");
         metrics.http_request("/v1/rooms/{room}/presence", 200);
         metrics.turn_seconds(1).observe(0.000_07);
+        metrics.delivery.observe(Duration::from_micros(150));
+        metrics.delivery.observe(Duration::from_secs(3));
         let text = metrics.encode();
         for line in [
             "# TYPE copresence_messages_in_total counter",
@@ -292,6 +424,13 @@ mod tests {
             "copresence_http_requests_total{route=\"/v1/rooms/{room}/presence\",status=\"200\"} 1",
             "copresence_turn_seconds_bucket{le=\"0.0001\",worker=\"1\"} 1",
             "copresence_turn_seconds_count{worker=\"1\"} 1",
+            "copresence_messages_out_total{door=\"sync\"} 0",
+            "copresence_delivery_seconds_bucket{le=\"0.0001\"} 0",
+            "copresence_delivery_seconds_bucket{le=\"0.0002\"} 1",
+            "copresence_delivery_seconds_bucket{le=\"1.0\"} 1",
+            "copresence_delivery_seconds_bucket{le=\"+Inf\"} 2",
+            "copresence_delivery_seconds_count 2",
+            "copresence_delivery_seconds_sum 3.00015",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -49,12 +49,12 @@ const MAY_IMPORT: [(&str, &str, &str); 18] = [
     ),
     (
         "relay",
-        "auth clock deadlines limits metrics model presence room slack store wire",
+        "auth clock deadlines feed limits metrics model presence room slack store wire",
         "anyhow futures getrandom prometheus_client slab tokio",
     ),
     (
         "doors",
-        "auth clock limits metrics model presence relay room::FromSession wire",
+        "auth clock feed limits metrics model presence relay room::FromSession wire",
         "futures headers hyper hyper_util percent_encoding tokio warp",
     ),
     (

@@ -1,110 +1,20 @@
-//! The two servers as processes: started on a free port, stopped or killed.
+//! A server as a process: started on a free port, stopped or killed, and what it uses.
 
-use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::stopwatch::Stopwatch;
+use crate::usage;
 
 /// How long a server may take to end when it is asked to.
 const END_WITHIN: Duration = Duration::from_secs(30);
-
-/// Which of the two.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Kind {
-    Relay,
-    Peer,
-}
-
-impl Kind {
-    pub const BOTH: [Self; 2] = [Self::Relay, Self::Peer];
-
-    /// The database in a server's folder.
-    pub fn database(self, data: &Path) -> PathBuf {
-        data.join(match self {
-            Self::Relay => "copresence.db",
-            Self::Peer => "peer.db",
-        })
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Relay => "copresence",
-            Self::Peer => "Hocuspocus",
-        })
-    }
-}
-
-/// Where everything is.
-pub struct Programs {
-    pub relay: PathBuf,
-    pub peer: PathBuf,
-    /// Everything written by a run goes below.
-    pub folder: PathBuf,
-}
-
-impl Programs {
-    /// A folder with nothing in it.
-    pub fn fresh_folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.folder.join(name);
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
-        fs::create_dir_all(&folder)?;
-        Ok(folder)
-    }
-
-    /// Starts a server on what is in the folder; returns when it accepts connections.
-    pub fn start(&self, kind: Kind, data: &Path) -> Result<Server> {
-        let mut command = match kind {
-            Kind::Relay => {
-                let mut command = Command::new(&self.relay);
-                // Somebody who types without pause in one room is not to be slowed down here.
-                command.args([
-                    "serve",
-                    "--dev",
-                    "--listen",
-                    "127.0.0.1:0",
-                    "--rate",
-                    "1000000",
-                ]);
-                command.arg("--data").arg(data);
-                command
-            }
-            Kind::Peer => {
-                let mut command = Command::new("node");
-                command.arg(&self.peer).arg(kind.database(data));
-                command.env("NODE_ENV", "production");
-                command
-            }
-        };
-        let log = File::create(data.join("server.log"))?;
-        let watch = Stopwatch::start();
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {kind}"))?;
-        let mut server = Server {
-            child,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            started_within: Duration::ZERO,
-        };
-        server.address = server.read_address()?;
-        server.started_within = watch.elapsed();
-        Ok(server)
-    }
-}
 
 /// A server that runs; killed when dropped.
 pub struct Server {
@@ -115,6 +25,36 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts it; returns when it has said where it listens.
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
+        let watch = Stopwatch::start();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(log)?)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let mut server = Self {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            started_within: Duration::ZERO,
+        };
+        let ended = || format!("{name} ended before it listened; see {}", log.display());
+        server.address = server.read_address()?.with_context(ended)?;
+        server.started_within = watch.elapsed();
+        Ok(server)
+    }
+
+    /// The processor time of all its threads so far.
+    pub fn cpu(&self) -> Result<Duration> {
+        usage::cpu(&self.child.id().to_string())
+    }
+
+    /// What it holds of the machine's memory.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        usage::resident_bytes(&self.child.id().to_string())
+    }
+
     /// SIGKILL: what is on disk now is all that is left.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
@@ -136,22 +76,43 @@ impl Server {
     }
 
     /// Reads where it listens, and goes on reading so that it never waits for us.
-    fn read_address(&mut self) -> Result<SocketAddr> {
+    fn read_address(&mut self) -> Result<Option<SocketAddr>> {
         let output = self.child.stdout.take().context("no output")?;
         let mut lines = BufReader::new(output).lines();
         for line in lines.by_ref() {
-            if let Some(address) = line?.strip_prefix("listening on http://") {
-                let address = address.parse()?;
+            if let Some(port) = port(&line?) {
                 thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-                return Ok(address);
+                return Ok(Some(SocketAddr::from(([127, 0, 0, 1], port))));
             }
         }
-        bail!("a server ended before it listened; see server.log in its folder")
+        Ok(None)
     }
+}
+
+/// The port in an address such as `http://127.0.0.1:8080`, if the line has one.
+fn port(line: &str) -> Option<u16> {
+    let (_, rest) = line.split_once("://127.0.0.1:")?;
+    let end = rest.find(|character: char| !character.is_ascii_digit());
+    rest[..end.unwrap_or(rest.len())].parse().ok()
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_say_where_they_listen_each_in_its_own_way() {
+        assert_eq!(port("listening on http://127.0.0.1:8080"), Some(8080));
+        assert_eq!(
+            port("   \u{1b}[95mys://127.0.0.1:35811/\u{1b}[0m"),
+            Some(35811)
+        );
+        assert_eq!(port("listening soon"), None);
     }
 }

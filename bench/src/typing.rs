@@ -64,6 +64,8 @@ pub struct LongText {
     cursor: usize,
     next_clock: u32,
     length: usize,
+    /// Of ten keys, how many take back.
+    removals: usize,
     random: u64,
 }
 
@@ -81,7 +83,16 @@ impl LongText {
             cursor: 0,
             next_clock: 0,
             length: 0,
+            removals: 3,
             random: 0x9e37_79b9_7f4a_7c15,
+        }
+    }
+
+    /// The same, but everything that is written stays.
+    pub fn without_removals(client: u64) -> Self {
+        Self {
+            removals: 0,
+            ..Self::new(client)
         }
     }
 
@@ -105,7 +116,7 @@ impl LongText {
         while 0 < self.cursor && self.characters[self.cursor - 1].is_removed {
             self.cursor -= 1;
         }
-        if 0 < self.cursor && self.below(10) < 3 {
+        if 0 < self.cursor && self.below(10) < self.removals {
             self.cursor -= 1;
             self.length -= 1;
             let removed = &mut self.characters[self.cursor];

@@ -6,6 +6,11 @@ use crate::model::{Identity, Token, UserId};
 pub fn make_guest() -> Option<Token> {
     let mut random = [0; 9];
     getrandom::fill(&mut random).ok()?;
+    guest_of(random)
+}
+
+/// The guest that belongs to a number.
+pub fn guest_of(random: [u8; 9]) -> Option<Token> {
     let [animal, id @ ..] = random;
     let animal = ANIMALS[usize::from(animal) % ANIMALS.len()];
     let id = u64::from_be_bytes(id);

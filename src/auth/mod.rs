@@ -7,14 +7,16 @@
 //! doors or rooms, and no token is ever logged.
 //!
 //! Start with [`Verifier::verify`]; `keys` has secrets and PEM files, `key_set` sets that change
-//! while we run, `claims` what a token may say, `revocations` who is refused all the same, and
-//! `guests` the people of `--dev` who have no token.
+//! while we run, `claims` what a token may say, `revocations` who is refused all the same, `guests`
+//! the people of `--dev` who have no token, and `session_tokens` what sessions without a socket are
+//! ended by.
 
 mod claims;
 mod guests;
 mod key_set;
 mod keys;
 mod revocations;
+mod session_tokens;
 
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -26,12 +28,13 @@ use tracing::{info, warn};
 mod origin;
 
 use crate::clock::Timestamp;
-use crate::model::{RoomName, Token, UserId};
+use crate::model::{RoomName, SessionToken, Token, UserId};
 use crate::wire::close::Refusal;
 use claims::{Claims, Expected, token_of};
 use key_set::{KeySet, KeySetSource, Lookup};
 use keys::PinnedKey;
 use revocations::Revocations;
+use session_tokens::SessionTokens;
 
 pub use keys::{KeyError, Secret};
 pub use revocations::REVOCATIONS_MAX;
@@ -78,6 +81,7 @@ struct Inner {
     /// With `--dev` and a secret.
     signing_key: Option<EncodingKey>,
     revocations: RwLock<Revocations>,
+    session_tokens: SessionTokens,
 }
 
 enum Keys {
@@ -147,6 +151,7 @@ impl Verifier {
             is_dev: options.is_dev,
             signing_key,
             revocations: RwLock::new(Revocations::new(REVOCATIONS_MAX)),
+            session_tokens: SessionTokens::new()?,
         })))
     }
 
@@ -181,6 +186,25 @@ impl Verifier {
             return None;
         }
         guests::make_guest()
+    }
+
+    /// `--dev`: the guest who names their session so: the same each time. `None` otherwise.
+    pub fn guest_of_session(&self, session: &str) -> Option<Token> {
+        if !self.0.is_dev {
+            return None;
+        }
+        guests::guest_of(self.0.session_tokens.number_of(session)?)
+    }
+
+    /// What ends somebody's session in a room that has no socket; opaque, and the same for the same
+    /// session. `None` only if the machine cannot compute it.
+    pub fn session_token(
+        &self,
+        room: &RoomName,
+        user: &UserId,
+        session: &str,
+    ) -> Option<SessionToken> {
+        self.0.session_tokens.of(room, user, session)
     }
 
     /// `--dev` with a secret, or without any key: signs claims, for the demo; `None` otherwise.

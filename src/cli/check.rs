@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 
+use crate::cli::people;
 use crate::cli::reading::{Fault, Reading};
 use crate::cli::stores::{Purpose, StoreOptions};
 use crate::limits::TOOL_ROOMS_MAX;
@@ -38,6 +39,7 @@ struct Sums {
     updates: usize,
     bytes: usize,
     set_aside: usize,
+    people: people::Sums,
     damages: usize,
 }
 
@@ -48,11 +50,12 @@ impl fmt::Display for Sums {
             updates,
             bytes,
             set_aside,
+            people,
             damages,
         } = self;
         write!(
             f,
-            "{rooms} rooms, {updates} updates, {bytes} bytes, {set_aside} set aside, "
+            "{rooms} rooms, {updates} updates, {bytes} bytes, {set_aside} set aside, {people}, "
         )?;
         match damages {
             0 => f.write_str("no damage"),
@@ -76,9 +79,11 @@ fn check(store: &dyn Store, out: &mut impl Write) -> anyhow::Result<Sums> {
         }
         after = rooms.last().cloned();
         if after.is_none() {
-            return Ok(sums);
+            break;
         }
     }
+    sums.people = people::count(store)?;
+    Ok(sums)
 }
 
 fn check_room(
@@ -189,7 +194,7 @@ mod tests {
         expect(
             &[],
             &[],
-            "0 rooms, 0 updates, 0 bytes, 0 set aside, no damage",
+            "0 rooms, 0 updates, 0 bytes, 0 set aside, 0 last seen, 0 follows, no damage",
         );
         let changes = [
             append(1, insertion(1)),
@@ -203,7 +208,7 @@ mod tests {
         expect(
             &changes,
             &[],
-            "1 rooms, 2 updates, 22 bytes, 0 set aside, no damage",
+            "1 rooms, 2 updates, 22 bytes, 0 set aside, 0 last seen, 0 follows, no damage",
         );
     }
 
@@ -219,7 +224,7 @@ mod tests {
         expect(
             &changes,
             &["session/1: set aside: 2, 3"],
-            "1 rooms, 1 updates, 11 bytes, 2 set aside, no damage",
+            "1 rooms, 1 updates, 11 bytes, 2 set aside, 0 last seen, 0 follows, no damage",
         );
     }
 
@@ -233,7 +238,7 @@ mod tests {
         expect(
             &changes,
             &["session/1: set aside: 5"],
-            "1 rooms, 0 updates, 0 bytes, 1 set aside, no damage",
+            "1 rooms, 0 updates, 0 bytes, 1 set aside, 0 last seen, 0 follows, no damage",
         );
     }
 
@@ -252,7 +257,7 @@ mod tests {
                 "session/1: damaged at 2: no Yjs update: truncated or malformed bytes",
                 "session/1: damaged at 6: no Yjs update: truncated or malformed bytes",
             ],
-            "1 rooms, 4 updates, 31 bytes, 0 set aside, 3 damaged",
+            "1 rooms, 4 updates, 31 bytes, 0 set aside, 0 last seen, 0 follows, 3 damaged",
         );
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! Rooms go over in the order of their names, each as its rows in the order of its log. So what an
 //! interrupted copy has left of a room is a beginning of these, and the next copy goes on behind
-//! it. Nothing that the target has and the source lacks is ever written over.
+//! it. Nothing that the target has and the source lacks is ever written over. What is remembered
+//! of people follows (`people`).
 
 use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use bytes::Bytes;
 
+use crate::cli::people;
 use crate::cli::reading::Reading;
 use crate::cli::stores::{self, Purpose};
 use crate::config::{ConfigError, StoreChoice};
@@ -48,9 +51,9 @@ impl CopyOptions {
             eprintln!("{room}: not copied: {why}");
         }
         eprintln!("{}", copying.sums);
-        outcome.map_err(|error| {
-            anyhow::Error::from(error).context("interrupted; run it again to go on")
-        })?;
+        outcome.context(INTERRUPTED)?;
+        let sums = people::copy(&*copying.from, &*copying.to).context(INTERRUPTED)?;
+        eprintln!("people: {sums}");
         Ok(ExitCode::from(if copying.refused.is_empty() {
             0
         } else {
@@ -58,6 +61,8 @@ impl CopyOptions {
         }))
     }
 }
+
+const INTERRUPTED: &str = "interrupted; run it again to go on";
 
 /// Alone with it, if that can be had: what others write meanwhile need not arrive.
 fn open_source(choice: &StoreChoice) -> anyhow::Result<Arc<dyn Store>> {

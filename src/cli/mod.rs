@@ -8,6 +8,7 @@ mod check;
 mod copy;
 mod listener;
 mod logging;
+mod people;
 mod reading;
 pub mod serve;
 mod stores;

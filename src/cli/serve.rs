@@ -61,6 +61,7 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
             allow_origins: config.allow_origins,
             document_bytes_max: config.limits.document_bytes_max,
             is_dev,
+            has_live_page: true,
         },
     )
     .or(http::web_demo(config.web, Arc::clone(&metrics)))

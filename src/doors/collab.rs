@@ -21,8 +21,7 @@ use crate::limits::{
 };
 use crate::metrics::DoorLabel;
 use crate::model::{Access, RoomName, SessionId, Token, UserId};
-use crate::presence::Ending;
-use crate::relay::{Dialect, Door, Handling, Relay, Seat, Turn};
+use crate::relay::{Departure, Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
 use crate::wire::hocuspocus::{
@@ -67,7 +66,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
     };
     Ok(Welcome {
         door: Box::new(door),
-        room: None,
+        home: Home::Anywhere,
     })
 }
 
@@ -280,7 +279,9 @@ impl CollabDoor {
     ) {
         match message {
             ClientMessage::Auth { token, version: _ } => self.authenticate(turn, address, token),
-            ClientMessage::Close => self.close_document(turn, address, Ending::Clean, Gone::Closed),
+            ClientMessage::Close => {
+                self.close_document(turn, address, Departure::Closed, Gone::Closed);
+            }
             ClientMessage::Forbidden(_) | ClientMessage::Unknown(_) => {
                 turn.count_refused(Refusal::BadMessage);
                 turn.close(Refusal::BadMessage);
@@ -413,6 +414,8 @@ impl CollabDoor {
             // Closed while its token was being checked.
             return;
         }
+        let user = outcome.as_ref().ok().map(|token| &token.identity.user);
+        let user = user.cloned();
         match outcome
             .map_err(Refusal::from)
             .and_then(|token| self.admit(turn, address, token))
@@ -420,7 +423,7 @@ impl CollabDoor {
             Ok(()) => self.reschedule(),
             Err(refusal) => {
                 turn.count_auth_failure();
-                self.deny(turn, address, refusal);
+                self.deny_user(turn, address, user, refusal);
             }
         }
     }
@@ -478,21 +481,37 @@ impl CollabDoor {
 
     /// Refuses one document; the socket stays for the others.
     fn deny(&mut self, turn: &mut Turn<'_>, address: &str, refusal: Refusal) {
-        let ending = match refusal {
-            // There is nothing to wait for.
-            Refusal::Revoked | Refusal::Forbidden => Ending::Over,
-            _ => Ending::Lost,
-        };
-        self.close_document(turn, address, ending, Gone::Denied);
+        self.deny_user(turn, address, None, refusal);
+    }
+
+    /// The same, of somebody who may be known.
+    fn deny_user(
+        &mut self,
+        turn: &mut Turn<'_>,
+        address: &str,
+        user: Option<UserId>,
+        refusal: Refusal,
+    ) {
+        let is_open = matches!(self.documents.get(address), Some(Document::Open(_)));
+        if !is_open {
+            turn.note_turned_away(split_address(address).0, user, refusal);
+        }
+        self.close_document(turn, address, Departure::Refused(refusal), Gone::Denied);
         turn.count_denied(refusal);
         send(turn, address, ServerMessage::Denied(refusal.reason()));
     }
 
-    fn close_document(&mut self, turn: &mut Turn<'_>, address: &str, ending: Ending, how: Gone) {
+    fn close_document(
+        &mut self,
+        turn: &mut Turn<'_>,
+        address: &str,
+        departure: Departure,
+        how: Gone,
+    ) {
         match self.documents.remove(address) {
             Some(Document::Open(open)) => {
                 self.addresses.remove(&open.seat.session);
-                turn.leave(&open.seat, ending);
+                turn.leave(&open.seat, departure);
             }
             Some(Document::Waiting { .. }) => {}
             None => return,

@@ -1,6 +1,6 @@
 //! What every door shares until its socket has left for a worker.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use headers::authorization::{Authorization, Bearer};
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
@@ -19,8 +19,8 @@ use warp::{Filter, Rejection, Reply};
 use crate::auth::{TokenError, origin_allowed};
 use crate::doors::DoorOptions;
 use crate::limits::CLOSE_LINGER;
-use crate::model::{Kind, RoomName, Token};
-use crate::relay::{Door, Newcomer, RawSocket, RawStream, Relay};
+use crate::model::{Kind, RoomName, Token, UserId};
+use crate::relay::{Door, Home, Newcomer, RawSocket, RawStream, Relay};
 use crate::wire::close::Refusal;
 use crate::wire::{url, websocket};
 
@@ -32,14 +32,16 @@ pub struct Knock {
     pub query: String,
     headers: HeaderMap,
     upgrade: Option<OnUpgrade>,
+    /// Who it is, once that is known.
+    user: OnceLock<UserId>,
 }
 
 /// What a door decides about a knock.
 pub struct Welcome {
     /// The door's side of the connection.
     pub door: Box<dyn Door>,
-    /// The room it is for, if that is known already.
-    pub room: Option<RoomName>,
+    /// Where the connection lives.
+    pub home: Home,
 }
 
 /// Every `GET`, whole; what is no door's is for the caller to reject.
@@ -54,6 +56,7 @@ pub fn knock() -> impl Filter<Extract = (Knock,), Error = Rejection> + Clone {
             query,
             headers,
             upgrade,
+            user: OnceLock::new(),
         })
 }
 
@@ -68,7 +71,10 @@ impl Knock {
 
     /// Who asks: by the query's token, or as a guest where those are let in.
     pub async fn verify(&self, relay: &Relay) -> Result<Token, Refusal> {
-        verify(relay, self.token().as_deref()).await
+        let token = verify(relay, self.token().as_deref()).await?;
+        // Who knocks twice at once is still the same.
+        let _ = self.user.set(token.identity.user.clone());
+        Ok(token)
     }
 
     /// Upgrades the request; `welcome` decides whether the socket is let in or closed.
@@ -114,9 +120,12 @@ impl Knock {
             let Ok(upgraded) = upgrade.await else { return };
             let socket = raw_socket(upgraded);
             match decision {
-                Ok((place, Welcome { door, room })) => {
-                    let kind = room.as_ref().map_or(Kind::Session, RoomName::kind);
-                    let policy = relay.policies().of(kind);
+                Ok((place, Welcome { door, home })) => {
+                    let policy = match &home {
+                        Home::Room(room) => relay.policies().of(room.kind()),
+                        Home::Feed => &relay.policies().feed,
+                        Home::Anywhere => relay.policies().of(Kind::Session),
+                    };
                     let newcomer = Newcomer {
                         id: relay.next_connection(),
                         socket,
@@ -126,10 +135,11 @@ impl Knock {
                         dead_after: policy.dead_after,
                         message: None,
                     };
-                    relay.adopt(newcomer, room.as_ref()).await;
+                    relay.adopt(newcomer, &home).await;
                 }
                 Err(refusal) => {
                     relay.metrics().closed(refusal.reason());
+                    relay.note_turned_away(self.path.as_str(), self.user.into_inner(), refusal);
                     turn_away(socket, refusal).await;
                 }
             }

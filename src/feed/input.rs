@@ -34,14 +34,16 @@ pub enum Input {
         window: ConnectionId,
         /// How.
         ending: Ending,
+        /// Whether everything that the window was to be told had left for its client.
+        was_all_sent: bool,
     },
-    /// Whom a user follows has been changed in the store.
+    /// Whom a user follows in the store is another list now; what tokens claim stays beside.
     Follows {
         /// Whose follows.
         user: UserId,
-        /// What changed.
-        change: FollowsChange,
-        /// Of those followed anew.
+        /// These, and nobody else.
+        stored: BTreeSet<UserId>,
+        /// Of all these.
         seen: Seen,
     },
     /// Nothing but that time has passed.
@@ -69,20 +71,25 @@ pub struct Login {
     pub next_resume: ResumeToken,
 }
 
-/// What changed in whom a user follows.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum FollowsChange {
-    /// These, and nobody else.
-    Replace(BTreeSet<UserId>),
-    /// This one too.
-    Add(UserId),
-    /// This one no longer.
-    Remove(UserId),
-}
-
 /// 128 random bits that stand for a window whose connection is gone.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct ResumeToken(pub u128);
+
+impl ResumeToken {
+    /// Reads what a client was given.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_ours = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let token = is_ours.then(|| u128::from_str_radix(text, 16).ok())??;
+        Some(Self(token))
+    }
+}
+
+/// As a client is given it.
+impl std::fmt::Display for ResumeToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
 
 impl std::fmt::Debug for ResumeToken {
     /// A secret: whoever has it can take the window over.

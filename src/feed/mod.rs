@@ -30,7 +30,7 @@ mod scenarios;
 #[cfg(test)]
 mod world;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -42,7 +42,7 @@ use crate::limits::FEED_LINGERING_PER_USER_MAX;
 use crate::model::{ConnectionId, Policy, UserId};
 use crate::presence::Ending;
 
-pub use input::{FollowsChange, Input, Login, ResumeToken, Seen};
+pub use input::{Input, Login, ResumeToken, Seen};
 pub use output::{Message, Output, Told};
 pub use profile::{Changes, Profile, Said, Status, Update, Work};
 
@@ -56,7 +56,12 @@ pub struct Feed {
     /// When those were last seen of whom nobody hears.
     seen: Memory,
     by_token: HashMap<ResumeToken, ConnectionId>,
-    due: Deadlines<Due>,
+    /// When windows have been silent for too long to be `Online`.
+    silent: Deadlines<ConnectionId>,
+    /// When windows have lingered long enough.
+    gone: Deadlines<ConnectionId>,
+    /// When those who hear of a user are told what changed; there is one if something has.
+    tell: Deadlines<UserId>,
     /// Counts updates, so that the latest is known even within one millisecond.
     latest: u64,
     counts: Counts,
@@ -72,18 +77,6 @@ pub struct Counts {
     pub sent: u64,
 }
 
-/// What is due at some time; of two at the same time the first comes first, so that followers are
-/// told of what has just changed too.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-enum Due {
-    /// The window has lingered long enough.
-    Gone(ConnectionId),
-    /// The window has been silent for too long to be `Online`.
-    Silent(ConnectionId),
-    /// Those who hear of the user are told what changed.
-    Tell(UserId),
-}
-
 impl Feed {
     /// A feed without windows.
     pub fn new(policy: &Policy) -> Self {
@@ -93,7 +86,9 @@ impl Feed {
             people: HashMap::new(),
             seen: Memory::default(),
             by_token: HashMap::new(),
-            due: Deadlines::new(),
+            silent: Deadlines::new(),
+            gone: Deadlines::new(),
+            tell: Deadlines::new(),
             latest: 0,
             counts: Counts::default(),
             outputs: VecDeque::new(),
@@ -108,11 +103,15 @@ impl Feed {
             Input::Update { window, update } => self.update(now, window, update),
             Input::Logout { window } => {
                 if self.windows.get(&window).is_some_and(Window::is_open) {
-                    self.remove(now, window);
+                    self.end(now, window);
                 }
             }
-            Input::Closed { window, ending } => self.close(now, window, ending),
-            Input::Follows { user, change, seen } => self.change_follows(&user, &change, &seen),
+            Input::Closed {
+                window,
+                ending,
+                was_all_sent,
+            } => self.close(now, window, ending, was_all_sent),
+            Input::Follows { user, stored, seen } => self.change_follows(&user, &stored, &seen),
             Input::Tick => {}
             Input::Stop => self.stop(now),
         }
@@ -128,7 +127,10 @@ impl Feed {
 
     /// When to call `handle` next, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.due.next()
+        [self.silent.next(), self.gone.next(), self.tell.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// How much work there has been.
@@ -136,9 +138,9 @@ impl Feed {
         self.counts
     }
 
-    /// Whether the user is to be hidden everywhere.
-    pub fn is_hidden(&self, user: &UserId) -> bool {
-        self.people.get(user).is_some_and(|person| person.is_hidden)
+    /// Whether the user has a window.
+    pub fn has_windows(&self, user: &UserId) -> bool {
+        self.people.get(user).is_some_and(Person::has_windows)
     }
 
     // What can happen.
@@ -227,11 +229,14 @@ impl Feed {
         }
         self.latest += 1;
         let latest = self.latest;
-        self.alter(now, name, |window| window.update(now, latest, update));
+        let user = self.alter(name, |window| window.update(now, latest, update));
         self.await_silence(now, name);
+        if let Some(user) = user {
+            self.refresh(now, &user);
+        }
     }
 
-    fn close(&mut self, now: Timestamp, name: ConnectionId, ending: Ending) {
+    fn close(&mut self, now: Timestamp, name: ConnectionId, ending: Ending, was_all_sent: bool) {
         let Some(window) = self.windows.get(&name).filter(|window| window.is_open()) else {
             return;
         };
@@ -240,17 +245,21 @@ impl Feed {
             Ending::Lost => self.policy.linger_lost,
         };
         if linger.is_zero() {
-            self.remove(now, name);
+            self.end(now, name);
             return;
         }
         let user = window.user.clone();
         let Some(mut window) = self.windows.remove(&name) else {
             return;
         };
-        let heard = self.end_phase(name, &mut window).heard;
+        let mut heard = self.end_phase(name, &mut window).heard;
+        if !was_all_sent {
+            // What the client knows is anybody's guess: whoever resumes is told everything.
+            heard.clear();
+        }
         let closed_at = now;
         window.phase = Phase::Lingering(Lingering { closed_at, heard });
-        self.due.set(Due::Gone(name), Some(now + linger));
+        self.gone.set(name, Some(now + linger));
         self.windows.insert(name, window);
         let person = self.person(&user, None);
         person.ended_at = Some(now);
@@ -258,17 +267,17 @@ impl Feed {
         if FEED_LINGERING_PER_USER_MAX < person.lingering.len()
             && let Some(&(_, oldest)) = person.lingering.first()
         {
-            self.remove(now, oldest);
+            self.end(now, oldest);
         }
     }
 
-    fn change_follows(&mut self, user: &UserId, change: &FollowsChange, seen: &Seen) {
+    fn change_follows(&mut self, user: &UserId, stored: &BTreeSet<UserId>, seen: &Seen) {
         let windows = self.people.get(user).map(Person::window_names);
         for name in windows.into_iter().flatten() {
             let Some(window) = self.windows.get_mut(&name) else {
                 continue;
             };
-            let (added, removed) = window.change_follows(change);
+            let (added, removed) = window.change_follows(stored);
             if !window.is_open() {
                 continue;
             }
@@ -301,27 +310,32 @@ impl Feed {
 
     /// Does what was due until now, each at its own time, however late this is called.
     fn catch_up(&mut self, now: Timestamp) {
-        while let Some((at, due)) = self.due.pop_due_at(now) {
-            match due {
-                Due::Gone(name) => self.remove(at, name),
-                Due::Silent(name) => self.alter(at, name, Window::fall_silent),
-                Due::Tell(user) => self.tell(&user),
+        while let Some(at) = self.next_deadline().filter(|&at| at <= now) {
+            // What happens at the same time happens together, and is told if something is then.
+            let mut changed = BTreeSet::new();
+            while let Some(name) = self.silent.pop_due(at) {
+                changed.extend(self.alter(name, Window::fall_silent));
+            }
+            while let Some(name) = self.gone.pop_due(at) {
+                changed.extend(self.remove(at, name));
+            }
+            for user in changed {
+                self.refresh(at, &user);
+            }
+            while let Some(user) = self.tell.pop_due(at) {
+                self.tell(&user);
             }
         }
     }
 
-    /// Changes something about a window, and what follows from it for its user.
-    fn alter(&mut self, now: Timestamp, name: ConnectionId, change: impl FnOnce(&mut Window)) {
-        let Some(window) = self.windows.get_mut(&name) else {
-            return;
-        };
-        let user = window.user.clone();
-        if let Some(person) = self.people.get_mut(&user) {
-            person.subtract(name, window);
-            change(window);
-            person.add(name, window);
-        }
-        self.refresh(now, &user);
+    /// Changes something about a window. Returns whose it is, to be refreshed.
+    fn alter(&mut self, name: ConnectionId, change: impl FnOnce(&mut Window)) -> Option<UserId> {
+        let window = self.windows.get_mut(&name)?;
+        let person = self.people.get_mut(&window.user)?;
+        person.subtract(name, window);
+        change(window);
+        person.add(name, window);
+        Some(window.user.clone())
     }
 
     /// Somebody's windows may have changed: they have come, are gone, or differ from what followers
@@ -358,12 +372,13 @@ impl Feed {
                 self.announce(user, Told::Offline(Some(at)), at);
             }
             (Told::Online(told), Some(profile)) => {
-                let due = Due::Tell(user.clone());
-                if **told != profile && !self.due.contains(&due) {
-                    self.due.set(due, Some(now + self.policy.gather));
+                if **told != profile && !self.tell.contains(user) {
+                    let tell_at = now + self.policy.gather;
+                    self.tell.set(user.clone(), Some(tell_at));
                 }
             }
         }
+        self.forget_if_nobody(user);
     }
 
     /// Somebody comes or goes, as others are to see it: told at once, with all that waited.
@@ -373,7 +388,7 @@ impl Feed {
         };
         person.told = told.clone();
         let user = user.clone();
-        self.due.set(Due::Tell(user.clone()), None);
+        self.tell.set(user.clone(), None);
         self.outputs.push_back(Output::Seen {
             user: user.clone(),
             at: seen,
@@ -460,7 +475,7 @@ impl Feed {
         };
         let may_fall_silent = window.is_online() && !away_after.is_zero();
         let silent_at = may_fall_silent.then(|| now.max(window.updated_at() + away_after));
-        self.due.set(Due::Silent(name), silent_at);
+        self.silent.set(name, silent_at);
     }
 
     /// Ends what the window, which is out of `windows`, has due and hears, and returns what it was
@@ -469,7 +484,7 @@ impl Feed {
         let phase = std::mem::replace(&mut window.phase, Phase::Open);
         match phase {
             Phase::Open => {
-                self.due.set(Due::Silent(name), None);
+                self.silent.set(name, None);
                 let hear = |user: UserId| {
                     let told = self.unfollow(name, &user)?;
                     Some((user, told))
@@ -480,7 +495,7 @@ impl Feed {
                 }
             }
             Phase::Lingering(lingering) => {
-                self.due.set(Due::Gone(name), None);
+                self.gone.set(name, None);
                 if let Some(person) = self.people.get_mut(&window.user) {
                     person.lingering.remove(&(lingering.closed_at, name));
                 }
@@ -492,21 +507,24 @@ impl Feed {
         }
     }
 
-    /// The window is gone for good.
-    fn remove(&mut self, now: Timestamp, name: ConnectionId) {
-        let Some(mut window) = self.windows.remove(&name) else {
-            return;
-        };
+    /// The window is gone for good, and that counts at once.
+    fn end(&mut self, now: Timestamp, name: ConnectionId) {
+        if let Some(user) = self.remove(now, name) {
+            self.refresh(now, &user);
+        }
+    }
+
+    /// The window is gone for good. Returns whose it was, to be refreshed.
+    fn remove(&mut self, now: Timestamp, name: ConnectionId) -> Option<UserId> {
+        let mut window = self.windows.remove(&name)?;
         self.by_token.remove(&window.resume);
         let was_open = self.end_phase(name, &mut window).was_open;
-        let user = window.user.clone();
-        let person = self.person(&user, None);
+        let person = self.person(&window.user, None);
         person.subtract(name, &window);
         if was_open {
             person.ended_at = Some(now);
         }
-        self.refresh(now, &user);
-        self.forget_if_nobody(&user);
+        Some(window.user)
     }
 
     /// The user's entry, made if there is none; `seen` is what the store knows.

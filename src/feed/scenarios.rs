@@ -241,6 +241,18 @@ fn a_resume_is_silent_and_brings_what_was_missed() {
 }
 
 #[test]
+fn whoever_may_have_missed_something_is_told_everything_again() {
+    check(
+        "
+          0s  ann1 login                      -> seen ann 0s, ann1 hello, ann1 sync
+          0s  bob1 login follows ann,zoe      -> seen bob 0s, bob1 hello, bob1 sync ann:Online:Idle zoe:1s
+          1s  bob1 is stuck                   ->
+          2s  bob2 login follows ann,zoe resume bob1  -> bob2 hello resumed, bob2 o ann Online Idle, bob2 x zoe 1s
+        ",
+    );
+}
+
+#[test]
 fn a_resume_goes_by_the_follows_of_now() {
     check(
         "
@@ -388,7 +400,7 @@ fn the_invisible_cannot_be_told_from_those_who_are_offline() {
             .map(str::trim)
             .filter(|line| !line.is_empty())
             .collect();
-        lines.sort_by(|a, b| time(a).cmp(&time(b)));
+        lines.sort_by_key(|line| time(line));
         let mut play = Play::new();
         let mut heard = Vec::new();
         for line in lines {
@@ -430,7 +442,7 @@ fn the_work_of_an_update_is_that_of_its_connected_followers() {
         for number in 0..gone {
             let window = login(&mut feed, &format!("gone-{number}"), &["ann"]);
             let ending = Ending::Lost;
-            feed.handle(seconds(0.0), Input::Closed { window, ending });
+            feed.handle(seconds(0.0), closed(window, ending));
         }
         while feed.poll_output().is_some() {}
         let before = feed.counts();
@@ -480,7 +492,7 @@ fn nothing_is_kept_of_those_who_are_gone_but_when_they_were_seen() {
         feed.handle(now, login);
         let ending = Ending::Clean;
         let window = name;
-        feed.handle(now, Input::Closed { window, ending });
+        feed.handle(now, closed(window, ending));
         while feed.poll_output().is_some() {}
         assert!(feed.windows.len() <= 61 && feed.people.len() <= 61 + 7);
     }
@@ -499,7 +511,7 @@ fn somebody_who_comes_and_goes_does_not_fill_the_memory() {
         feed.handle(now, login(name, "ann", &[], &[], None, u128::from(number)));
         let ending = Ending::Clean;
         let window = name;
-        feed.handle(now, Input::Closed { window, ending });
+        feed.handle(now, closed(window, ending));
     }
     assert_eq!(feed.windows.len(), FEED_LINGERING_PER_USER_MAX);
     // The newest can still be resumed, the oldest no longer.
@@ -549,6 +561,7 @@ struct Play {
     feed: Feed,
     names: Vec<String>,
     tokens: HashMap<String, ResumeToken>,
+    stored: HashMap<String, BTreeSet<UserId>>,
 }
 
 impl Play {
@@ -557,6 +570,7 @@ impl Play {
             feed: Feed::new(&Policy::of_feed()),
             names: Vec::new(),
             tokens: HashMap::new(),
+            stored: HashMap::new(),
         }
     }
 
@@ -591,9 +605,12 @@ impl Play {
                 let number = self.names.len();
                 let token = number as u128;
                 self.tokens.insert(name.to_owned(), ResumeToken(token));
+                let user = name.trim_end_matches(|c: char| c.is_ascii_digit());
+                let stored = list("follows").into_iter().map(self::user).collect();
+                self.stored.insert(user.to_owned(), stored);
                 login(
                     ConnectionId(number as u64),
-                    name.trim_end_matches(|c: char| c.is_ascii_digit()),
+                    user,
                     &list("follows"),
                     &list("claims"),
                     resume,
@@ -622,17 +639,33 @@ impl Play {
             [name, "closes"] => Input::Closed {
                 window: self.window(name),
                 ending: Ending::Clean,
+                was_all_sent: true,
+            },
+            [name, "is", "stuck"] => Input::Closed {
+                window: self.window(name),
+                ending: Ending::Lost,
+                was_all_sent: false,
             },
             [name, "is", "lost"] => Input::Closed {
                 window: self.window(name),
                 ending: Ending::Lost,
+                was_all_sent: true,
             },
             [name, "follows", "only", list] => {
                 let all = list.split(',').map(user).collect();
-                follows(name, FollowsChange::Replace(all))
+                self.stored.insert(name.to_owned(), all);
+                self.follows(name)
             }
-            [name, "follows", other] => follows(name, FollowsChange::Add(user(other))),
-            [name, "unfollows", other] => follows(name, FollowsChange::Remove(user(other))),
+            [name, "follows", other] => {
+                let stored = self.stored.entry(name.to_owned()).or_default();
+                stored.insert(user(other));
+                self.follows(name)
+            }
+            [name, "unfollows", other] => {
+                let stored = self.stored.entry(name.to_owned()).or_default();
+                stored.remove(&user(other));
+                self.follows(name)
+            }
             _ => panic!("what is {line:?}?"),
         };
         self.feed.handle(now, input);
@@ -649,6 +682,14 @@ impl Play {
             .into_iter()
             .map(|output| self.in_words(output))
             .collect()
+    }
+
+    fn follows(&self, name: &str) -> Input {
+        Input::Follows {
+            user: user(name),
+            stored: self.stored[name].clone(),
+            seen: stored_seen(),
+        }
     }
 
     fn window(&self, name: &str) -> ConnectionId {
@@ -738,11 +779,11 @@ fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-fn follows(name: &str, change: FollowsChange) -> Input {
-    Input::Follows {
-        user: user(name),
-        change,
-        seen: stored_seen(),
+fn closed(window: ConnectionId, ending: Ending) -> Input {
+    Input::Closed {
+        window,
+        ending,
+        was_all_sent: true,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::clock::Timestamp;
 use crate::feed::profile::{Rank, Said, Update, Work};
-use crate::feed::{FollowsChange, Login, ResumeToken, Told};
+use crate::feed::{Login, ResumeToken, Told};
 use crate::model::{ConnectionId, UserId};
 
 /// One window of a user.
@@ -99,26 +99,18 @@ impl Window {
         self.phase = Phase::Open;
     }
 
-    /// Whom the user follows in the store has changed; what the token claims stays beside. Returns
-    /// of whom the window is to hear from now on, and of whom no longer.
-    pub(super) fn change_follows(&mut self, change: &FollowsChange) -> (Vec<UserId>, Vec<UserId>) {
-        let (mut added, mut removed) = (Vec::new(), Vec::new());
-        match change {
-            FollowsChange::Replace(all) => {
-                added.extend(all.difference(&self.stored).cloned());
-                removed.extend(self.stored.difference(all).cloned());
-                self.stored = all.clone();
-            }
-            FollowsChange::Add(one) => {
-                if self.stored.insert(one.clone()) {
-                    added.push(one.clone());
-                }
-            }
-            FollowsChange::Remove(one) => removed.extend(self.stored.take(one)),
-        }
-        added.retain(|user| !self.claimed.contains(user));
-        removed.retain(|user| !self.claimed.contains(user));
-        (added, removed)
+    /// Whom the user follows in the store has changed. Returns of whom the window is to hear from
+    /// now on, and of whom no longer.
+    pub(super) fn change_follows(
+        &mut self,
+        stored: &BTreeSet<UserId>,
+    ) -> (Vec<UserId>, Vec<UserId>) {
+        let is_news = |user: &&UserId| !self.claimed.contains(*user);
+        let added = stored.difference(&self.stored).filter(is_news);
+        let removed = self.stored.difference(stored).filter(is_news);
+        let changes = (added.cloned().collect(), removed.cloned().collect());
+        self.stored = stored.clone();
+        changes
     }
 
     /// Everybody the window hears of, once each, in order of their ids.

@@ -28,14 +28,7 @@ enum Step {
     Update(usize, Update),
     Logout(usize),
     Close(usize, Ending),
-    Follows(usize, Change),
-}
-
-#[derive(Clone, Debug)]
-enum Change {
-    Replace(u8),
-    Add(usize),
-    Remove(usize),
+    Follows(usize, u8),
 }
 
 proptest! {
@@ -80,11 +73,6 @@ fn any_step() -> impl Strategy<Value = Step> {
             language: None,
         });
     let ending = prop::sample::select(&[Ending::Clean, Ending::Lost][..]);
-    let change = prop_oneof![
-        any::<u8>().prop_map(Change::Replace),
-        user().prop_map(Change::Add),
-        user().prop_map(Change::Remove),
-    ];
     prop_oneof![
         4 => (user(), any::<u8>(), any::<u8>(), prop::option::of(window())).prop_map(
             |(user, stored, claimed, resume)| Step::Login { user, stored, claimed: claimed & stored >> 2, resume }
@@ -92,7 +80,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         8 => (window(), update).prop_map(|(window, update)| Step::Update(window, update)),
         1 => window().prop_map(Step::Logout),
         3 => (window(), ending).prop_map(|(window, ending)| Step::Close(window, ending)),
-        2 => (user(), change).prop_map(|(user, change)| Step::Follows(user, change)),
+        2 => (user(), any::<u8>()).prop_map(|(user, stored)| Step::Follows(user, stored)),
     ]
 }
 
@@ -168,8 +156,7 @@ impl World {
                     user: user_id(user),
                     stored: ids(&set(stored)),
                     claimed: ids(&set(claimed)),
-                    // What the store knows is old: the feed must not believe it over its own.
-                    seen: Seen::from([(user_id(0), seconds(1))]),
+                    seen: stored_seen(),
                     resume: resume.map(|token| ResumeToken(u128::from(token))),
                     next_resume: ResumeToken(u128::from(name)),
                 };
@@ -196,23 +183,27 @@ impl World {
                 let Some(window) = pick(window) else { return };
                 self.model.close(now, window, ending);
                 let window = ConnectionId(window);
-                (Input::Closed { window, ending }, None)
-            }
-            Step::Follows(user, change) => {
-                self.model.change_follows(user, &change);
-                let change = match change {
-                    Change::Replace(bits) => FollowsChange::Replace(ids(&set(bits))),
-                    Change::Add(one) => FollowsChange::Add(user_id(one)),
-                    Change::Remove(one) => FollowsChange::Remove(user_id(one)),
+                let closed = Input::Closed {
+                    window,
+                    ending,
+                    was_all_sent: true,
                 };
+                (closed, None)
+            }
+            Step::Follows(user, stored) => {
+                self.model.change_follows(user, &set(stored));
                 // Clients forget of whom they no longer hear.
                 for window in self.model.windows.iter().filter(|one| one.is_open()) {
                     let follows = window.follows();
                     let picture = self.pictures.get_mut(&window.name).unwrap();
                     picture.retain(|user, _| follows.contains(user));
                 }
-                let (user, seen) = (user_id(user), Seen::new());
-                (Input::Follows { user, change, seen }, None)
+                let follows = Input::Follows {
+                    user: user_id(user),
+                    stored: ids(&set(stored)),
+                    seen: stored_seen(),
+                };
+                (follows, None)
             }
         };
         self.model.settle(now);
@@ -450,18 +441,10 @@ impl Model {
         }
     }
 
-    fn change_follows(&mut self, user: usize, change: &Change) {
+    fn change_follows(&mut self, user: usize, stored: &BTreeSet<usize>) {
         let windows = self.windows.iter_mut();
         for window in windows.filter(|window| window.user == user) {
-            match *change {
-                Change::Replace(bits) => window.stored = set(bits),
-                Change::Add(one) => {
-                    window.stored.insert(one);
-                }
-                Change::Remove(one) => {
-                    window.stored.remove(&one);
-                }
-            }
+            window.stored = stored.clone();
         }
     }
 
@@ -547,6 +530,11 @@ impl Model {
             work: shown.work.clone(),
         })
     }
+}
+
+/// What the store knows is old: the feed must not believe it over what it knows itself.
+fn stored_seen() -> Seen {
+    Seen::from([(user_id(0), seconds(1))])
 }
 
 fn set(bits: u8) -> BTreeSet<usize> {

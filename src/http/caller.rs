@@ -10,9 +10,18 @@ use crate::wire::url;
 
 /// The caller's token, verified; a guest's when there is none and the relay runs with `--dev`.
 pub(super) async fn identify(api: &Api, head: &Head) -> Result<Token, Problem> {
+    verify(api, presented_token(head)).await
+}
+
+/// The same where a token in the address is none.
+pub(super) async fn identify_by_header(api: &Api, head: &Head) -> Result<Token, Problem> {
+    verify(api, bearer_token(head).filter(|token| !token.is_empty())).await
+}
+
+async fn verify(api: &Api, token: Option<String>) -> Result<Token, Problem> {
     let verifier = api.relay.verifier();
     let now = api.relay.clock().now();
-    let verified = match presented_token(head) {
+    let verified = match token {
         Some(token) => verifier
             .verify_fresh(now, &token)
             .await
@@ -37,34 +46,46 @@ pub(super) async fn enter(
 ) -> Result<(Token, RoomName), Problem> {
     let token = identify(api, head).await?;
     let room = url::room_from_path(raw_room)?;
+    check_access(api, &token, &room, needed)?;
+    Ok((token, room))
+}
+
+/// The same for a caller and a room that are known already.
+pub(super) fn check_access(
+    api: &Api,
+    token: &Token,
+    room: &RoomName,
+    needed: Access,
+) -> Result<(), Problem> {
     let is_allowed = match needed {
-        Access::Read => token.may_read(&room),
-        Access::Write => token.may_write(&room),
+        Access::Read => token.may_read(room),
+        Access::Write => token.may_write(room),
     };
     if !is_allowed {
         return Err(Problem::forbidden("the token does not allow this"));
     }
-    if api.relay.verifier().is_revoked(&token, &room) {
+    if api.relay.verifier().is_revoked(token, room) {
         api.relay.metrics().auth_failures.inc();
         return Err(Problem::unauthorized("the token was revoked"));
     }
-    Ok((token, room))
+    Ok(())
 }
 
 /// `Authorization: Bearer`, else, where a link or an `EventSource` may have to do without
 /// headers, `?token=`.
 fn presented_token(head: &Head) -> Option<String> {
-    let bearer = head.header(AUTHORIZATION).and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        let is_bearer = scheme.eq_ignore_ascii_case("bearer");
-        is_bearer.then(|| token.trim().to_owned())
-    });
     let is_read = matches!(head.method, Method::GET | Method::HEAD);
-    let token = match bearer {
+    let token = match bearer_token(head) {
         None if is_read => url::query_value(&head.query, "token"),
         other => other,
     };
     token.filter(|token| !token.is_empty())
+}
+
+fn bearer_token(head: &Head) -> Option<String> {
+    let (scheme, token) = head.header(AUTHORIZATION)?.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    is_bearer.then(|| token.trim().to_owned())
 }
 
 #[cfg(test)]

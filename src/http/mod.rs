@@ -11,8 +11,11 @@ mod caller;
 mod dev_token;
 mod documents;
 mod event_stream;
+mod follows;
 mod gate;
 mod health;
+mod heartbeats;
+mod live_page;
 mod openapi;
 mod presence;
 mod presence_stream;
@@ -35,8 +38,9 @@ use warp::{Filter, Rejection, Reply};
 
 use crate::http::body::BodyBudget;
 use crate::http::gate::Gate;
+use crate::http::heartbeats::HeartbeatRate;
 use crate::http::problem::Problem;
-use crate::http::route::Route;
+use crate::http::route::{Route, Wanted};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
@@ -52,6 +56,8 @@ pub struct HttpOptions {
     pub document_bytes_max: usize,
     /// Whether `POST /dev/token` exists.
     pub is_dev: bool,
+    /// Whether the operator's live page is at `/`.
+    pub has_live_page: bool,
 }
 
 impl Default for HttpOptions {
@@ -60,6 +66,7 @@ impl Default for HttpOptions {
             allow_origins: Vec::new(),
             document_bytes_max: Limits::default().document_bytes_max,
             is_dev: false,
+            has_live_page: false,
         }
     }
 }
@@ -69,17 +76,18 @@ pub fn routes(
     relay: Relay,
     options: HttpOptions,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
-    let is_dev = options.is_dev;
+    let wanted = Wanted::of(&options);
     let api = Arc::new(Api {
         relay,
         bodies: BodyBudget::new(options.document_bytes_max),
-        description: openapi::describe(is_dev),
+        heartbeats: HeartbeatRate::new(),
+        description: openapi::describe(wanted),
         options,
     });
     warp::path::peek()
         .and_then(move |path: Peek| {
             // Decided before the body is taken: whoever is asked next still finds it.
-            let route = Route::find(path.as_str(), is_dev).ok_or_else(warp::reject::not_found);
+            let route = Route::find(path.as_str(), wanted).ok_or_else(warp::reject::not_found);
             std::future::ready(route)
         })
         .and(request_head())
@@ -102,6 +110,7 @@ struct Api {
     relay: Relay,
     options: HttpOptions,
     bodies: BodyBudget,
+    heartbeats: HeartbeatRate,
     /// The API, described.
     description: String,
 }
@@ -174,18 +183,30 @@ where
         Route::RoomPresenceStream { room } => presence_stream::of_room(api, head, room).await,
         Route::UserPresence { user } => presence::of_user(api, head, user).await,
         Route::UserPresenceStream { user } => presence_stream::of_user(api, head, user).await,
+        Route::Follows { user } if head.method == Method::PUT => {
+            follows::replace(api, head, user, body).await
+        }
+        Route::Follows { user } => follows::read(api, head, user).await,
+        Route::Follow { user, other } => follows::change_one(api, head, user, other).await,
         Route::PresenceUnder => presence::under(api, head).await,
         Route::PresenceUnderStream => presence_stream::under(api, head).await,
         Route::Document { room } if head.method == Method::POST => {
             documents::apply(api, head, room, body).await
         }
         Route::Document { room } => documents::read(api, head, room).await,
+        Route::Heartbeat => heartbeats::beat(api, head, body).await,
+        Route::Leave => heartbeats::leave(api, head, body).await,
         Route::Revocations => revocations::revoke(api, head, body).await,
         Route::Metrics => Ok(health::metrics(api)),
         Route::Live => Ok(health::live()),
         Route::Ready => Ok(health::ready(&api.relay.unready_reasons())),
         Route::OpenApi => Ok(json_response(api.description.clone())),
         Route::DevToken => dev_token::sign(api, head, body).await,
+        Route::LivePage(file) => {
+            let lets_guests_in = api.relay.verifier().guest().is_some();
+            Ok(live_page::file(*file, lets_guests_in))
+        }
+        Route::LiveState => live_page::state(api, head).await,
     }
 }
 
@@ -234,7 +255,12 @@ mod tests {
     /// Runs a request through the gate alone: status, `Allow`, and the origin that is let in.
     fn gate(method: &str, target: &str, headers: &[(&'static str, &str)]) -> (u16, String, String) {
         let head = head(method, target, headers);
-        let route = Route::find(&target[1..], true).unwrap();
+        let all = Wanted {
+            dev_token: true,
+            live_page: true,
+        };
+        let path = target.split('?').next().unwrap();
+        let route = Route::find(&path[1..], all).unwrap();
         let allowed = ["https://app.example".to_owned()];
         let gate = Gate::new(&route, &head, &allowed);
         let mut response = match gate.check() {
@@ -271,6 +297,7 @@ mod tests {
         }
         assert_eq!(gate("GET", "/metrics", &[EVIL]), ok(""));
         assert_eq!(gate("POST", "/dev/token", &[EVIL]).0, 403);
+        assert_eq!(gate("GET", "/live/state", &[EVIL]).0, 403);
     }
 
     #[test]

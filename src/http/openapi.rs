@@ -2,19 +2,19 @@
 
 use serde_json::Value;
 
+use crate::http::route::Wanted;
+
 const DESCRIPTION: &str = include_str!("openapi.json");
 
 /// The description of what this relay answers.
-pub(super) fn describe(is_dev: bool) -> String {
-    if is_dev {
-        return DESCRIPTION.to_owned();
-    }
-    let without_demo = || -> Option<String> {
+pub(super) fn describe(wanted: Wanted) -> String {
+    let with_what_is_there = || -> Option<String> {
         let mut description: Value = serde_json::from_str(DESCRIPTION).ok()?;
-        description["paths"].as_object_mut()?.remove("/dev/token");
+        let paths = description["paths"].as_object_mut()?;
+        paths.retain(|path, _| wanted.has(path));
         serde_json::to_string(&description).ok()
     };
-    without_demo().unwrap_or_else(|| DESCRIPTION.to_owned())
+    with_what_is_there().unwrap_or_else(|| DESCRIPTION.to_owned())
 }
 
 #[cfg(test)]
@@ -24,10 +24,16 @@ mod tests {
     use warp::http::Method;
 
     use super::*;
+    use crate::http::live_page::File;
     use crate::http::route::Route;
 
-    fn paths(is_dev: bool) -> BTreeMap<String, Vec<String>> {
-        let description: Value = serde_json::from_str(&describe(is_dev)).unwrap();
+    const ALL: Wanted = Wanted {
+        dev_token: true,
+        live_page: true,
+    };
+
+    fn paths(wanted: Wanted) -> BTreeMap<String, Vec<String>> {
+        let description: Value = serde_json::from_str(&describe(wanted)).unwrap();
         assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
         let paths = description["paths"].as_object().unwrap();
         let methods = |path: &Value| {
@@ -58,28 +64,36 @@ mod tests {
 
     /// Walks through all routes. A new one does not compile until it is put in line here.
     fn after(route: Option<&Route>) -> Option<Route> {
-        let (room, user) = (String::new(), String::new());
+        let [room, user, other] = [const { String::new() }; 3];
         Some(match route {
             None => Route::RoomPresence { room },
             Some(Route::RoomPresence { .. }) => Route::RoomPresenceStream { room },
             Some(Route::RoomPresenceStream { .. }) => Route::Document { room },
             Some(Route::Document { .. }) => Route::UserPresence { user },
             Some(Route::UserPresence { .. }) => Route::UserPresenceStream { user },
-            Some(Route::UserPresenceStream { .. }) => Route::PresenceUnder,
+            Some(Route::UserPresenceStream { .. }) => Route::Follows { user },
+            Some(Route::Follows { .. }) => Route::Follow { user, other },
+            Some(Route::Follow { .. }) => Route::PresenceUnder,
             Some(Route::PresenceUnder) => Route::PresenceUnderStream,
-            Some(Route::PresenceUnderStream) => Route::Revocations,
+            Some(Route::PresenceUnderStream) => Route::Heartbeat,
+            Some(Route::Heartbeat) => Route::Leave,
+            Some(Route::Leave) => Route::Revocations,
             Some(Route::Revocations) => Route::Metrics,
             Some(Route::Metrics) => Route::Live,
             Some(Route::Live) => Route::Ready,
             Some(Route::Ready) => Route::OpenApi,
             Some(Route::OpenApi) => Route::DevToken,
-            Some(Route::DevToken) => return None,
+            Some(Route::DevToken) => Route::LivePage(File::Page),
+            Some(Route::LivePage(File::Page)) => Route::LivePage(File::Style),
+            Some(Route::LivePage(File::Style)) => Route::LivePage(File::Script),
+            Some(Route::LivePage(File::Script)) => Route::LiveState,
+            Some(Route::LiveState) => return None,
         })
     }
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {
-        let mut described = paths(true);
+        let mut described = paths(ALL);
         for methods in described.values_mut() {
             methods.sort_unstable();
         }
@@ -87,10 +101,24 @@ mod tests {
     }
 
     #[test]
-    fn the_demos_route_is_described_where_it_exists() {
-        let mut with_it: Vec<_> = paths(true).into_keys().collect();
-        with_it.retain(|path| path != "/dev/token");
-        assert_eq!(with_it, paths(false).into_keys().collect::<Vec<_>>());
+    fn what_may_not_be_there_is_described_where_it_is() {
+        let missing = |wanted: Wanted| {
+            let here = paths(wanted);
+            let all = paths(ALL).into_keys();
+            all.filter(|path| !here.contains_key(path))
+                .collect::<Vec<_>>()
+        };
+        let only_page = Wanted {
+            dev_token: false,
+            ..ALL
+        };
+        assert_eq!(missing(only_page), ["/dev/token"]);
+        let only_token = Wanted {
+            live_page: false,
+            ..ALL
+        };
+        let page = ["/", "/live/app.js", "/live/state", "/live/style.css"];
+        assert_eq!(missing(only_token), page);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What went wrong, as `application/problem+json` (RFC 9457) with the contract's codes.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Serialize;
 use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -11,6 +12,7 @@ use crate::auth::TokenError;
 use crate::model::BadRoomName;
 use crate::relay::{ApplyError, Unavailable};
 use crate::wire::close::Refusal;
+use crate::wire::heartbeat::BadBody;
 
 /// How soon somebody who was told to come back may do so.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -59,9 +61,25 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", detail)
     }
 
+    pub fn too_many(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", detail)
+    }
+
     pub fn rate_limited(detail: &'static str) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", detail)
             .with_header(RETRY_AFTER, RETRY_AFTER_SECONDS)
+    }
+
+    /// The same, for somebody who can be told how long to wait.
+    pub fn rate_limited_for(detail: &'static str, wait: Duration) -> Self {
+        // Whole seconds: a fraction more is waited for.
+        let seconds = wait.as_millis().div_ceil(1_000).max(1) as u64;
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", detail)
+            .with_header(RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    fn board_full() -> Self {
+        Self::new(StatusCode::CONFLICT, "BOARD_FULL", "no free place")
     }
 
     fn unavailable(code: &'static str) -> Self {
@@ -142,7 +160,20 @@ impl From<BadRoomName> for Problem {
 
 impl From<Unavailable> for Problem {
     fn from(Unavailable(refusal): Unavailable) -> Self {
-        Self::unavailable(refusal.reason())
+        match refusal {
+            Refusal::BoardFull => Self::board_full(),
+            other => Self::unavailable(other.reason()),
+        }
+    }
+}
+
+impl From<BadBody> for Problem {
+    fn from(error: BadBody) -> Self {
+        match error {
+            BadBody::Malformed(_) => Self::bad_request(error.to_string()),
+            BadBody::Room(bad) => bad.into(),
+            BadBody::DataTooLarge(bytes_max) => Self::too_large(bytes_max),
+        }
     }
 }
 
@@ -178,7 +209,7 @@ impl From<Refusal> for Problem {
                 "the document would become too large",
             ),
             Refusal::RateLimited => Self::rate_limited("too many requests"),
-            Refusal::BoardFull => Self::new(StatusCode::CONFLICT, "BOARD_FULL", "no free place"),
+            Refusal::BoardFull => Self::board_full(),
             Refusal::Draining
             | Refusal::StoreDown
             | Refusal::StoreDamaged

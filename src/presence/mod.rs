@@ -15,6 +15,8 @@ mod admission;
 mod change;
 mod departed;
 mod participant;
+#[cfg(test)]
+mod racing;
 mod roster;
 mod session;
 mod status;
@@ -25,5 +27,5 @@ pub use admission::Admission;
 pub use change::{Change, Coalesced};
 pub use participant::{Appearance, Participant};
 pub use roster::{Ending, Entering, Event, Roster};
-pub use session::SessionRecord;
+pub use session::{SessionRecord, Standing};
 pub use status::Status;

@@ -12,7 +12,9 @@ use crate::presence::admission::Queue;
 use crate::presence::departed::Departed;
 use crate::presence::participant::Presence;
 use crate::presence::session::Session;
-use crate::presence::{Admission, Appearance, Change, Participant, SessionRecord, Status};
+use crate::presence::{
+    Admission, Appearance, Change, Participant, SessionRecord, Standing, Status,
+};
 use crate::slack::give_back;
 
 /// How a session ended.
@@ -445,6 +447,20 @@ impl Roster {
     /// Whether the session is in or waits.
     pub fn has(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
+    }
+
+    /// A session as whoever runs the relay sees it.
+    pub fn standing(&self, session: SessionId) -> Option<Standing> {
+        let known = self.sessions.get(&session)?;
+        Some(Standing {
+            user: known.user.clone(),
+            name: known.identity.name.clone(),
+            role: known.identity.role.clone(),
+            since: known.connected_at,
+            last_sign: known.last_sign.max(known.last_activity),
+            is_waiting: known.is_waiting,
+            is_hidden: self.hidden.contains(&known.user),
+        })
     }
 
     /// Whether somebody is here without a socket: by signs of life alone, or by lingering.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limits::RECORD_EVERY;
-use crate::model::{Participants, Policy, SessionId, UserId};
+use crate::model::{Participants, Policy, Role, SessionId, UserId};
 use crate::presence::{Appearance, Status};
 
 /// A session as it is written down while it is there.
@@ -25,6 +25,25 @@ pub struct SessionRecord {
     pub last_heartbeat_at: Timestamp,
     /// When it ended, if it has.
     pub disconnected_at: Option<Timestamp>,
+}
+
+/// A session as whoever runs the relay sees it, also where others see nothing of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Whose.
+    pub user: UserId,
+    /// Their name, by their token.
+    pub name: Arc<str>,
+    /// What they are in this room.
+    pub role: Option<Role>,
+    /// Since when it is in, or waits.
+    pub since: Timestamp,
+    /// When it was last heard of in this room.
+    pub last_sign: Timestamp,
+    /// Whether it waits for a place.
+    pub is_waiting: bool,
+    /// Whether its user hides from everybody.
+    pub is_hidden: bool,
 }
 
 /// What is known of a session.

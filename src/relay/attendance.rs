@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 use crate::model::{Grant, LastSeen, RequestId, RoomName, SessionId, SessionToken, UserId};
 use crate::presence::{Participant, SessionRecord, Status};
 use crate::relay::inbox::ToWorker;
-use crate::relay::rooms::RoomKey;
+use crate::relay::observing::{Departure, Happening, Passage, Spot, Way};
+use crate::relay::rooms::{Beating, RoomKey};
 use crate::relay::worker::Worker;
 use crate::room::{Input, Reply};
 use crate::store::{Departed, PresenceRow, Record, RecordedStatus};
@@ -57,10 +58,12 @@ impl Worker {
             return;
         };
         let shared = &self.around.shared;
-        let session = *open
-            .beats
-            .entry(token.clone())
-            .or_insert_with(|| shared.next_session());
+        let beating = open.beats.entry(token.clone()).or_insert_with(|| Beating {
+            session: shared.next_session(),
+            user: user.clone(),
+            name: grant.identity.name.clone(),
+        });
+        let session = beating.session;
         self.beat_rooms.insert(token, key);
         if self.hidden.contains(&user) {
             self.let_happen(key, Input::Hide { user, hides: true });
@@ -77,7 +80,7 @@ impl Worker {
         self.let_happen(key, beat);
         let is_in = |open: &crate::relay::rooms::OpenRoom| open.room.has_session(session);
         if !self.rooms.get(key).is_some_and(is_in) {
-            self.beat_ended(key, session);
+            self.beat_ended(key, session, Happening::TurnedAway(Refusal::BoardFull));
         }
     }
 
@@ -89,22 +92,34 @@ impl Worker {
         let session = self
             .rooms
             .get(key)
-            .and_then(|open| open.beats.get(token).copied());
+            .and_then(|open| open.beats.get(token).map(|beating| beating.session));
         if let Some(session) = session {
-            self.beat_ended(key, session);
-            let ending = crate::presence::Ending::Clean;
+            let departure = Departure::Closed;
+            self.beat_ended(key, session, Happening::Left(departure));
+            let ending = departure.ending();
             self.let_happen(key, Input::Leave { session, ending });
         }
         session.is_some()
     }
 
     /// A session without a socket is over.
-    pub(super) fn beat_ended(&mut self, key: RoomKey, session: SessionId) {
+    pub(super) fn beat_ended(&mut self, key: RoomKey, session: SessionId, what: Happening) {
+        let at = self.now();
         let Some(open) = self.rooms.get_mut(key) else {
             return;
         };
-        for (token, _) in open.beats.extract_if(|_, other| *other == session) {
+        let is_it = |_: &SessionToken, beating: &mut Beating| beating.session == session;
+        for (token, beating) in open.beats.extract_if(is_it) {
             self.beat_rooms.remove(&token);
+            self.timeline.note(Passage {
+                at,
+                spot: Spot::Room(open.name.clone()),
+                user: Some(beating.user),
+                name: Some(beating.name),
+                way: Some(Way::Heartbeats),
+                connection: None,
+                what,
+            });
         }
     }
 

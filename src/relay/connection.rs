@@ -297,6 +297,7 @@ pub struct Pulse {
     asked: Option<Timestamp>,
     last_sent: Timestamp,
     last_progress: Timestamp,
+    last_heard: Timestamp,
 }
 
 /// What the pulse asks for.
@@ -327,12 +328,19 @@ impl Pulse {
             asked: None,
             last_sent: now,
             last_progress: now,
+            last_heard: now,
         }
     }
 
     /// The other side said something.
-    pub fn heard(&mut self) {
+    pub fn heard(&mut self, now: Timestamp) {
         self.asked = None;
+        self.last_heard = now;
+    }
+
+    /// When it last did.
+    pub fn last_heard(&self) -> Timestamp {
+        self.last_heard
     }
 
     /// What is due.

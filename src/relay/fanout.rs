@@ -15,6 +15,7 @@ use crate::relay::news::{self, Item};
 use crate::room::awareness::{Awareness, Entry};
 use crate::room::{Manner, Message, Sequence};
 use crate::wire::lib0::{varuint_len, write_varbytes, write_varuint};
+use crate::wire::merging::Merging;
 use crate::wire::websocket::{self, Opcode};
 
 /// How a member is spoken to.
@@ -304,17 +305,35 @@ pub fn compose_news<'a>(
     }
 }
 
-/// Writes updates, but for those of the session itself.
+/// Writes updates, but for those of the session itself; what can be put together leaves as one.
 pub fn compose_updates<'a>(
     dialect: &Dialect,
     out: &mut Vec<u8>,
     session: Option<SessionId>,
     updates: impl Iterator<Item = &'a Recent>,
 ) {
-    for recent in updates {
-        if session.is_none() || recent.from != session {
+    let mut others = updates
+        .filter(|recent| session.is_none() || recent.from != session)
+        .peekable();
+    let mut merging = Merging::new();
+    while let Some(recent) = others.next() {
+        // Most turns have one update: it leaves as it came.
+        let is_alone = merging.updates() == 0 && others.peek().is_none();
+        if !is_alone && merging.push(&recent.update) {
+            continue;
+        }
+        write_merged(dialect, out, &mut merging);
+        if is_alone || !merging.push(&recent.update) {
             dialect.write_sync(out, UPDATE, &recent.update);
         }
+    }
+    write_merged(dialect, out, &mut merging);
+}
+
+fn write_merged(dialect: &Dialect, out: &mut Vec<u8>, merging: &mut Merging) {
+    if 0 < merging.updates() {
+        out.extend_from_slice(&dialect.sync_head(UPDATE, merging.encoded_len()));
+        merging.write(out);
     }
 }
 

@@ -6,9 +6,11 @@ use crate::model::{ConnectionId, Grant, RoomName, SessionId};
 use crate::relay::connection::SeatPlace;
 use crate::relay::fanout::{Dialect, Direct, Progress, Told};
 use crate::relay::inbox::{Delivery, FarEvent, ToWorker};
-use crate::relay::rooms::{Link, Member, RoomKey};
+use crate::relay::observing::Happening;
+use crate::relay::rooms::{Link, Member, OpenRoom, RoomKey};
 use crate::relay::worker::Worker;
 use crate::room::Input;
+use crate::wire::websocket;
 
 impl Worker {
     pub(super) fn send_post(&mut self, worker: usize, message: ToWorker) {
@@ -54,7 +56,7 @@ impl Worker {
                 self.let_happen(key, Input::Message { session, message });
             }
             FarEvent::Renew(grant) => self.let_happen(key, Input::Renew { session, grant }),
-            FarEvent::Leave(ending) => self.left(key, session, ending),
+            FarEvent::Leave(departure) => self.left(key, session, departure),
             FarEvent::Credit => {
                 let member = self
                     .rooms
@@ -86,6 +88,9 @@ impl Worker {
         match delivery {
             Delivery::Frames(chunks) => {
                 let place = seat.place.clone();
+                let messages = websocket::count_frames(chunks.iter().map(|chunk| &chunk[..]));
+                let sent = self.around.metrics.messages_out.of(connection.label);
+                sent.inc_by(messages);
                 for chunk in chunks {
                     self.around
                         .metrics
@@ -122,6 +127,7 @@ impl Worker {
         grant: Grant,
         dialect: Dialect,
     ) -> RoomKey {
+        let now = self.now();
         let key = self.open_room(room);
         let manner = dialect.manner();
         let user = grant.identity.user.clone();
@@ -136,6 +142,7 @@ impl Worker {
             let member = Member {
                 link,
                 user: user.clone(),
+                since: now,
                 dialect,
                 progress,
                 direct: Direct::default(),
@@ -154,6 +161,13 @@ impl Worker {
                 manner,
             },
         );
+        let waits = |open: &OpenRoom| {
+            let standing = open.room.standing(session);
+            standing.is_some_and(|standing| standing.is_waiting)
+        };
+        if self.rooms.get(key).is_some_and(waits) {
+            self.note_session(key, session, Happening::Waits);
+        }
         key
     }
 }

@@ -78,6 +78,7 @@ impl OpenRoom {
                 progress,
                 direct,
                 is_waiting,
+                since: _,
             } = member;
             if !dialect.has_document() {
                 progress.position = *flushed;

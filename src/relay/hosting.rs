@@ -10,12 +10,14 @@ use crate::relay::fanout::{Dialect, Recent, Told};
 use crate::relay::flush::Sends;
 use crate::relay::heavy::{HeavyPool, Job, Order, RoomOrder};
 use crate::relay::inbox::{Delivery, ToWorker};
+use crate::relay::observing::{Departure, Happening};
 use crate::relay::rooms::{Link, OpenRoom, RoomKey};
 use crate::relay::storage::{Committed, Kept};
 use crate::relay::worker::Worker;
 use crate::room::{Input, Keep, Message, Output, Room, Sequence, Task};
 use crate::store::Write;
 use crate::wire::close::Refusal;
+use crate::wire::websocket;
 
 impl Worker {
     /// Lets one thing happen to one room, then does what the room asks for.
@@ -23,6 +25,11 @@ impl Worker {
         let now = self.now();
         let Some(open) = self.rooms.get_mut(key) else {
             return;
+        };
+        self.beats_end_by = match &input {
+            Input::Expel { .. } => Departure::Refused(Refusal::Revoked),
+            Input::Close => Departure::Refused(Refusal::Draining),
+            _ => Departure::Expired,
         };
         open.room.handle(now, input);
         while let Some(output) = self
@@ -96,7 +103,9 @@ impl Worker {
                 self.tell_members(key, change, by);
             }
             Output::Admitted { session } => self.admitted(key, session),
-            Output::Expired { session } => self.beat_ended(key, session),
+            Output::Expired { session } => {
+                self.beat_ended(key, session, Happening::Left(self.beats_end_by));
+            }
             Output::Record(record) => self.record(key, record),
             Output::Seen(person) => self.remember_seen(key, person),
             Output::Answer { request, reply } => {
@@ -232,9 +241,9 @@ impl Worker {
 
     pub(super) fn mark_dirty(&mut self, key: RoomKey) {
         if let Some(open) = self.rooms.get_mut(key)
-            && !open.is_dirty
+            && open.dirty_since.is_none()
         {
-            open.is_dirty = true;
+            open.dirty_since = Some(self.began);
             self.dirty.push(key);
             self.wakers.flush.notify_one();
         }
@@ -339,6 +348,7 @@ impl Worker {
 
     /// A member is let in: first of all it is told how things are.
     fn admitted(&mut self, key: RoomKey, session: SessionId) {
+        self.note_session(key, session, Happening::Came);
         let shared = self.around.shared.clone();
         let Some(open) = self.rooms.get_mut(key) else {
             return;
@@ -382,7 +392,7 @@ impl Worker {
         let Some(open) = self.rooms.get_mut(key) else {
             return;
         };
-        open.is_dirty = false;
+        let dirty_since = open.dirty_since.take();
         let mut sends = Sends::default();
         open.collect(
             |id| self.connections.get(&id).is_none_or(Connection::is_full),
@@ -390,10 +400,14 @@ impl Worker {
             &mut sends,
         );
         let Sends { here, far, resyncs } = sends;
+        let has_sent = !here.is_empty();
         for (id, chunks) in here {
             let Some(connection) = self.connections.get_mut(&id) else {
                 continue;
             };
+            let messages = websocket::count_frames(chunks.iter().map(|chunk| &chunk[..]));
+            let sent = self.around.metrics.messages_out.of(connection.label);
+            sent.inc_by(messages);
             for chunk in chunks {
                 self.around
                     .metrics
@@ -406,6 +420,10 @@ impl Worker {
                 // Handled once the room is not being flushed.
                 connection.waker.wake_by_ref();
             }
+        }
+        if has_sent && let Some(since) = dirty_since {
+            let took = self.around.clock.elapsed().saturating_sub(since);
+            self.around.metrics.delivery.observe(took);
         }
         for (worker, connection, session, chunks) in far {
             let delivery = Delivery::Frames(chunks);

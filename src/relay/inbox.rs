@@ -5,9 +5,9 @@ use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::model::{ConnectionId, Grant, RoomName, SessionId, UserId};
-use crate::presence::Ending;
 use crate::relay::connection::Newcomer;
 use crate::relay::fanout::Dialect;
+use crate::relay::observing::Departure;
 use crate::relay::storage::Committed;
 use crate::relay::worker::Worker;
 use crate::room::{FromSession, Input};
@@ -100,7 +100,7 @@ pub enum FarEvent {
     /// Its token was renewed.
     Renew(Grant),
     /// It is gone.
-    Leave(Ending),
+    Leave(Departure),
     /// What was delivered has been written: more may come.
     Credit,
 }

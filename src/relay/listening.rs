@@ -6,13 +6,14 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::limits::{FAR_QUEUE_MAX, PONG_BEHIND_BYTES_MAX, READ_PAUSE_BYTES, THROTTLE_PAUSE};
+use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, SessionId};
-use crate::presence::Ending;
 use crate::relay::connection::{
     Beat, Connection, Door, Ears, Handling, Newcomer, Seat, SeatPlace, State,
 };
 use crate::relay::inbox::{FarEvent, ToWorker};
-use crate::relay::rooms::RoomKey;
+use crate::relay::observing::{Departure, Happening, Passage, Spot, Way};
+use crate::relay::rooms::{OpenRoom, RoomKey};
 use crate::relay::socket::RawSocket;
 use crate::relay::turn::Turn;
 use crate::relay::worker::Worker;
@@ -29,6 +30,7 @@ impl Worker {
         context: &mut Context<'_>,
     ) -> Poll<()> {
         let started = self.around.clock.elapsed();
+        self.began = started;
         let outcome = self.listen(id, context);
         self.schedule(id);
         self.settle();
@@ -135,11 +137,12 @@ impl Worker {
         key: &str,
         outcome: Result<FromSession, Refusal>,
     ) {
+        let now = self.now();
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
         connection.is_checking = false;
-        connection.pulse.heard();
+        connection.pulse.heard(now);
         connection.waker.wake_by_ref();
         if connection.state == State::Open {
             self.with_door(id, |door, turn| door.checked(turn, key, outcome));
@@ -187,7 +190,7 @@ impl Worker {
                     break;
                 }
             };
-            connection.pulse.heard();
+            connection.pulse.heard(now);
             connection.bucket.take();
             let (is_text, payload) = match event {
                 Event::Text(text) => (true, text.as_bytes()),
@@ -207,7 +210,7 @@ impl Worker {
                     let mut frame = Vec::new();
                     websocket::write_close_reply(&mut frame, code);
                     connection.close(now, frame);
-                    self.depart(id, Ending::Clean);
+                    self.depart(id, Departure::Closed);
                     break;
                 }
             };
@@ -302,21 +305,35 @@ impl Worker {
     }
 
     /// Ends the connection's sessions; the socket may still be saying goodbye.
-    pub(super) fn depart(&mut self, id: ConnectionId, ending: Ending) {
+    pub(super) fn depart(&mut self, id: ConnectionId, departure: Departure) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
+        let is_window = connection.label == DoorLabel::Feed;
         for seat in std::mem::take(&mut connection.seats) {
-            self.leave(seat, ending);
+            self.leave(seat, departure);
+        }
+        if is_window {
+            self.feed_departed(id, departure.ending());
         }
     }
 
-    pub(super) fn leave(&mut self, seat: Seat, ending: Ending) {
+    /// Stops reading a connection while something it said is being looked into, or goes on.
+    pub(super) fn pause_reading(&mut self, id: ConnectionId, is_paused: bool) {
+        let now = self.now();
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.is_checking = is_paused;
+            connection.pulse.heard(now);
+            connection.waker.wake_by_ref();
+        }
+    }
+
+    pub(super) fn leave(&mut self, seat: Seat, departure: Departure) {
         let session = seat.session;
         match seat.place {
-            SeatPlace::Here(key) => self.left(key, session, ending),
+            SeatPlace::Here(key) => self.left(key, session, departure),
             SeatPlace::Far { worker, room } => {
-                let event = FarEvent::Leave(ending);
+                let event = FarEvent::Leave(departure);
                 self.send_post(
                     worker,
                     ToWorker::FromFar {
@@ -329,7 +346,18 @@ impl Worker {
         }
     }
 
-    pub(super) fn left(&mut self, key: RoomKey, session: SessionId, ending: Ending) {
+    pub(super) fn left(&mut self, key: RoomKey, session: SessionId, departure: Departure) {
+        let never_was_in = |open: &OpenRoom| {
+            let member = open.members.get(&session);
+            member.is_some_and(|member| member.is_waiting) && !open.room.has_session(session)
+        };
+        let what = match departure {
+            Departure::Refused(refusal) if self.rooms.get(key).is_some_and(never_was_in) => {
+                Happening::TurnedAway(refusal)
+            }
+            _ => Happening::Left(departure),
+        };
+        self.note_session(key, session, what);
         if let Some(open) = self.rooms.get_mut(key) {
             if let Some(member) = open.members.remove(&session)
                 && member.dialect.is_text()
@@ -338,6 +366,7 @@ impl Worker {
                 open.text_members -= 1;
             }
             give_back(&mut open.members);
+            let ending = departure.ending();
             self.let_happen(key, Input::Leave { session, ending });
         }
     }
@@ -354,12 +383,33 @@ impl Worker {
         let mut frame = Vec::new();
         websocket::write_close(&mut frame, refusal.code(), refusal.reason());
         connection.close(now, frame);
-        let ending = match refusal {
-            // There is nothing to wait for.
-            Refusal::Revoked | Refusal::Forbidden | Refusal::HeartbeatTimeout => Ending::Over,
-            _ => Ending::Lost,
+        if connection.seats.is_empty() {
+            // No room will say so.
+            let way = Some(Way::Door(connection.label));
+            self.note(Passage {
+                at: now,
+                spot: Spot::Nowhere,
+                user: None,
+                name: None,
+                way,
+                connection: Some(id),
+                what: Happening::TurnedAway(refusal),
+            });
+        }
+        self.depart(id, Departure::Refused(refusal));
+        self.schedule(id);
+    }
+
+    /// Ends a connection that its client is done with.
+    pub(super) fn finish(&mut self, id: ConnectionId) {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
         };
-        self.depart(id, ending);
+        let mut frame = Vec::new();
+        websocket::write_close_reply(&mut frame, Some(1000));
+        connection.close(now, frame);
+        self.depart(id, Departure::Closed);
         self.schedule(id);
     }
 
@@ -472,8 +522,9 @@ impl Worker {
             Beat::Dead => {
                 tracing::debug!(connection = %id, "a peer has answered nothing for too long");
                 connection.state = State::Broken;
-                self.broken.push(id);
                 connection.waker.wake_by_ref();
+                self.broken.push(id);
+                self.depart(id, Departure::Silent);
             }
             Beat::Ping { with_data } => {
                 let mut frame = Vec::new();
@@ -490,6 +541,8 @@ impl Worker {
                         websocket::write_header(&mut frame, Opcode::Binary, message.len());
                         frame.extend_from_slice(message);
                         connection.write(now, Bytes::from(frame));
+                        let sent = &self.around.metrics.messages_out;
+                        sent.of(connection.label).inc();
                     }
                 }
             }

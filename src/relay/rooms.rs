@@ -1,6 +1,8 @@
 //! A worker's rooms: opened once, however many come at the same moment; closed when empty.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -13,6 +15,11 @@ use crate::room::{Room, Sequence};
 /// A room's place in its worker, valid while it has members.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RoomKey(usize);
+
+impl RoomKey {
+    /// No room is before this.
+    pub const FIRST: Self = Self(0);
+}
 
 /// A room, its members, and what they have not been sent yet.
 pub struct OpenRoom {
@@ -29,7 +36,8 @@ pub struct OpenRoom {
     pub(super) newest: Sequence,
     /// Members that something waits for, though nothing changed for all.
     pub(super) touched: Vec<SessionId>,
-    pub(super) is_dirty: bool,
+    /// Since when something waits for the end of the turn.
+    pub(super) dirty_since: Option<Duration>,
     pub(super) scheduled: Option<Timestamp>,
     /// Whether anything was given to the store in this life of the room.
     pub(super) has_kept: bool,
@@ -40,13 +48,21 @@ pub struct OpenRoom {
     /// Up to here the last turn's end has told them.
     pub(super) flushed_news: u64,
     /// Sessions without a socket, by the token that ends them.
-    pub(super) beats: HashMap<SessionToken, SessionId>,
+    pub(super) beats: HashMap<SessionToken, Beating>,
+}
+
+/// A session without a socket, seen from its room.
+pub struct Beating {
+    pub(super) session: SessionId,
+    pub(super) user: UserId,
+    pub(super) name: Arc<str>,
 }
 
 /// A session, seen from its room.
 pub struct Member {
     pub(super) link: Link,
     pub(super) user: UserId,
+    pub(super) since: Timestamp,
     pub(super) dialect: Dialect,
     pub(super) progress: Progress,
     /// Whether it waits to be let in, and is sent nothing but what is meant for it alone.
@@ -68,6 +84,15 @@ pub enum Link {
         /// A delivery is on its way and has not been written yet.
         is_full: bool,
     },
+}
+
+impl Link {
+    /// The socket.
+    pub fn connection(self) -> ConnectionId {
+        match self {
+            Self::Here(connection) | Self::Far { connection, .. } => connection,
+        }
+    }
 }
 
 /// All rooms of a worker.
@@ -98,7 +123,7 @@ impl Rooms {
             flushed_awareness: awareness,
             newest: 0,
             touched: Vec::new(),
-            is_dirty: false,
+            dirty_since: None,
             scheduled: None,
             has_kept: false,
             news: News::default(),
@@ -125,6 +150,12 @@ impl Rooms {
     /// The room at this place.
     pub fn get_mut(&mut self, key: RoomKey) -> Option<&mut OpenRoom> {
         self.open.get_mut(key.0)
+    }
+
+    /// Every room from a place on.
+    pub fn iter_from(&self, from: RoomKey) -> impl Iterator<Item = (RoomKey, &OpenRoom)> {
+        let places = from.0..self.open.capacity();
+        places.filter_map(|place| Some((RoomKey(place), self.open.get(place)?)))
     }
 
     /// Every room.

@@ -172,3 +172,106 @@ pub(super) fn write_text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     websocket::write_header(out, Opcode::Text, text.len());
     out.extend_from_slice(&text);
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::Timestamp;
+    use crate::model::Color;
+
+    use super::*;
+
+    fn ann(status: Status, data: Option<&str>) -> Participant {
+        let user = UserId::parse("ann").unwrap();
+        Participant {
+            appearance: Appearance {
+                name: "Ann".into(),
+                avatar: None,
+                role: None,
+                color: Color::parse("#000000").unwrap(),
+                status,
+                data: data.map(Into::into),
+            },
+            user,
+            is_connected: true,
+            last_seen: Timestamp::ZERO,
+        }
+    }
+
+    /// The types of the messages that members are sent, and the last message.
+    fn told(dialect: &Dialect, change: &Change) -> (Vec<String>, String) {
+        let mut out = Vec::new();
+        dialect.write_change(&mut out, change);
+        let (mut types, mut last, mut rest) = (Vec::new(), String::new(), out.as_slice());
+        while let [0x81, length, tail @ ..] = rest {
+            let (length, tail) = match length {
+                126 => (usize::from(tail[0]) << 8 | usize::from(tail[1]), &tail[2..]),
+                short => (usize::from(*short), tail),
+            };
+            last = String::from_utf8(tail[..length].to_vec()).unwrap();
+            let message: serde_json::Value = serde_json::from_str(&last).unwrap();
+            types.push(message["type"].as_str().unwrap().to_owned());
+            rest = &tail[length..];
+        }
+        assert!(rest.is_empty());
+        (types, last)
+    }
+
+    fn changed(before: Participant, after: Participant) -> Change {
+        Change::Changed {
+            before: before.appearance,
+            after,
+        }
+    }
+
+    const AT_DOCS: &str = r#"{"currentPath":"/docs"}"#;
+    const AT_2: &str = r#"{"cursor":{"x":2,"y":2}}"#;
+
+    #[test]
+    fn where_somebody_is_who_has_just_come_is_told_too() {
+        let board = Dialect::Board { board: "b".into() };
+        let joined = |data| Change::Joined(ann(Status::Online, data));
+        assert_eq!(told(&board, &joined(None)).0, ["user:joined"]);
+        let (types, last) = told(&board, &joined(Some(AT_2)));
+        assert_eq!(types, ["user:joined", "presence:update"]);
+        assert!(last.contains(AT_2.trim_start_matches('{').trim_end_matches('}')));
+        assert_eq!(told(&Dialect::Workspace, &joined(None)).0, ["user_joined"]);
+        let (types, last) = told(&Dialect::Workspace, &joined(Some(AT_DOCS)));
+        assert_eq!(types, ["user_joined", "presence_changed"]);
+        assert!(last.contains("/docs"));
+    }
+
+    #[test]
+    fn what_a_dialect_does_not_show_is_no_news_to_it() {
+        let board = Dialect::Board { board: "b".into() };
+        let nothing: [String; 0] = [];
+        // To a board, typing is being online; a workspace has no status.
+        let types = changed(ann(Status::Online, None), ann(Status::Typing, None));
+        assert_eq!(told(&board, &types).0, nothing);
+        assert_eq!(told(&Dialect::Workspace, &types).0, nothing);
+        let rests = changed(ann(Status::Typing, None), ann(Status::Idle, None));
+        assert_eq!(told(&board, &rests).0, ["presence:update"]);
+        assert_eq!(told(&Dialect::Workspace, &rests).0, nothing);
+        // A place is nothing to a board, a cursor nothing to a workspace.
+        let goes = changed(
+            ann(Status::Online, None),
+            ann(Status::Online, Some(AT_DOCS)),
+        );
+        assert_eq!(told(&board, &goes).0, nothing);
+        assert_eq!(told(&Dialect::Workspace, &goes).0, ["presence_changed"]);
+        let points = changed(ann(Status::Online, None), ann(Status::Online, Some(AT_2)));
+        assert_eq!(told(&board, &points).0, ["presence:update"]);
+        assert_eq!(told(&Dialect::Workspace, &points).0, nothing);
+        // Being nowhere is what it was before anything was said.
+        let nowhere = ann(Status::Online, Some(r#"{"currentPath":""}"#));
+        let says = changed(ann(Status::Online, None), nowhere);
+        assert_eq!(told(&Dialect::Workspace, &says).0, nothing);
+    }
+
+    #[test]
+    fn the_binary_doors_are_told_nothing_in_text() {
+        let left = Change::Left(ann(Status::Offline, None));
+        let nothing: [String; 0] = [];
+        assert_eq!(told(&Dialect::YWebsocket, &left).0, nothing);
+        assert_eq!(told(&Dialect::Workspace, &left).0, ["user_left"]);
+    }
+}

@@ -1,17 +1,20 @@
 //! What a door may do while it handles something of one connection.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::auth::Verifier;
 use crate::clock::Timestamp;
+use crate::feed::{ResumeToken, Update};
 use crate::limits::DIRECT_BYTES_MAX;
-use crate::model::{ConnectionId, Grant, RoomName};
-use crate::presence::Ending;
+use crate::model::{ConnectionId, Grant, RoomName, UserId};
 use crate::relay::connection::{Seat, SeatPlace, State};
 use crate::relay::fanout::Dialect;
 use crate::relay::heavy::{Check, Order};
 use crate::relay::inbox::{FarEvent, ToWorker};
+use crate::relay::observing::{Departure, Happening, Passage, Spot, Way};
 use crate::relay::placement::worker_of;
 use crate::relay::rooms::Link;
 use crate::relay::worker::Worker;
@@ -161,11 +164,11 @@ impl Turn<'_> {
     }
 
     /// Gives the seat up; the connection stays.
-    pub fn leave(&mut self, seat: &Seat, ending: Ending) {
+    pub fn leave(&mut self, seat: &Seat, departure: Departure) {
         if let Some(connection) = self.worker.connections.get_mut(&self.connection) {
             connection.seats.retain(|other| other != seat);
         }
-        self.worker.leave(seat.clone(), ending);
+        self.worker.leave(seat.clone(), departure);
     }
 
     /// Sends a binary message of the door's own.
@@ -190,12 +193,42 @@ impl Turn<'_> {
             return;
         }
         connection.write(now, Bytes::from(frame));
+        let sent = &self.worker.around.metrics.messages_out;
+        sent.of(connection.label).inc();
         // The door answers what the client asks: who asks on without reading is too slow.
         if DIRECT_BYTES_MAX < connection.owed_bytes {
             self.close(Refusal::Slow);
         } else if connection.is_full() {
             connection.owed_bytes += message.len();
         }
+    }
+
+    /// The connection becomes a window of a user in the follow feed, on the feed's worker; until it
+    /// is one, nothing more of it is read.
+    pub fn feed_login(
+        &mut self,
+        user: UserId,
+        claimed: BTreeSet<UserId>,
+        resume: Option<ResumeToken>,
+    ) {
+        let window = self.connection;
+        self.worker.feed_login(window, user, claimed, resume);
+    }
+
+    /// The window says what its user does.
+    pub fn feed_update(&mut self, update: Update) {
+        self.worker.feed_update(self.connection, update);
+    }
+
+    /// The window is over, and so is the connection.
+    pub fn feed_logout(&mut self) {
+        self.worker.feed_logout(self.connection);
+        self.worker.finish(self.connection);
+    }
+
+    /// Reads nothing more of the connection until a token has been checked, or goes on.
+    pub fn pause_reading(&mut self, is_paused: bool) {
+        self.worker.pause_reading(self.connection, is_paused);
     }
 
     /// Ends the connection.
@@ -221,6 +254,22 @@ impl Turn<'_> {
     /// Counts a document that was refused while its socket stays.
     pub fn count_denied(&self, refusal: Refusal) {
         self.worker.around.metrics.closed(refusal.reason());
+    }
+
+    /// Notes that somebody was not let into what they call `name`.
+    pub fn note_turned_away(&mut self, name: &str, user: Option<UserId>, refusal: Refusal) {
+        let connection = self.worker.connections.get(&self.connection);
+        let way = connection.map(|connection| Way::Door(connection.label));
+        let spot = RoomName::parse(name).map_or_else(|_| Spot::written(name), Spot::Room);
+        self.worker.note(Passage {
+            at: self.worker.now(),
+            spot,
+            user,
+            name: None,
+            way,
+            connection: Some(self.connection),
+            what: Happening::TurnedAway(refusal),
+        });
     }
 
     /// Counts a token that was no good.

@@ -22,11 +22,13 @@ use crate::deadlines::Deadlines;
 use crate::limits::{Limits, READ_BUFFER_BYTES, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
-use crate::presence::{Ending, Participant};
+use crate::presence::Participant;
 use crate::relay::Shared;
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, Pulse, State, Tail};
+use crate::relay::feed::{FEED_WORKER, FeedHost};
 use crate::relay::heavy::{HeavyPool, Order};
 use crate::relay::inbox::{Delivery, ToWorker};
+use crate::relay::observing::{Departure, Timeline};
 use crate::relay::people::PeopleWriter;
 use crate::relay::rooms::{Link, OpenRoom, RoomKey, Rooms};
 use crate::relay::socket::Socket;
@@ -101,9 +103,17 @@ pub struct Worker {
     pub(super) beat_rooms: HashMap<SessionToken, RoomKey>,
     /// Those who hide from everybody.
     pub(super) hidden: HashSet<UserId>,
+    /// On one worker, the follow feed.
+    pub(super) feed: Option<Box<FeedHost>>,
     pub(super) draining: Option<(Timestamp, Option<oneshot::Sender<bool>>)>,
     pub(super) arrivals: Vec<ConnectionId>,
     pub(super) wakers: Rc<Wakers>,
+    /// When what happens now arrived.
+    pub(super) began: Duration,
+    /// Who came and left lately.
+    pub(super) timeline: Timeline,
+    /// Why sessions without a socket end, should one now.
+    pub(super) beats_end_by: Departure,
     /// One for all sockets; taken out while one is read.
     pub(super) buffer: Vec<u8>,
 }
@@ -131,6 +141,7 @@ pub async fn run(around: Surroundings, mut inbox: mpsc::Receiver<ToWorker>) {
             let mut messages = Vec::with_capacity(64);
             while 0 < inbox.recv_many(&mut messages, 64).await {
                 let mut worker = worker.borrow_mut();
+                worker.began = worker.around.clock.elapsed();
                 for message in messages.drain(..) {
                     if let ToWorker::Stop = message {
                         return;
@@ -208,6 +219,8 @@ async fn welcome(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
 impl Worker {
     pub(super) fn new(around: Surroundings) -> Self {
         let posts = around.inboxes.iter().map(|_| VecDeque::new()).collect();
+        let has_feed = around.number == FEED_WORKER;
+        let feed = has_feed.then(|| Box::new(FeedHost::new(&around.policies.feed)));
         Self {
             around,
             rooms: Rooms::default(),
@@ -228,8 +241,12 @@ impl Worker {
             posts,
             beat_rooms: HashMap::new(),
             hidden: HashSet::new(),
+            feed,
             draining: None,
             arrivals: Vec::new(),
+            began: Duration::ZERO,
+            timeline: Timeline::default(),
+            beats_end_by: Departure::Expired,
             wakers: Rc::default(),
             buffer: vec![0; READ_BUFFER_BYTES],
         }
@@ -350,6 +367,7 @@ impl Worker {
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         self.draining = Some((deadline, Some(done)));
         self.watching.end_all();
+        self.feed_stop();
         for id in ids {
             self.close(id, Refusal::Draining);
         }
@@ -385,7 +403,7 @@ impl Worker {
             } else if let Some((link, session, refusal)) = self.refusals.pop_front() {
                 self.refuse(link, session, refusal);
             } else if let Some(id) = self.broken.pop() {
-                self.depart(id, Ending::Lost);
+                self.depart(id, Departure::Lost);
                 self.remove(id);
             } else if let Some(key) = self.unloads.pop() {
                 self.unload(key);
@@ -461,6 +479,7 @@ impl Worker {
         [
             self.room_deadlines.next(),
             self.connection_deadlines.next(),
+            self.feed.as_ref().and_then(|host| host.next_deadline()),
             draining,
         ]
         .into_iter()
@@ -470,6 +489,7 @@ impl Worker {
 
     pub(super) fn tick(&mut self) {
         let now = self.now();
+        self.began = self.around.clock.elapsed();
         while let Some(key) = self.room_deadlines.pop_due(now) {
             if let Some(open) = self.rooms.get_mut(key) {
                 open.scheduled = None;
@@ -479,6 +499,7 @@ impl Worker {
         while let Some(id) = self.connection_deadlines.pop_due(now) {
             self.tick_connection(id, now);
         }
+        self.feed_tick();
         self.settle();
     }
 

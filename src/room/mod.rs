@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::limits::UNLOAD_RETRY_AFTER;
 use crate::model::{Grant, LastSeen, Policy, RequestId, SessionId, UserId};
-use crate::presence::{self, Admission, Ending, Entering, Participant, Roster};
+use crate::presence::{self, Admission, Ending, Entering, Participant, Roster, Standing};
 use crate::room::awareness::{Awareness, Event};
 use crate::room::durability::Durability;
 use crate::room::stamp::appearance_of;
@@ -293,6 +293,21 @@ impl Room {
     /// One user's entry.
     pub fn participant(&self, user: &UserId) -> Option<Participant> {
         self.roster.participant(user)
+    }
+
+    /// A session as whoever runs the relay sees it; a back end's has none.
+    pub fn standing(&self, session: SessionId) -> Option<Standing> {
+        self.roster.standing(session)
+    }
+
+    /// How many users have a place, and how many wait for one.
+    pub fn places(&self) -> (usize, usize) {
+        (self.roster.users(), self.roster.waiting())
+    }
+
+    /// Whether everything that was accepted is on disk.
+    pub fn is_durable(&self) -> bool {
+        self.durability.is_durable()
     }
 
     /// What was counted since the last call.

@@ -659,7 +659,7 @@ mod tests {
                 status: "away",
                 color: Color::parse("#000000").unwrap(),
             };
-            let joined = ServerMessage::Joined { board: &board, session: "1", users: &[entry.clone()] };
+            let joined = ServerMessage::Joined { board: &board, session: "1", users: std::slice::from_ref(&entry) };
             let message: serde_json::Value = serde_json::from_str(&written(&joined)).unwrap();
             let shown = serde_json::json!({
                 "user_id": user, "display_name": name, "avatar_url": avatar, "status": "away",

@@ -468,6 +468,34 @@ pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, payload_len: usize) {
     write_length(out, 0, payload_len);
 }
 
+/// How many frames begin in chunks of whole, unmasked ones. A payload may be in other chunks than its
+/// header; a header is in one.
+pub fn count_frames<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    let (mut count, mut skipped) = (0, 0);
+    for chunk in chunks {
+        let mut at = skipped;
+        while let Some(frame) = chunk.get(at..).filter(|rest| !rest.is_empty()) {
+            let Some(length) = frame_len(frame) else {
+                return count;
+            };
+            count += 1;
+            at += length;
+        }
+        skipped = at - chunk.len();
+    }
+    count
+}
+
+/// How long the frame is that begins here.
+fn frame_len(frame: &[u8]) -> Option<usize> {
+    let payload_len = match *frame.get(1)? {
+        126 => usize::from(u16::from_be_bytes(*frame.get(2..)?.first_chunk()?)),
+        127 => u64::from_be_bytes(*frame.get(2..)?.first_chunk()?) as usize,
+        length => usize::from(length),
+    };
+    Some(header_len(payload_len) + payload_len)
+}
+
 /// Appends a whole, unmasked frame.
 pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     write_header(out, opcode, payload.len());
@@ -562,6 +590,21 @@ mod tests {
                 Event::Close { code } => Self::Close(code),
             }
         }
+    }
+
+    #[test]
+    fn frames_are_counted_wherever_their_payloads_are() {
+        let mut all = Vec::new();
+        for length in [0, 5, 125, 126, 65_535, 65_536, 3] {
+            write_frame(&mut all, Opcode::Binary, &vec![7; length]);
+        }
+        assert_eq!(count_frames([&all[..]]), 7);
+        let (mut head, body) = (Vec::new(), vec![7; 70_000]);
+        write_frame(&mut head, Opcode::Text, b"before");
+        write_header(&mut head, Opcode::Binary, body.len());
+        let chunks = [&head[..], &body[..30_000], &body[30_000..], &all[..]];
+        assert_eq!(count_frames(chunks), 9);
+        assert_eq!(count_frames([]), 0);
     }
 
     /// Feeds the chunks one after the other; ends at the first error.

@@ -1,5 +1,8 @@
 //! Boards: who is there, who waits, and one socket for texts and the document.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,6 +12,8 @@ use crate::support::client::{Client, Ending, Provider, draw_client_id};
 use crate::support::document::Document;
 use crate::support::frames::{self, Message};
 use crate::support::http;
+#[cfg(feature = "postgres")]
+use crate::support::postgres::{Database, Postgres};
 use crate::support::raw::{Ended, RawSocket};
 use crate::support::relay::{Options, Relay};
 use crate::support::talker::{Said, Talker};
@@ -420,15 +425,16 @@ async fn texts_and_the_document_share_a_socket_and_all_doors_a_board() {
     bob.until("ann's cursor", |state| state.sees(id)).await;
     carol.until("ann's cursor", |state| state.sees(id)).await;
     bob.set_state(json!({"cursor": {"x": 2}}));
-    let seen = loop {
-        if let Some(Message::Awareness(entries)) = frames::read(&ann.hear_binary().await) {
-            break entries
-                .iter()
-                .map(|&(client, ..)| client)
-                .collect::<Vec<_>>();
+    within(PATIENCE, "bob's cursor", async {
+        loop {
+            if let Some(Message::Awareness(entries)) = frames::read(&ann.hear_binary().await)
+                && entries.iter().any(|&(client, ..)| client == bob.id())
+            {
+                break;
+            }
         }
-    };
-    assert_eq!(seen, [bob.id()]);
+    })
+    .await;
     // Removed with the connection, and announced in text.
     ann.close().await;
     bob.until("ann's cursor to go", |state| !state.sees(id))
@@ -638,7 +644,8 @@ async fn a_flood_of_texts_is_dropped_and_then_ended() {
             tokio::select! {
                 said = ann.next() => match said {
                     Said::Text(text) => complaints.push((now() - begun, code(&text).to_owned())),
-                    other => break Some(other),
+                    Said::Binary(_) => {}
+                    ended => break Some(ended),
                 },
                 () = &mut pause => break None,
             }
@@ -707,4 +714,249 @@ async fn a_revoked_user_is_out_at_once() {
     assert_eq!(ended, Ended::Closed(4401, "REVOKED".to_owned()));
     // Not lost: nothing of them stays.
     told(&mut ann, "user:left").await;
+}
+
+/// The table of presences, read as others read it: a JSON object for each row of a board.
+#[derive(Clone)]
+enum Table {
+    Sqlite(PathBuf),
+    #[cfg(feature = "postgres")]
+    Postgres(Arc<Database>),
+}
+
+impl Table {
+    async fn rows(&self, board: &'static str) -> Vec<Value> {
+        let table = self.clone();
+        tokio::task::spawn_blocking(move || table.read(board))
+            .await
+            .unwrap()
+    }
+
+    fn read(&self, board: &str) -> Vec<Value> {
+        const COLUMNS: [&str; 9] = [
+            "board_id",
+            "user_id",
+            "session_id",
+            "status",
+            "cursor_x",
+            "cursor_y",
+            "last_heartbeat_at",
+            "connected_at",
+            "disconnected_at",
+        ];
+        let texts: Vec<String> = match self {
+            Self::Sqlite(path) => {
+                let Ok(database) = rusqlite::Connection::open(path) else {
+                    return Vec::new();
+                };
+                let pairs: Vec<_> = COLUMNS
+                    .iter()
+                    .map(|name| format!("'{name}', {name}"))
+                    .collect();
+                let query = format!(
+                    "SELECT json_object({}) FROM presence WHERE board_id = ?1 ORDER BY connected_at, user_id",
+                    pairs.join(", ")
+                );
+                let mut statement = database.prepare(&query).unwrap();
+                let rows = statement.query_map([board], |row| row.get(0)).unwrap();
+                rows.map(|row| row.unwrap()).collect()
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => {
+                let query = "SELECT row_to_json(one)::text FROM collab.presence AS one \
+                             WHERE board_id = $1 ORDER BY connected_at, user_id";
+                let rows = database.client().query(query, &[&board]).unwrap();
+                rows.iter().map(|row| row.get(0)).collect()
+            }
+        };
+        texts
+            .iter()
+            .map(|text| serde_json::from_str(text).unwrap())
+            .collect()
+    }
+
+    async fn until(
+        &self,
+        what: &str,
+        board: &'static str,
+        holds: impl Fn(&[Value]) -> bool,
+    ) -> Vec<Value> {
+        polled(what, || async {
+            let rows = self.rows(board).await;
+            holds(&rows).then_some(rows)
+        })
+        .await
+    }
+}
+
+/// Presences are written on joining and leaving at once, with the status and the cursor; a crash
+/// leaves none open.
+async fn are_written_down(table: Table, start: impl Fn() -> Relay) {
+    let mut relay = start();
+    let (mut ann, joined) = enter(&relay, "rows", "ann").await;
+    let rows = table.until("a row", "rows", |rows| rows.len() == 1).await;
+    assert_eq!(rows[0]["user_id"], "ann");
+    assert_eq!(rows[0]["session_id"], joined["session_id"]);
+    assert_eq!(
+        (&rows[0]["status"], &rows[0]["disconnected_at"]),
+        (&json!("online"), &Value::Null)
+    );
+    assert_eq!(
+        (&rows[0]["cursor_x"], &rows[0]["cursor_y"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert!(rows[0]["connected_at"].is_string() && rows[0]["last_heartbeat_at"].is_string());
+    ann.say(update(
+        json!({"status": "away", "cursor": {"x": 1.5, "y": -2}}),
+    ))
+    .await;
+    let rows = table
+        .until("the status", "rows", |rows| rows[0]["status"] == "away")
+        .await;
+    let cursor = [&rows[0]["cursor_x"], &rows[0]["cursor_y"]].map(Value::as_f64);
+    assert_eq!(cursor, [Some(1.5), Some(-2.0)]);
+
+    // A session each; who waits has none.
+    let (second, _) = enter(&relay, "rows", "ann").await;
+    let (bob, _) = enter(&relay, "rows", "bob").await;
+    let mut carol = open(&relay, "rows", "carol").await;
+    told(&mut carol, "board:queued").await;
+    second.close().await;
+    let closed = |rows: &[Value]| {
+        rows.iter()
+            .filter(|row| !row["disconnected_at"].is_null())
+            .count()
+    };
+    let rows = table
+        .until("the end of a session", "rows", |rows| {
+            rows.len() == 3 && closed(rows) == 1
+        })
+        .await;
+    assert!(rows.iter().all(|row| row["user_id"] != "carol"));
+    bob.close().await;
+    admitted_after_waiting(&mut carol).await;
+    let has_carol = |rows: &[Value]| rows.iter().any(|row| row["user_id"] == "carol");
+    table
+        .until("carol", "rows", |rows| has_carol(rows) && closed(rows) == 2)
+        .await;
+
+    relay.kill();
+    assert_eq!(
+        closed(&table.rows("rows").await),
+        2,
+        "nobody could close the others"
+    );
+    drop(relay);
+    let relay = start();
+    let rows = table
+        .until("the end of all", "rows", |rows| closed(rows) == 4)
+        .await;
+    assert_eq!(rows.len(), 4);
+    // Sessions of another life have other names.
+    let (dave, _) = enter(&relay, "rows", "dave").await;
+    table
+        .until("a new row", "rows", |rows| rows.len() == 5)
+        .await;
+    dave.close().await;
+    // No other kind of room is in it, nor anything but a board's own name.
+    let token = member("ann");
+    let party = "/parties/presence/presence-rows";
+    let mut other = Talker::open(relay.address, party, &token).await;
+    other.hear().await;
+    table
+        .until("the end", "rows", |rows| {
+            rows.len() == 5 && closed(rows) == 5
+        })
+        .await;
+}
+
+async fn admitted_after_waiting(talker: &mut Talker) -> Value {
+    let text = talker
+        .hear_that("admission", |text| text["type"] == "board:joined")
+        .await;
+    text["payload"].clone()
+}
+
+#[tokio::test]
+async fn presences_are_in_the_embedded_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = Table::Sqlite(folder.path().join("copresence.db"));
+    are_written_down(table, || board("capacity = 2").data(folder.path()).start()).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn presences_are_in_postgres() {
+    let database = tokio::task::spawn_blocking(|| Postgres::shared().database())
+        .await
+        .unwrap();
+    let url = database.url.clone();
+    let table = Table::Postgres(Arc::new(database));
+    are_written_down(table, || board("capacity = 2").store(&url).start()).await;
+}
+
+#[tokio::test]
+async fn of_many_who_race_for_few_places_all_get_in_and_never_too_many_at_once() {
+    const PLACES: usize = 5;
+    const PEOPLE: usize = 60;
+    let relay = board(&format!("capacity = {PLACES}")).start();
+    // A back end takes no place, and draws all the while.
+    let mut artist = Talker::open(relay.address, &path("race"), &tokens::service()).await;
+    admitted(&mut artist).await;
+    let artist = tokio::spawn(async move {
+        let drawing = Document::new(draw_client_id());
+        loop {
+            artist
+                .say_binary(&frames::update(&write(&drawing, ".")))
+                .await;
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    });
+    let inside: Arc<Mutex<HashMap<usize, usize>>> = Arc::default();
+    let mut tasks = Vec::new();
+    for person in 0..PEOPLE {
+        for tab in 0..2_u64 {
+            let (address, inside) = (relay.address, inside.clone());
+            let pause = Duration::from_millis((person as u64 * 7 + tab * 13) % 40);
+            tasks.push(tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                let token = member(&format!("person {person}"));
+                let mut talker = Talker::open(address, &path("race"), &token).await;
+                let step1 = frames::step1(&Document::new(draw_client_id()).state_vector());
+                talker.say_binary(&step1).await;
+                admitted_after_waiting(&mut talker).await;
+                assert!(
+                    talker.binary.is_empty(),
+                    "a byte of the document before its time"
+                );
+                // Counted from within what the relay counts.
+                let users = {
+                    let mut inside = inside.lock().unwrap();
+                    *inside.entry(person).or_default() += 1;
+                    inside.len()
+                };
+                assert!(users <= PLACES, "{users} people on {PLACES} places");
+                tokio::time::sleep(pause).await;
+                {
+                    let mut inside = inside.lock().unwrap();
+                    let tabs = inside.get_mut(&person).expect("is inside");
+                    *tabs -= 1;
+                    if *tabs == 0 {
+                        inside.remove(&person);
+                    }
+                }
+                talker.close().await;
+            }));
+        }
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    artist.abort();
+    let people = http::roster(relay.address, "board/race").await;
+    assert!(
+        people.iter().all(|one| one["isConnected"] == false),
+        "{people:?}"
+    );
+    assert_eq!(people.len(), PEOPLE);
 }

@@ -22,9 +22,12 @@ mod documents;
 mod drain;
 mod durability;
 mod embedded_store;
+mod feed;
 mod ghosts;
+mod heartbeats;
 mod hostile;
 mod leaks;
+mod live_page;
 mod outages;
 mod people;
 #[cfg(feature = "postgres")]

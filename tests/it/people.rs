@@ -2,6 +2,7 @@
 //! follows whom. Shown on each of them, as in `store`.
 
 use std::collections::BTreeSet;
+use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -18,7 +19,7 @@ use copresence::store::{
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::store::room;
+use crate::store::{append, assert_stored, room};
 use crate::support::random::Random;
 
 type Promise = (&'static str, fn(&dyn Store));
@@ -133,7 +134,7 @@ fn again(store: &dyn Store) {
     ];
     for _ in 0..3 {
         store.record(&batch).unwrap();
-        assert_eq!(store.presences("1").unwrap(), [ended.clone()]);
+        assert_eq!(store.presences("1").unwrap(), slice::from_ref(&ended));
         assert_eq!(seen(store, "event/1"), "ann 7, bob 6");
         assert_eq!(
             store.feed_seen(&[user("ann")]).unwrap(),
@@ -202,7 +203,10 @@ fn no_step_back(store: &dyn Store) {
     assert_eq!(seen(store, "event/1"), "ann 30");
     store.record(&[feed_seen("ann", 7)]).unwrap();
     let ann = user("ann");
-    assert_eq!(store.feed_seen(&[ann.clone()]).unwrap(), [(ann, at(8))]);
+    assert_eq!(
+        store.feed_seen(slice::from_ref(&ann)).unwrap(),
+        [(ann, at(8))]
+    );
 }
 
 fn trimming(store: &dyn Store) {
@@ -221,16 +225,16 @@ fn trimming(store: &dyn Store) {
         let departed = store.departed(&room("event/1"), 2 * MAX).unwrap();
         departed.iter().map(|one| one.user.to_string()).collect()
     };
-    assert_eq!(kept(), expected);
+    assert!(kept() == expected, "others are kept");
     // Too early to be among them, in time or, of equals, in name.
     store
         .record(&[left("event/1", "early", 59), left("event/1", "late", 60)])
         .unwrap();
-    assert_eq!(kept(), expected);
+    assert!(kept() == expected, "others are kept");
     // Somebody known is nobody new.
     store.record(&[left("event/1", &name(60), 9_999)]).unwrap();
     assert_eq!(kept()[0], name(60));
-    assert_eq!(kept()[1..], expected[..MAX - 1]);
+    assert!(kept()[1..] == expected[..MAX - 1], "others are kept");
     assert_eq!(seen(store, "event/2"), "ann 1");
 }
 
@@ -280,13 +284,13 @@ fn follows(store: &dyn Store) {
         .change_follows(&bob, &FollowsChange::Add(ann.clone()))
         .unwrap();
     assert_eq!(change(FollowsChange::Replace(Vec::new())), "");
-    assert_eq!(store.follows(&bob).unwrap(), [ann.clone()]);
+    assert_eq!(store.follows(&bob).unwrap(), slice::from_ref(&ann));
     // An empty list is one.
     assert_eq!(
         store.followers(None, 9).unwrap(),
         [ann.clone(), bob.clone()]
     );
-    assert_eq!(store.followers(None, 1).unwrap(), [ann.clone()]);
+    assert_eq!(store.followers(None, 1).unwrap(), slice::from_ref(&ann));
     assert_eq!(store.followers(Some(&ann), 9).unwrap(), [bob]);
 }
 
@@ -468,7 +472,7 @@ fn end_of_time(store: &dyn Store) {
     let times: Vec<_> = departed.iter().map(|one| one.last_seen).collect();
     assert_eq!(times, [TIME_MAX, Timestamp::ZERO]);
     assert_eq!(
-        store.feed_seen(&[user.clone()]).unwrap(),
+        store.feed_seen(slice::from_ref(&user)).unwrap(),
         [(user, TIME_MAX)]
     );
     assert_eq!(store.presences("1").unwrap()[0].connected_at, TIME_MAX);
@@ -551,7 +555,7 @@ fn whole_batches(store: &dyn Store) {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            for millis in 1..=100 {
+            for millis in 1..=50 {
                 let batch = ["ann", "bob", "cyd"].map(|name| left("event/1", name, millis));
                 store.record(&batch).unwrap();
             }
@@ -563,14 +567,14 @@ fn whole_batches(store: &dyn Store) {
             assert!(times.len() <= 1, "half a batch is seen");
         }
     });
-    assert_eq!(seen(store, "event/1"), "ann 100, bob 100, cyd 100");
+    assert_eq!(seen(store, "event/1"), "ann 50, bob 50, cyd 50");
 }
 
 fn histories(store: &dyn Store) {
     let seed = std::env::var("COPRESENCE_TEST_SEED").ok();
     let seeds = match seed.and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
-        None => 0..20_u64,
+        None => 0..8_u64,
     };
     for seed in seeds {
         println!("COPRESENCE_TEST_SEED={seed}");
@@ -682,6 +686,42 @@ fn what_was_recorded_is_there_after_reopening() {
     reader.record(&batch).unwrap_err();
     reader.change_follows(&user("ann"), &change).unwrap_err();
     reader.end_open_presences(TIME_MAX).unwrap_err();
+}
+
+#[test]
+fn the_embedded_migration_for_people_can_be_undone_alone_and_done_again() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("copresence.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.write(&[append("a", 1, "one")]).unwrap();
+    store.record(&[left("event/1", "ann", 1)]).unwrap();
+    drop(store);
+    let tables = || -> Vec<String> {
+        let sql = Connection::open(&path).unwrap();
+        let query = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
+        let mut statement = sql.prepare(query).unwrap();
+        let names = statement.query_map([], |row| row.get(0)).unwrap();
+        names.collect::<Result<_, _>>().unwrap()
+    };
+    let before = tables();
+    for _ in 0..2 {
+        SqliteStore::undo_migrations(&path, 1).unwrap();
+        let left = tables();
+        let is_of_documents = |name: &String| name == "migration" || name.starts_with("document");
+        assert!(
+            left.len() == 5 && left.iter().all(is_of_documents),
+            "{left:?}"
+        );
+    }
+    assert!(SqliteStore::open_to_read(&path).is_err());
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path).unwrap();
+        assert_eq!(tables(), before);
+        assert_stored(&store, "a", &[(1, "one")], 1);
+        assert_eq!(seen(&store, "event/1"), "");
+    }
+    let store = SqliteStore::open(&path).unwrap();
+    store.record(&[left("event/1", "ann", 1)]).unwrap();
 }
 
 #[test]

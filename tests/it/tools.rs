@@ -5,11 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use copresence::model::UserId;
+use copresence::store::{FollowsChange, People, SqliteStore};
 use futures::future::join_all;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use yrs::Text;
 
+use crate::people;
 use crate::support::document::Document;
 use crate::support::http;
 use crate::support::postgres::Postgres;
@@ -593,4 +596,46 @@ fn a_damage_in_postgres_is_named_too() {
     let found = check(&database.url).badly(1, &[]).text();
     assert!(found.contains("session/1: damaged at 2: "), "{found}");
     assert!(!found.contains("s3same"), "{found}");
+}
+
+#[test]
+fn people_move_with_their_store() {
+    let stores = Stores::new();
+    let source = SqliteStore::open(&stores.file("a.db")).unwrap();
+    let records = [
+        people::left("event/1", "ann", 5),
+        people::left("event/1", "zoë", 7),
+        people::left("event/2", "ann", 6),
+        people::feed_seen("ann", 8),
+        people::presence(&people::session("1", "s", "ann", 9)),
+    ];
+    source.record(&records).unwrap();
+    let user = |id| UserId::parse(id).unwrap();
+    let follows = ["bob", "zoë"].map(user);
+    let change = FollowsChange::Replace(follows.to_vec());
+    source.change_follows(&user("ann"), &change).unwrap();
+    drop(source);
+    let database = Postgres::shared().database();
+    let sums = "people: 4 last seen, 2 follows";
+    for (from, to) in [
+        (stores.url("a.db"), database.url.clone()),
+        (database.url.clone(), stores.url("b.db")),
+        // Once more is no more.
+        (stores.url("a.db"), stores.url("b.db")),
+    ] {
+        let copied = copy(&from, &to).well();
+        assert!(copied.stderr.contains(sums), "{}", copied.stderr);
+        let checked = check(&to).well().text();
+        assert!(
+            checked.contains("4 last seen, 2 follows, no damage"),
+            "{checked}"
+        );
+    }
+    let target = SqliteStore::open_to_read(&stores.file("b.db")).unwrap();
+    assert_eq!(people::seen(&target, "event/1"), "zoë 7, ann 5");
+    assert_eq!(people::seen(&target, "event/2"), "ann 6");
+    assert_eq!(target.follows(&user("ann")).unwrap(), follows);
+    assert_eq!(target.feed_users(None, 9).unwrap(), [user("ann")]);
+    // Who is there is the relay's that has them.
+    assert_eq!(target.presences("1").unwrap(), []);
 }

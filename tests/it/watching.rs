@@ -184,13 +184,14 @@ async fn a_users_stream_follows_them_from_room_to_room() {
     for number in 0..8 {
         let room = format!("event/{number}");
         elsewhere.push(arrive(&relay, &room, "ann").await);
-        check(&changed(&mut events).await, &room, true);
+        let there = until_changed(&mut events, |entry| entry["room"] == room.as_str()).await;
+        check(&there, &room, true);
     }
     elsewhere[0].set_state(json!({"presence": {"color": "#0000ff"}}));
     let recolored = until_changed(&mut events, |entry| entry["color"] == "#0000ff").await;
     check(&recolored, "event/0", true);
     at_home.reset().await;
-    let gone = changed(&mut events).await;
+    let gone = until_changed(&mut events, |entry| entry["isConnected"] == false).await;
     check(&gone, "session/home", false);
     assert_eq!(gone["status"], "offline");
     // What somebody else does there is not theirs.
@@ -217,19 +218,16 @@ async fn a_stream_below_a_prefix_tells_of_each_room_that_changed() {
     assert_eq!(users(&first["rooms"][0]), ["ann"]);
 
     let mut ben = arrive(&relay, "event/expo/1", "ben").await;
-    let entry = changed(&mut events).await;
-    assert_eq!(entry["room"], "event/expo/1");
-    assert_eq!(users(&entry), ["ann", "ben"]);
+    let is_of = |room: &'static str, wanted: &'static [&str]| {
+        move |entry: &Value| entry["room"] == room && users(entry) == wanted
+    };
+    until_changed(&mut events, is_of("event/expo/1", &["ann", "ben"])).await;
     let mut cid = arrive(&relay, "event/expo", "cid").await;
-    let entry = changed(&mut events).await;
-    assert_eq!(
-        (&entry["room"], users(&entry)),
-        (&json!("event/expo"), vec!["cid"])
-    );
+    until_changed(&mut events, is_of("event/expo", &["cid"])).await;
     ben.close().await;
-    assert_eq!(users(&changed(&mut events).await), ["ann"]);
+    until_changed(&mut events, is_of("event/expo/1", &["ann"])).await;
     cid.close().await;
-    let entry = changed(&mut events).await;
+    let entry = until_changed(&mut events, is_of("event/expo", &[])).await;
     assert_eq!(
         entry,
         json!({"room": "event/expo", "activeUsers": [], "activeCount": 0})

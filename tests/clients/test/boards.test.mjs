@@ -74,7 +74,7 @@ test('the providers of the other doors share the board', async t => {
   ann.doc.getText('text').insert(0, 'hello');
   await until([bob, carol], 'the text', () => [bob, carol].every(one => one.text.toString() === 'hello'));
   bob.setPresence({ note: 'here' });
-  await ann.until('his state', () => ann.awareness.getStates().get(bob.id)?.presence.note === 'here');
+  await ann.until('his state', () => ann.awareness.getStates().get(bob.id)?.presence?.note === 'here');
 });
 
 test('who waits sees nothing, and then everything', async t => {

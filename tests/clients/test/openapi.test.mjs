@@ -1,6 +1,9 @@
 // The description of the HTTP API against the relay it describes.
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { Validator } from '@seriousme/openapi-schema-validator';
@@ -12,16 +15,24 @@ import { Relay, freshRoom } from '../lib/relay.mjs';
 import { EventStream } from '../lib/stream.mjs';
 import { sign } from '../lib/token.mjs';
 
+// Small enough to be full, and to be told so.
+const folder = mkdtempSync(join(tmpdir(), 'copresence-openapi-'));
+const config = join(folder, 'copresence.toml');
+writeFileSync(config, '[kind.board]\ncapacity = 1\n');
+
 let relay;
 let api;
 let ajv;
 before(async () => {
-  relay = await Relay.start({ dev: true });
+  relay = await Relay.start({ dev: true, args: ['--config', config] });
   api = await (await fetch(`${relay.http}/openapi.json`)).json();
   ajv = new Ajv({ strict: false, allErrors: true });
   ajv.addSchema(api, 'api');
 });
-after(() => relay.dispose());
+after(async () => {
+  await relay.dispose();
+  rmSync(folder, { recursive: true });
+});
 
 test('it is OpenAPI 3.1', async () => {
   const { valid, errors } = await new Validator().validate(structuredClone(api));
@@ -89,11 +100,13 @@ async function watch(t, template, path) {
   const stream = await EventStream.open(relay, path);
   t.after(() => stream.close());
   return {
+    /** The next event of this name; all before it are described too. */
     async next(event) {
-      const told = await stream.next(`${event} of ${path}`);
-      assert.equal(told.event, event);
-      check(content['x-events'][event], told.data, `${event} of ${path}`);
-      return told.data;
+      for (;;) {
+        const told = await stream.next(`${event} of ${path}`);
+        check(content['x-events'][told.event], told.data, `${told.event} of ${path}`);
+        if (told.event === event) return told.data;
+      }
     },
     described: Object.keys(content['x-events']),
   };
@@ -107,10 +120,10 @@ const tooLarge = { body: JSON.stringify({ filler: 'x'.repeat(70_000) }) };
 
 test('answers of every kind are as described', async t => {
   const room = `event/openapi-${process.pid}/a`;
-  const join = host(t, relay);
-  const ann = join('yws3', room, { sub: 'ann', role: 'host', claims: { picture: 'https://example.org/a.png' } });
+  const enter = host(t, relay);
+  const ann = enter('yws3', room, { sub: 'ann', role: 'host', claims: { picture: 'https://example.org/a.png' } });
   ann.setPresence({ color: '#aa0000' });
-  const ben = join('hp4', room, { sub: 'ben' });
+  const ben = enter('hp4', room, { sub: 'ben' });
   ben.setPresence({});
   await ann.until('ben', () => ann.sees(ben));
 
@@ -128,8 +141,7 @@ test('answers of every kind are as described', async t => {
     const ofUser = await watch(t, '/v1/users/{user}/presence/stream', '/v1/users/cid/presence/stream');
     const below = await watch(t, '/v1/presence/stream', `/v1/presence/stream?under=${room}`);
     for (const stream of [ofRoom, ofUser, below]) await stream.next('snapshot');
-    const cid = join('hp3', room, { sub: 'cid' });
-    cid.setPresence({ color: '#00aa00' });
+    const cid = enter('hp3', room, { sub: 'cid' });
     assert.equal((await ofRoom.next('joined')).userId, 'cid');
     assert.equal((await ofUser.next('changed')).isConnected, true);
     assert.equal((await below.next('changed')).activeCount, 3);
@@ -156,12 +168,58 @@ test('answers of every kind are as described', async t => {
     await ask('post', template, path, 401, { body, token: 'forged' });
   });
 
+  await t.test('presence without a socket', async () => {
+    const [beat, leave] = ['heartbeat', 'leave'].map(word => `/v1/presence/${word}`);
+    const token = sub => sign(relay.secret, { sub, exp: 2e9, rooms: { '*': { access: 'read' } } });
+    const body = (more = {}) => ({ room, sessionId: 'tab', ...more });
+    const as = (sub, more) => ({ ...json(body(more)), token: token(sub) });
+    const { sessionToken } = await ask('post', beat, beat, 200, as('dan', { data: { status: 'typing', at: 1 } }));
+    await ask('post', leave, leave, 204, { ...json({ sessionToken }), token: '' });
+    await ask('post', leave, leave, 204, as('dan'));
+    for (const path of [beat, leave]) {
+      await ask('post', path, path, 400, as('dan', { room: 'a//b' }));
+      await ask('post', path, path, 400, as('dan', { sessionId: '' }));
+      await ask('post', path, path, 401, { ...json(body()), token: 'forged' });
+      await ask('post', path, path, 403, { ...json(body()), token: sign(relay.secret, { sub: 'eve', exp: 2e9 }) });
+      await ask('post', path, path, 413, tooLarge);
+    }
+    await ask('post', beat, beat, 413, as('dan', { data: { filler: 'x'.repeat(5_000) } }));
+    const board = `board/openapi-${process.pid}`;
+    await ask('post', beat, beat, 200, as('fay', { room: board }));
+    await ask('post', beat, beat, 409, as('gil', { room: board }));
+    for (let n = 0; n < 10; n += 1) await ask('post', beat, beat, 200, as('hal'));
+    await ask('post', beat, beat, 429, as('hal'));
+  });
+
   await t.test('people', async () => {
     const revoke = '/v1/revocations';
     await ask('post', revoke, revoke, 204, json({ userId: 'mallory', room }));
     await ask('post', revoke, revoke, 400, json({ user: 'mallory' }));
     await ask('post', revoke, revoke, 413, tooLarge);
     await ask('post', revoke, revoke, 401, { ...json({ userId: 'ann' }), token: 'forged' });
+    const list = '/v1/users/{user}/follows';
+    const one = '/v1/users/{user}/follows/{other}';
+    const [ofAnn, toBen] = ['/v1/users/ann/follows', '/v1/users/ann/follows/ben'];
+    await ask('put', list, ofAnn, 204, json({ follows: ['cid', 'dan'] }));
+    await ask('put', one, toBen, 204);
+    await ask('delete', one, '/v1/users/ann/follows/dan', 204);
+    assert.deepEqual(await ask('get', list, ofAnn, 200), { follows: ['ben', 'cid'] });
+    await ask('put', list, ofAnn, 400, json({ follows: [''] }));
+    await ask('put', list, ofAnn, 413, { body: `{"follows":[],"filler":"${'x'.repeat(1 << 20)}"}` });
+    const many = Array.from({ length: 10_000 }, (_, n) => `user-${n}`);
+    await ask('put', list, '/v1/users/hub/follows', 204, json({ follows: many }));
+    await ask('put', one, '/v1/users/hub/follows/ben', 413);
+    for (const [method, template, path] of [
+      ['get', list, ofAnn],
+      ['put', list, ofAnn],
+      ['put', one, toBen],
+      ['delete', one, toBen],
+    ]) {
+      const body = method === 'put' ? json({ follows: [] }) : {};
+      await ask(method, template, path.replace('ann', '%ff'), 400, body);
+      await ask(method, template, path, 401, { ...body, token: 'forged' });
+      await ask(method, template, path, 403, { ...body, token: relay.token(room, { sub: 'eve' }) });
+    }
     await ask('post', revoke, revoke, 403, { ...json({ userId: 'ann' }), token: relay.token(room, { sub: 'eve' }) });
   });
 

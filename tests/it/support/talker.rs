@@ -33,6 +33,15 @@ impl Talker {
         }
     }
 
+    /// The same with a small receive buffer: not reading is soon felt at the other end.
+    pub async fn open_narrow(address: SocketAddr, path: &str, token: &str) -> Self {
+        let socket = RawSocket::open_narrow(address, &format!("{path}?token={token}")).await;
+        Self {
+            socket,
+            binary: Vec::new(),
+        }
+    }
+
     pub async fn say(&mut self, message: Value) {
         self.say_text(&message.to_string()).await;
     }
@@ -46,11 +55,6 @@ impl Talker {
 
     pub async fn say_binary(&mut self, message: &[u8]) {
         self.socket.say(message).await;
-    }
-
-    /// Bytes as they are: several frames in one write, say.
-    pub async fn send(&mut self, bytes: &[u8]) {
-        self.socket.send(bytes).await;
     }
 
     /// Whatever comes next; pings are answered on the way, as every client does.

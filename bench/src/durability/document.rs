@@ -13,9 +13,9 @@ use copresence::store::{SqliteStore, Store, Write};
 use yrs::updates::decoder::Decode;
 use yrs::{Doc, GetString, Transact, Update};
 
-use crate::bot::Bot;
-use crate::load::CLIENT;
-use crate::server::{Kind, Programs};
+use crate::durability::bot::Bot;
+use crate::durability::load::CLIENT;
+use crate::durability::programs::{Kind, Programs};
 use crate::stopwatch::Stopwatch;
 use crate::typing::{self, LongText};
 

@@ -5,10 +5,10 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::disk::Delays;
-use crate::document::{self, LongDocument, OPERATIONS};
-use crate::load;
-use crate::server::Kind;
+use crate::durability::disk::Delays;
+use crate::durability::document::{self, LongDocument, OPERATIONS};
+use crate::durability::load;
+use crate::durability::programs::Kind;
 
 pub fn machine(syncs_per_second: f64, sync_micros: u128) {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -62,7 +62,7 @@ impl Loads {
 pub fn loads(loads: &Loads) {
     println!("| rooms | | copresence (on disk) | Hocuspocus (in memory) | ratio |");
     println!("| ---: | --- | ---: | ---: | ---: |");
-    for rooms in crate::ROOMS {
+    for rooms in crate::durability::ROOMS {
         let rates = Kind::BOTH
             .map(|kind| loads.median(kind, rooms, |figures| figures.acknowledged_per_second));
         row(

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use crate::bot::Bot;
-use crate::load::{CLIENT, typed};
-use crate::server::{Kind, Programs};
+use crate::durability::bot::Bot;
+use crate::durability::load::{CLIENT, typed};
+use crate::durability::programs::{Kind, Programs};
 use crate::stopwatch::Stopwatch;
 use crate::typing;
 

@@ -11,8 +11,8 @@ use tokio::task::{JoinSet, LocalSet};
 use yrs::updates::decoder::Decode;
 use yrs::{ClientID, Update};
 
-use crate::bot::Bot;
-use crate::server::{Kind, Programs};
+use crate::durability::bot::Bot;
+use crate::durability::programs::{Kind, Programs};
 use crate::stopwatch::Stopwatch;
 use crate::typing;
 
@@ -44,7 +44,13 @@ struct Tally {
     acknowledged: Vec<u64>,
 }
 
-pub async fn run(programs: &Programs, kind: Kind, rooms: usize) -> Result<Figures> {
+/// Types in so many rooms: without pause, or a key every so often.
+pub async fn run(
+    programs: &Programs,
+    kind: Kind,
+    rooms: usize,
+    key_every: Option<Duration>,
+) -> Result<Figures> {
     let data = programs.fresh_folder("load")?;
     let mut server = programs.start(kind, &data)?;
     let names: Vec<String> = (0..rooms)
@@ -64,7 +70,13 @@ pub async fn run(programs: &Programs, kind: Kind, rooms: usize) -> Result<Figure
     let typing = LocalSet::new();
     let watch = Stopwatch::start();
     for (room, bot) in bots.into_iter().enumerate() {
-        typing.spawn_local(type_until_killed(bot, room, watch, Rc::clone(&tally)));
+        typing.spawn_local(type_until_killed(
+            bot,
+            room,
+            key_every,
+            watch,
+            Rc::clone(&tally),
+        ));
     }
     typing
         .run_until(tokio::time::sleep(WARM_UP + MEASURED))
@@ -126,8 +138,20 @@ async fn join_all(address: std::net::SocketAddr, rooms: &[String]) -> Result<Vec
     Ok(joined.into_iter().map(|(_, joined)| joined).collect())
 }
 
-async fn type_until_killed(mut bot: Bot, room: usize, watch: Stopwatch, tally: Rc<RefCell<Tally>>) {
+async fn type_until_killed(
+    mut bot: Bot,
+    room: usize,
+    key_every: Option<Duration>,
+    watch: Stopwatch,
+    tally: Rc<RefCell<Tally>>,
+) {
     for clock in 0.. {
+        if let Some(key_every) = key_every {
+            // Not all at the same moment.
+            let offset = key_every * (room as u32 % 100) / 100;
+            let due = key_every * clock as u32 + offset;
+            tokio::time::sleep(due.saturating_sub(watch.elapsed())).await;
+        }
         let update = typing::append(CLIENT, clock);
         let sent = watch.elapsed();
         if let Err(error) = bot.save(&update).await {

@@ -1,4 +1,5 @@
-// The peer, with its own defaults: documents in the SQLite file that is named, a free port.
+// Hocuspocus with its own defaults, on a free port: documents in the SQLite file that is named, or
+// in memory if none is.
 
 import { SQLite } from '@hocuspocus/extension-sqlite';
 import { Server } from '@hocuspocus/server';
@@ -8,7 +9,7 @@ const server = new Server({
   address: '127.0.0.1',
   port: 0,
   quiet: true,
-  extensions: [new SQLite({ database })],
+  extensions: database ? [new SQLite({ database })] : [],
 });
 await server.listen();
 console.log(`listening on http://127.0.0.1:${server.address.port}`);

@@ -1,0 +1,279 @@
+//! A document of many single edits: taking it in, and giving it to those who join.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use mio::{Events, Poll, Token};
+
+use copresence::wire::hocuspocus::ClientMessage;
+use copresence::wire::yjs::SyncMessage;
+use yrs::Update;
+use yrs::updates::decoder::Decode;
+
+use crate::compare::contestant::{Contestant, Signer};
+use crate::compare::crowd::{Crowd, Load, Pace, Until, What, greet};
+use crate::compare::protocol::{Heard, Protocol, write_update};
+use crate::compare::socket::{Brought, READ_BYTES, Socket};
+use crate::compare::table::{Row, Table, count, shown};
+use crate::compare::{Bench, median, millis};
+use crate::server::Server;
+use crate::stopwatch::Stopwatch;
+use crate::typing::LongText;
+
+/// About as many as the best known recording of somebody writing a paper has.
+const EDITS: usize = 260_000;
+const EDITS_QUICK: usize = 20_000;
+const CLIENT: u64 = 2_718_281_828;
+/// The room's number.
+const ROOM: usize = 1_000;
+const JOINERS: usize = 100;
+const ALONE_TIMES: usize = 10;
+/// What is written at once.
+const PIECE_BYTES: usize = 64 << 10;
+const TAKEN_WITHIN: Duration = Duration::from_secs(300);
+const WHO: [Contestant; 7] = [
+    Contestant::Hocuspocus,
+    Contestant::YWebsocket,
+    Contestant::YrsWarp,
+    Contestant::YSweet,
+    Contestant::Relay,
+    Contestant::RelayCollab,
+    Contestant::RelayMemory,
+];
+
+/// People who type meanwhile, elsewhere.
+const OTHERS: Load = Load {
+    rooms: 20,
+    members: 2,
+    writers: 2,
+    what: What::Typing,
+    pace: Pace::PerSecond(10.0),
+};
+
+pub fn run(bench: &Bench) -> Result<Vec<Table>> {
+    let edits = if bench.is_quick { EDITS_QUICK } else { EDITS };
+    let mut text = LongText::new(CLIENT);
+    let updates: Vec<Vec<u8>> = (0..edits).map(|_| text.next_update()).collect();
+    let typed = text.typed();
+    let (mut intakes, mut joins) = (Vec::new(), Vec::new());
+    for contestant in bench.contestants(&WHO) {
+        eprintln!("long document: {}", contestant.name());
+        match once(bench, contestant, &updates, typed) {
+            Ok((intake, join)) => {
+                intakes.push(intake);
+                joins.push(join);
+            }
+            Err(error) => {
+                eprintln!("    failed: {error:#}");
+                let failed = |count| Row {
+                    contestant,
+                    figure: None,
+                    why: "failed",
+                    others: vec![String::new(); count],
+                };
+                intakes.push(failed(2));
+                joins.push(failed(6));
+            }
+        }
+    }
+    let edits = count(edits as f64);
+    Ok(vec![
+        Table {
+            name: "intake",
+            title: format!("Taking in {edits} single edits"),
+            unit: "CPU µs each",
+            columns: vec!["edits/s", "acknowledged"],
+            rows: intakes,
+            notes: vec![
+                "One client sends them as fast as they are taken, alone in its room, and asks for \
+                 the document at the end. Where there are acknowledgements it waits for all of \
+                 them; the relay's mean that the edit is on disk, Hocuspocus's that it is in \
+                 memory."
+                    .to_owned(),
+            ],
+        },
+        Table {
+            name: "join",
+            title: format!("Joining that document, {JOINERS} at once"),
+            unit: "CPU ms each",
+            columns: vec![
+                "all have it after",
+                "alone, CPU",
+                "alone, after",
+                "after a restart, CPU",
+                "after a restart, after",
+                "others' keys meanwhile, p99",
+            ],
+            rows: joins,
+            notes: vec![
+                "From the request for a WebSocket until the whole document is there. Meanwhile, in \
+                 a second pass, forty people type elsewhere: how long their keys take."
+                    .to_owned(),
+            ],
+        },
+    ])
+}
+
+fn once(
+    bench: &Bench,
+    contestant: Contestant,
+    updates: &[Vec<u8>],
+    typed: u64,
+) -> Result<(Row, Row)> {
+    let server = bench.programs.start(contestant)?;
+    let before = server.cpu()?;
+    let watch = Stopwatch::start();
+    let statuses = take_in(&server, contestant, updates)?;
+    let took = watch.elapsed().as_secs_f64();
+    let cpu = (server.cpu()? - before).as_secs_f64();
+    let intake = Row {
+        contestant,
+        figure: Some(cpu * 1e6 / updates.len() as f64),
+        why: "",
+        others: vec![
+            count(updates.len() as f64 / took),
+            match statuses {
+                0 => "no".to_owned(),
+                _ => count(statuses as f64),
+            },
+        ],
+    };
+    eprintln!("    {} µs each", shown(cpu * 1e6 / updates.len() as f64));
+
+    let alone = join_alone(&server, contestant, ALONE_TIMES, typed)?;
+    let nobody = Load { rooms: 0, ..OTHERS };
+    let mut crowd = Crowd::gather(&server, contestant, nobody)?;
+    let (before, watch) = (server.cpu()?, Stopwatch::start());
+    crowd.invite(JOINERS, ROOM)?;
+    crowd.receive_visitors()?;
+    let after = watch.elapsed();
+    let each = (server.cpu()? - before).as_secs_f64() * 1_000.0 / JOINERS as f64;
+    for answer in crowd.answers().take(1) {
+        check(answer, typed)?;
+    }
+    crowd.dismiss();
+    eprintln!("    {} ms for each of {JOINERS}", shown(each));
+
+    let mut others = Crowd::gather(&server, contestant, OTHERS)?;
+    others.invite(JOINERS, ROOM)?;
+    let meanwhile = others.measure(&server, Duration::from_secs(1), Until::Joined)?;
+    drop(others);
+    drop(crowd);
+    let restarted = match contestant.is_relay() && contestant != Contestant::RelayMemory {
+        true => {
+            server.stop()?;
+            let server = bench.programs.start_again(contestant, false)?;
+            Some(join_alone(&server, contestant, 1, typed)?)
+        }
+        false => None,
+    };
+    let p99 = meanwhile.latencies.quantile(0.99);
+    let in_millis = |seconds: f64| millis(seconds);
+    let join = Row {
+        contestant,
+        figure: Some(each),
+        why: "",
+        others: vec![
+            millis(after.as_secs_f64()),
+            in_millis(alone.0),
+            in_millis(alone.1),
+            restarted.map_or_else(String::new, |(cpu, _)| in_millis(cpu)),
+            restarted.map_or_else(String::new, |(_, after)| in_millis(after)),
+            p99.map_or_else(String::new, |p99| millis(p99.as_secs_f64())),
+        ],
+    };
+    Ok((intake, join))
+}
+
+/// Sends all, and returns how many were acknowledged.
+fn take_in(server: &Server, contestant: Contestant, updates: &[Vec<u8>]) -> Result<usize> {
+    let (protocol, room) = (contestant.protocol(), contestant.room(ROOM));
+    let token = Signer::new()?.token(contestant, CLIENT)?;
+    let mut socket = Socket::open(server.address, &contestant.path(&room, &token))?;
+    let mut poll = Poll::new()?;
+    socket.register(poll.registry(), Token(0))?;
+    greet(protocol, &mut socket.out, &room, &token);
+    // Whoever is asked what it has answers first, as real clients do.
+    protocol.write(
+        &mut socket.out,
+        &room,
+        ClientMessage::Sync(SyncMessage::Step2(&[0, 0])),
+    );
+    let (mut message, mut body) = (Vec::new(), Vec::new());
+    let mut buffer = vec![0; READ_BYTES];
+    let mut events = Events::with_capacity(8);
+    let mut updates_left = updates.iter();
+    let (mut answers, mut statuses, mut has_asked) = (0, 0, false);
+    let watch = Stopwatch::start();
+    let wanted = match protocol {
+        Protocol::Hocuspocus => updates.len(),
+        Protocol::YWebsocket => 0,
+    };
+    loop {
+        while socket.out.len() < PIECE_BYTES {
+            // Not before the first answer: it would hold up what comes later.
+            let Some(update) = updates_left.as_slice().first().filter(|_| 0 < answers) else {
+                break;
+            };
+            updates_left.next();
+            write_update(&mut message, update);
+            protocol.write_raw(&mut socket.out, &mut body, &room, &message);
+        }
+        if !has_asked && updates_left.len() == 0 && wanted <= statuses {
+            has_asked = true;
+            let question = ClientMessage::Sync(SyncMessage::Step1(&[0]));
+            protocol.write(&mut socket.out, &room, question);
+        }
+        socket.flush();
+        poll.poll(&mut events, Some(Duration::from_millis(100)))?;
+        while socket.read(&mut buffer, |payload| match protocol.hear(payload) {
+            Ok(Heard::Answer(_)) => answers += 1,
+            Ok(Heard::Status(true)) => statuses += 1,
+            _ => {}
+        })? == Brought::Part
+        {}
+        ensure!(
+            !socket.is_gone,
+            "the server closed after {statuses} statuses"
+        );
+        if has_asked && 1 < answers {
+            return Ok(statuses);
+        }
+        ensure!(watch.elapsed() < TAKEN_WITHIN, "it takes too long");
+    }
+}
+
+/// Processor seconds, and seconds until it is there: medians.
+fn join_alone(
+    server: &Server,
+    contestant: Contestant,
+    times: usize,
+    typed: u64,
+) -> Result<(f64, f64)> {
+    let nobody = Load { rooms: 0, ..OTHERS };
+    let mut crowd = Crowd::gather(server, contestant, nobody)?;
+    let mut each = Vec::new();
+    for _ in 0..times {
+        let (before, watch) = (server.cpu()?, Stopwatch::start());
+        crowd.invite(1, ROOM)?;
+        crowd.receive_visitors()?;
+        let after = watch.elapsed().as_secs_f64();
+        each.push(((server.cpu()? - before).as_secs_f64(), after));
+        for answer in crowd.answers() {
+            check(answer, typed)?;
+        }
+        crowd.dismiss();
+    }
+    Ok((
+        median(each.iter().map(|(cpu, _)| *cpu)),
+        median(each.iter().map(|(_, after)| *after)),
+    ))
+}
+
+/// Whether it is all there.
+fn check(document: &[u8], typed: u64) -> Result<()> {
+    let state = Update::decode_v1(document)?.state_vector();
+    let found = u64::from(state.get(&yrs::ClientID::new(CLIENT)));
+    ensure!(found == typed, "{found} characters of {typed}");
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! How long the relay's turns took, from its own metrics.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use anyhow::{Context, Result};
+
+/// Turns so far: up to how many seconds, and how many; each bucket holds those before.
+#[derive(Clone, Debug, Default)]
+pub struct Turns(Vec<(f64, u64)>);
+
+impl Turns {
+    /// Asks the relay.
+    pub fn read(address: SocketAddr) -> Result<Self> {
+        let mut stream = TcpStream::connect(address)?;
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let mut buckets: Vec<(f64, u64)> = Vec::new();
+        for line in answer.lines() {
+            let Some(rest) = line.strip_prefix("copresence_turn_seconds_bucket{le=\"") else {
+                continue;
+            };
+            let (upto, _) = rest.split_once('"').context("a bucket without an end")?;
+            let upto = match upto {
+                "+Inf" => f64::INFINITY,
+                number => number.parse()?,
+            };
+            let count: u64 = line.rsplit(' ').next().unwrap_or_default().parse()?;
+            match buckets.iter_mut().find(|(known, _)| *known == upto) {
+                Some((_, sum)) => *sum += count,
+                None => buckets.push((upto, count)),
+            }
+        }
+        Ok(Self(buckets))
+    }
+
+    /// Since an earlier moment: the bucket in which 999 of 1,000 turns have ended, in words.
+    pub fn p999_since(&self, before: &Self) -> Option<String> {
+        let mut counts = self.0.iter().map(|&(upto, count)| {
+            let earlier = before.0.iter().find(|(known, _)| *known == upto);
+            (upto, count - earlier.map_or(0, |(_, count)| *count))
+        });
+        let (_, all) = counts.clone().last()?;
+        let wanted = (all as f64 * 0.999).ceil() as u64;
+        let (upto, _) = counts.find(|&(_, count)| wanted <= count)?;
+        Some(match upto.is_finite() {
+            true => format!("≤ {} ms", crate::compare::table::shown(upto * 1_000.0)),
+            false => "beyond the last bucket".to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bucket_of_the_thousandth_part_is_named() {
+        let before = Turns(vec![(0.001, 100), (0.01, 100), (f64::INFINITY, 100)]);
+        let now = Turns(vec![(0.001, 1_098), (0.01, 1_099), (f64::INFINITY, 1_100)]);
+        assert_eq!(now.p999_since(&before).unwrap(), "≤ 10.0 ms");
+    }
+}
