@@ -1,9 +1,13 @@
 //! The operator's live page: whom it lets see, who is where, and why each came and left.
 
+use std::sync::Arc;
+
+use copresence::store::MemoryStore;
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, Provider};
 use crate::support::http::{self, Answer};
+use crate::support::mounted::Mounted;
 use crate::support::raw::{Ended, RawSocket};
 use crate::support::relay::Relay;
 use crate::support::talker::Talker;
@@ -132,6 +136,17 @@ async fn only_a_service_token_in_the_header_shows_anything() {
     );
     let answer = http::ask_with(relay.address, "GET", state, &headers, b"").await;
     assert_eq!(answer.problem(), (403, "FORBIDDEN".to_owned()));
+}
+
+#[tokio::test]
+async fn mounted_into_another_program_the_root_is_the_hosts() {
+    let mounted = Mounted::start(Arc::new(MemoryStore::new())).await;
+    for path in ["/", "/live/state", "/live/app.js"] {
+        let answer = http::get(mounted.address, path, &tokens::service()).await;
+        assert_eq!(answer.status, 404, "{path}");
+    }
+    let described = http::get_json(mounted.address, "/openapi.json", "").await;
+    assert!(described["paths"]["/live/state"].is_null());
 }
 
 #[tokio::test]
