@@ -78,6 +78,8 @@ impl fmt::Display for Timestamp {
 pub struct SystemClock {
     started: Instant,
     started_at: Timestamp,
+    #[cfg(test)]
+    is_stopped: bool,
 }
 
 impl SystemClock {
@@ -93,12 +95,23 @@ impl SystemClock {
         Self {
             started: Instant::now(),
             started_at: Timestamp(whole_millis(since_1970)),
+            #[cfg(test)]
+            is_stopped: false,
+        }
+    }
+
+    /// One that stands still, for tests that do the same each time.
+    #[cfg(test)]
+    pub fn stopped() -> Self {
+        Self {
+            is_stopped: true,
+            ..Self::new()
         }
     }
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        self.started_at + self.started.elapsed()
+        self.started_at + self.elapsed()
     }
 
     /// How long until `deadline`; zero when it has passed.
@@ -108,6 +121,10 @@ impl SystemClock {
 
     /// Microseconds since this clock was made, for measuring how long something takes.
     pub fn elapsed(&self) -> Duration {
+        #[cfg(test)]
+        if self.is_stopped {
+            return Duration::ZERO;
+        }
         self.started.elapsed()
     }
 }

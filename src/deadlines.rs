@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
 use crate::clock::Timestamp;
+use crate::slack::give_back;
 
 /// An ordered set of deadlines, one for each key at most.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
             Some(at) => self.of.insert(key.clone(), at),
             None => self.of.remove(&key),
         };
+        give_back(&mut self.of);
         if previous == deadline {
             return;
         }
@@ -60,12 +62,19 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
         }
         let (at, key) = self.by_time.pop_first()?;
         self.of.remove(&key);
+        give_back(&mut self.of);
         Some((at, key))
     }
 
     /// The earliest deadline.
     pub fn next(&self) -> Option<Timestamp> {
         self.by_time.first().map(|&(at, _)| at)
+    }
+
+    /// How many it has room for.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.of.capacity()
     }
 }
 

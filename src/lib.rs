@@ -31,6 +31,7 @@ pub mod model;
 pub mod presence;
 pub mod relay;
 pub mod room;
+pub mod slack;
 pub mod store;
 pub mod wire;
 

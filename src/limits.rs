@@ -150,8 +150,8 @@ pub const STREAM_COMMENT_EVERY: Duration = Duration::from_secs(15);
 pub const STREAM_EVENTS_MAX: usize = 256;
 /// Rooms that a slow stream of many rooms may be behind before it ends, and so begins again.
 pub const STREAM_ROOMS_MAX: usize = 4_096;
-/// Rooms in one write of such a stream: each brings a list of everybody in it.
-pub const STREAM_ROOMS_AT_ONCE: usize = 32;
+/// Rooms whose lists a worker makes in one go, and a stream writes: each holds everybody in it.
+pub const ROOMS_AT_ONCE: usize = 32;
 /// How long a stream of rooms gathers changes: who comes is rarely alone, and each change of a room
 /// brings the whole list. A part of the 200 ms in which a change is promised.
 pub const STREAM_GATHER: Duration = Duration::from_millis(25);
@@ -250,11 +250,15 @@ pub const FEED_LINGERING_PER_USER_MAX: usize = 64;
 /// Users of whom nobody hears and whose last seen the feed keeps: the store may be some seconds, or
 /// an outage, behind.
 pub const FEED_SEEN_MAX: usize = 65_536;
+/// How long a client of the feed may take to log in.
+pub const FEED_LOGIN_WITHIN: Duration = Duration::from_secs(10);
 /// A field of a status in the feed, in bytes.
 pub const FEED_FIELD_BYTES_MAX: usize = 256;
 /// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key
 /// above 2,700 bytes. Identity providers give out 255 at most.
 pub const STORED_ID_BYTES_MAX: usize = 1 << 10;
+/// The body that is a whole list of follows: as many as there may be, of a hundred bytes each.
+pub const FOLLOWS_BODY_BYTES_MAX: usize = 1 << 20;
 /// Whom one user may follow. A feed sends all of them when it begins.
 pub const FOLLOWS_MAX: usize = 10_000;
 /// How long the presences of boards are kept after they ended: enough to see who was there in the

@@ -29,11 +29,19 @@ pub enum DoorLabel {
     Boards,
     /// `/parties/presence`: the dialect of workspaces.
     Workspaces,
+    /// `/ws/feed`: the follow feed.
+    Feed,
 }
 
 impl DoorLabel {
     /// Every door.
-    pub const ALL: [Self; 4] = [Self::Sync, Self::Collab, Self::Boards, Self::Workspaces];
+    pub const ALL: [Self; 5] = [
+        Self::Sync,
+        Self::Collab,
+        Self::Boards,
+        Self::Workspaces,
+        Self::Feed,
+    ];
 
     /// Its label.
     pub fn name(self) -> &'static str {
@@ -42,6 +50,7 @@ impl DoorLabel {
             Self::Collab => "collab",
             Self::Boards => "boards",
             Self::Workspaces => "workspaces",
+            Self::Feed => "feed",
         }
     }
 }
@@ -53,6 +62,7 @@ pub struct PerDoor<M> {
     collab: M,
     boards: M,
     workspaces: M,
+    feed: M,
 }
 
 impl<M> PerDoor<M> {
@@ -63,6 +73,7 @@ impl<M> PerDoor<M> {
             DoorLabel::Collab => &self.collab,
             DoorLabel::Boards => &self.boards,
             DoorLabel::Workspaces => &self.workspaces,
+            DoorLabel::Feed => &self.feed,
         }
     }
 }
@@ -107,6 +118,10 @@ pub struct Metrics {
     pub delivery: Latency,
     /// Reads and writes the store failed.
     pub store_errors: Counter,
+    /// Windows of the feed that were looked at because of somebody they might hear of.
+    pub feed_considered: Counter,
+    /// Messages to windows of the feed.
+    pub feed_messages: Counter,
     /// Tokens refused, at every door and on the API.
     pub auth_failures: Counter,
     /// HTTP connections open now, before an upgrade.
@@ -161,6 +176,12 @@ impl Metrics {
                 "From the read that brought a change of a room to the write to those who take it",
             ),
             store_errors: one(all, "store_errors", "Reads and writes the store failed"),
+            feed_considered: one(
+                all,
+                "feed_considered",
+                "Windows of the feed looked at because of somebody they might hear of",
+            ),
+            feed_messages: one(all, "feed_messages", "Messages to windows of the feed"),
             auth_failures: one(all, "auth_failures", "Tokens refused"),
             http_connections: one(all, "http_connections", "HTTP connections open now"),
             closes: one(
@@ -266,6 +287,7 @@ where
         collab: of(DoorLabel::Collab),
         boards: of(DoorLabel::Boards),
         workspaces: of(DoorLabel::Workspaces),
+        feed: of(DoorLabel::Feed),
     }
 }
 

@@ -21,5 +21,8 @@ export default defineConfig({
     environment: 'jsdom',
     include: ['src/**/*.test.{ts,tsx}'],
     restoreMocks: true,
+    // Files clean up after themselves, so one document does for several of them.
+    pool: 'threads',
+    isolate: false,
   },
 });

@@ -16,7 +16,7 @@ use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::DoorLabel;
 use crate::model::{Grant, Kind, RoomName, SessionId, Token, UserId};
 use crate::presence::Status;
-use crate::relay::{Dialect, Door, Handling, Relay, Seat, Turn};
+use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::boards::{self, ClientMessage, Reported, ServerMessage};
 use crate::wire::close::Refusal;
@@ -56,7 +56,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
     };
     Ok(Welcome {
         door: Box::new(door),
-        room: Some(room),
+        home: Home::Room(room),
     })
 }
 

@@ -21,7 +21,7 @@ use crate::limits::{
 };
 use crate::metrics::DoorLabel;
 use crate::model::{Access, RoomName, SessionId, Token, UserId};
-use crate::relay::{Departure, Dialect, Door, Handling, Relay, Seat, Turn};
+use crate::relay::{Departure, Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
 use crate::wire::hocuspocus::{
@@ -66,7 +66,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
     };
     Ok(Welcome {
         door: Box::new(door),
-        room: None,
+        home: Home::Anywhere,
     })
 }
 

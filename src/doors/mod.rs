@@ -3,9 +3,9 @@
 //! A door upgrades a request, finds out who asks and what they may do, and then turns what its
 //! clients say into what a room understands. `upgrade` is what all doors share until the socket has
 //! left for its worker; `sync` is y-websocket, `collab` Hocuspocus, `boards` y-websocket with texts
-//! between, `workspaces` texts alone. A socket's token is renewed as `renewal` says, `manners` is the
-//! patience of the doors that speak JSON, `conversation` both for those that lead to a room. None
-//! knows what happens in a room.
+//! between, `workspaces` texts alone, as does `feed`, which leads to no room. A socket's token is
+//! renewed as `renewal` says, `manners` is the patience of the doors that speak JSON, `conversation`
+//! both for those that lead to a room. None knows what happens in a room.
 //!
 //! Checks go: origin, token, room name, access. Only a wrong origin refuses the upgrade; everything
 //! else is upgraded and then closed with a code, because browsers cannot read a refused upgrade.
@@ -14,6 +14,7 @@ mod boards;
 mod checked;
 mod collab;
 mod conversation;
+mod feed;
 mod manners;
 mod renewal;
 mod sync;
@@ -43,7 +44,9 @@ pub fn routes(relay: Relay, options: DoorOptions) -> BoxedFilter<(Response,)> {
         .unify()
         .or(boards::route(relay.clone(), options.clone()))
         .unify()
-        .or(workspaces::route(relay, options))
+        .or(workspaces::route(relay.clone(), options.clone()))
+        .unify()
+        .or(feed::route(relay, options))
         .unify()
         .map(Reply::into_response)
         .boxed()

@@ -12,7 +12,7 @@ use crate::doors::{DoorOptions, checked, renewal};
 use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::DoorLabel;
 use crate::model::{Grant, RoomName, SessionId, Token, UserId};
-use crate::relay::{Dialect, Door, Handling, Relay, Seat, Turn};
+use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
 use crate::wire::y_websocket::{self, ClientMessage, KEEPALIVE};
@@ -44,7 +44,7 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
                         });
                         Ok(Welcome {
                             door,
-                            room: Some(room),
+                            home: Home::Room(room),
                         })
                     })
                     .await

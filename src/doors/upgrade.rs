@@ -20,7 +20,7 @@ use crate::auth::{TokenError, origin_allowed};
 use crate::doors::DoorOptions;
 use crate::limits::CLOSE_LINGER;
 use crate::model::{Kind, RoomName, Token, UserId};
-use crate::relay::{Door, Newcomer, RawSocket, RawStream, Relay};
+use crate::relay::{Door, Home, Newcomer, RawSocket, RawStream, Relay};
 use crate::wire::close::Refusal;
 use crate::wire::{url, websocket};
 
@@ -40,8 +40,8 @@ pub struct Knock {
 pub struct Welcome {
     /// The door's side of the connection.
     pub door: Box<dyn Door>,
-    /// The room it is for, if that is known already.
-    pub room: Option<RoomName>,
+    /// Where the connection lives.
+    pub home: Home,
 }
 
 /// Every `GET`, whole; what is no door's is for the caller to reject.
@@ -120,9 +120,12 @@ impl Knock {
             let Ok(upgraded) = upgrade.await else { return };
             let socket = raw_socket(upgraded);
             match decision {
-                Ok((place, Welcome { door, room })) => {
-                    let kind = room.as_ref().map_or(Kind::Session, RoomName::kind);
-                    let policy = relay.policies().of(kind);
+                Ok((place, Welcome { door, home })) => {
+                    let policy = match &home {
+                        Home::Room(room) => relay.policies().of(room.kind()),
+                        Home::Feed => &relay.policies().feed,
+                        Home::Anywhere => relay.policies().of(Kind::Session),
+                    };
                     let newcomer = Newcomer {
                         id: relay.next_connection(),
                         socket,
@@ -132,7 +135,7 @@ impl Knock {
                         dead_after: policy.dead_after,
                         message: None,
                     };
-                    relay.adopt(newcomer, room.as_ref()).await;
+                    relay.adopt(newcomer, &home).await;
                 }
                 Err(refusal) => {
                     relay.metrics().closed(refusal.reason());

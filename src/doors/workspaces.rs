@@ -13,7 +13,7 @@ use crate::doors::upgrade::{Knock, Welcome, knock, room_of_segment};
 use crate::doors::{DoorOptions, renewal};
 use crate::metrics::DoorLabel;
 use crate::model::{Grant, Kind, RoomName, SessionId, Token, UserId};
-use crate::relay::{Dialect, Door, Handling, Relay, Seat, Turn};
+use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
 use crate::wire::workspaces::{self, ClientMessage, ServerMessage};
@@ -51,7 +51,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
     };
     Ok(Welcome {
         door: Box::new(door),
-        room: Some(room),
+        home: Home::Room(room),
     })
 }
 

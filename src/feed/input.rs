@@ -75,6 +75,22 @@ pub struct Login {
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct ResumeToken(pub u128);
 
+impl ResumeToken {
+    /// Reads what a client was given.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_ours = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let token = is_ours.then(|| u128::from_str_radix(text, 16).ok())??;
+        Some(Self(token))
+    }
+}
+
+/// As a client is given it.
+impl std::fmt::Display for ResumeToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
 impl std::fmt::Debug for ResumeToken {
     /// A secret: whoever has it can take the window over.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -400,7 +400,7 @@ fn the_invisible_cannot_be_told_from_those_who_are_offline() {
             .map(str::trim)
             .filter(|line| !line.is_empty())
             .collect();
-        lines.sort_by_key(time);
+        lines.sort_by_key(|line| time(line));
         let mut play = Play::new();
         let mut heard = Vec::new();
         for line in lines {

@@ -33,3 +33,27 @@ impl Memory {
         Some(at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_are_remembered_each_once() {
+        let mut memory = Memory::default();
+        let user = |number: usize| UserId::parse(&number.to_string()).unwrap();
+        let at = |number: usize| Timestamp::from_millis(number as u64);
+        for number in 0..FEED_SEEN_MAX {
+            memory.remember(user(number), at(number));
+        }
+        // The first is the latest now.
+        memory.remember(user(0), at(FEED_SEEN_MAX));
+        assert_eq!(memory.at.len(), FEED_SEEN_MAX);
+        memory.remember(user(FEED_SEEN_MAX), at(FEED_SEEN_MAX));
+        assert_eq!(memory.take(&user(1)), None);
+        assert_eq!(memory.take(&user(0)), Some(at(FEED_SEEN_MAX)));
+        assert_eq!(memory.take(&user(0)), None);
+        assert_eq!(memory.take(&user(2)), Some(at(2)));
+        assert_eq!(memory.at.len(), memory.oldest_first.len());
+    }
+}

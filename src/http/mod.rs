@@ -11,6 +11,7 @@ mod caller;
 mod dev_token;
 mod documents;
 mod event_stream;
+mod follows;
 mod gate;
 mod health;
 mod heartbeats;
@@ -182,6 +183,11 @@ where
         Route::RoomPresenceStream { room } => presence_stream::of_room(api, head, room).await,
         Route::UserPresence { user } => presence::of_user(api, head, user).await,
         Route::UserPresenceStream { user } => presence_stream::of_user(api, head, user).await,
+        Route::Follows { user } if head.method == Method::PUT => {
+            follows::replace(api, head, user, body).await
+        }
+        Route::Follows { user } => follows::read(api, head, user).await,
+        Route::Follow { user, other } => follows::change_one(api, head, user, other).await,
         Route::PresenceUnder => presence::under(api, head).await,
         Route::PresenceUnderStream => presence_stream::under(api, head).await,
         Route::Document { room } if head.method == Method::POST => {

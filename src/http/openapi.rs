@@ -64,14 +64,16 @@ mod tests {
 
     /// Walks through all routes. A new one does not compile until it is put in line here.
     fn after(route: Option<&Route>) -> Option<Route> {
-        let (room, user) = (String::new(), String::new());
+        let [room, user, other] = [const { String::new() }; 3];
         Some(match route {
             None => Route::RoomPresence { room },
             Some(Route::RoomPresence { .. }) => Route::RoomPresenceStream { room },
             Some(Route::RoomPresenceStream { .. }) => Route::Document { room },
             Some(Route::Document { .. }) => Route::UserPresence { user },
             Some(Route::UserPresence { .. }) => Route::UserPresenceStream { user },
-            Some(Route::UserPresenceStream { .. }) => Route::PresenceUnder,
+            Some(Route::UserPresenceStream { .. }) => Route::Follows { user },
+            Some(Route::Follows { .. }) => Route::Follow { user, other },
+            Some(Route::Follow { .. }) => Route::PresenceUnder,
             Some(Route::PresenceUnder) => Route::PresenceUnderStream,
             Some(Route::PresenceUnderStream) => Route::Heartbeat,
             Some(Route::Heartbeat) => Route::Leave,

@@ -9,7 +9,7 @@ use crate::http::event_stream::{Source, respond, write_event};
 use crate::http::presence::{View, prefix_in_query, user_in_path};
 use crate::http::problem::Problem;
 use crate::http::{Api, Head, caller, shapes};
-use crate::limits::{STREAM_GATHER, STREAM_ROOMS_AT_ONCE};
+use crate::limits::{ROOMS_AT_ONCE, STREAM_GATHER};
 use crate::model::{Access, RoomName};
 use crate::presence::{Change, Participant};
 use crate::relay::{Newest, PresenceEvent, Relay};
@@ -58,8 +58,8 @@ pub(super) async fn under(api: &Api, head: &Head) -> Result<Response, Problem> {
     let prefix = prefix_in_query(head)?;
     let ends_at = view.token.expires_at;
     let mut shown = Shown::new(view);
-    let (mut rooms, news) = api.relay.watch_under(&prefix).await?;
-    shown.view.narrow(&mut rooms);
+    let (names, news) = api.relay.watch_under(&prefix).await?;
+    let rooms = shown.view.active(&api.relay, names).await?;
     shown
         .rooms
         .extend(rooms.iter().map(|active| active.room.clone()));
@@ -138,7 +138,7 @@ impl Source for UserSource {
             self.waiting.extend(self.news.take());
         }
         let mut text = String::new();
-        let count = self.waiting.len().min(STREAM_ROOMS_AT_ONCE);
+        let count = self.waiting.len().min(ROOMS_AT_ONCE);
         for (room, now) in self.waiting.drain(..count) {
             if self.shown.note(&room, now.is_connected) {
                 write_event(&mut text, "changed", &shapes::user_room(&room, &now));
@@ -173,7 +173,7 @@ impl Source for UnderSource {
             changed.retain(|room, ()| self.shown.view.shows(room));
             self.waiting.extend(changed.into_keys());
         }
-        let count = self.waiting.len().min(STREAM_ROOMS_AT_ONCE);
+        let count = self.waiting.len().min(ROOMS_AT_ONCE);
         let rooms = self.waiting.drain(..count).collect();
         let mut text = String::new();
         for active in self.relay.active_rooms(rooms).await.ok()? {
@@ -238,6 +238,10 @@ impl Shown {
 mod tests {
     use super::*;
     use crate::http::shapes::tests::ann;
+    use crate::model::UserId;
+    use crate::presence::Status;
+    use crate::relay::ActiveRoom;
+    use crate::wire::protocols_page::blocks;
 
     #[test]
     fn an_event_is_a_name_and_one_line_of_json() {
@@ -247,5 +251,64 @@ mod tests {
         assert_eq!(lines.len(), 4, "{text}");
         assert_eq!(lines[0], "event: left");
         assert!(lines[1].starts_with("data: {\"userId\":\"ann\""), "{text}");
+    }
+
+    #[test]
+    fn streams_are_as_the_page_of_protocols_shows_them() {
+        let mut ann = ann();
+        ann.appearance.name = "Ann".into();
+        ann.appearance.role = Some("host".into());
+        ann.appearance.data = Some(r#"{"page":"/booths"}"#.into());
+        let mut typing = ann.clone();
+        typing.appearance.status = Status::Typing;
+        let mut gone = ann.clone();
+        gone.appearance.status = Status::Offline;
+        gone.appearance.data = None;
+        gone.is_connected = false;
+
+        let block: serde_json::Value =
+            serde_json::from_str(blocks("json stream participant")[0]).unwrap();
+        let shown: serde_json::Value = serde_json::from_str(&shapes::participant(&ann)).unwrap();
+        assert_eq!(block, shown);
+
+        let check = |kind: &str, events: &[(&str, String)]| {
+            let mut text = String::new();
+            for (name, data) in events {
+                write_event(&mut text, name, data);
+            }
+            // The page leaves out the empty line behind the last.
+            assert_eq!(format!("{}\n", text.trim_end()), blocks(kind)[0], "{kind}");
+        };
+        let room = RoomName::parse("event/expo/stand-1").unwrap();
+        check(
+            "text stream room",
+            &[
+                ("snapshot", shapes::room_presence(&room, &[])),
+                ("joined", shapes::participant(&ann)),
+                ("changed", shapes::participant(&typing)),
+                ("left", shapes::participant(&gone)),
+            ],
+        );
+        let user = UserId::parse("ann").unwrap();
+        check(
+            "text stream user",
+            &[
+                ("snapshot", shapes::user_presence(&user, &[])),
+                ("changed", shapes::user_room(&room, &ann)),
+            ],
+        );
+        let prefix = RoomName::parse("event/expo").unwrap();
+        let active = |users| ActiveRoom {
+            room: room.clone(),
+            users,
+        };
+        check(
+            "text stream under",
+            &[
+                ("snapshot", shapes::rooms_under(&prefix, &[])),
+                ("changed", shapes::active_room(&active(vec![ann]))),
+                ("changed", shapes::active_room(&active(Vec::new()))),
+            ],
+        );
     }
 }

@@ -61,6 +61,10 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", detail)
     }
 
+    pub fn too_many(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", detail)
+    }
+
     pub fn rate_limited(detail: &'static str) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", detail)
             .with_header(RETRY_AFTER, RETRY_AFTER_SECONDS)

@@ -18,6 +18,10 @@ pub(super) enum Route {
     UserPresence { user: String },
     /// `/v1/users/{user_id}/presence/stream`
     UserPresenceStream { user: String },
+    /// `/v1/users/{user_id}/follows`
+    Follows { user: String },
+    /// `/v1/users/{user_id}/follows/{other}`
+    Follow { user: String, other: String },
     /// `/v1/presence`
     PresenceUnder,
     /// `/v1/presence/stream`
@@ -83,7 +87,13 @@ impl Route {
             return match ending {
                 "presence" => Some(Self::UserPresence { user }),
                 "presence/stream" => Some(Self::UserPresenceStream { user }),
-                _ => None,
+                "follows" => Some(Self::Follows { user }),
+                _ => {
+                    let other = ending.strip_prefix("follows/")?;
+                    let is_segment = !other.is_empty() && !other.contains('/');
+                    let other = other.to_owned();
+                    is_segment.then_some(Self::Follow { user, other })
+                }
             };
         }
         match path {
@@ -129,6 +139,8 @@ impl Route {
             Self::Document { .. } => "/v1/rooms/{room}/document",
             Self::UserPresence { .. } => "/v1/users/{user}/presence",
             Self::UserPresenceStream { .. } => "/v1/users/{user}/presence/stream",
+            Self::Follows { .. } => "/v1/users/{user}/follows",
+            Self::Follow { .. } => "/v1/users/{user}/follows/{other}",
             Self::PresenceUnder => "/v1/presence",
             Self::PresenceUnderStream => "/v1/presence/stream",
             Self::Heartbeat => "/v1/presence/heartbeat",
@@ -151,6 +163,8 @@ impl Route {
         match self {
             Self::Document { .. } => &[Method::GET, Method::HEAD, Method::POST],
             Self::Heartbeat | Self::Leave | Self::Revocations | Self::DevToken => &[Method::POST],
+            Self::Follows { .. } => &[Method::GET, Method::HEAD, Method::PUT],
+            Self::Follow { .. } => &[Method::PUT, Method::DELETE],
             Self::RoomPresence { .. }
             | Self::RoomPresenceStream { .. }
             | Self::UserPresence { .. }
@@ -175,6 +189,8 @@ impl Route {
             | Self::Document { .. }
             | Self::UserPresence { .. }
             | Self::UserPresenceStream { .. }
+            | Self::Follows { .. }
+            | Self::Follow { .. }
             | Self::PresenceUnder
             | Self::PresenceUnderStream
             | Self::Heartbeat
@@ -239,6 +255,22 @@ mod tests {
             Some(Route::UserPresenceStream { user })
         );
         assert_eq!(find("v1/users/a/b/presence"), None);
+    }
+
+    #[test]
+    fn follows_are_a_list_and_its_entries() {
+        let user = "ann".to_owned();
+        assert_eq!(
+            find("v1/users/ann/follows"),
+            Some(Route::Follows { user: user.clone() })
+        );
+        let other = "b%2Fc".to_owned();
+        assert_eq!(
+            find("v1/users/ann/follows/b%2Fc"),
+            Some(Route::Follow { user, other })
+        );
+        assert_eq!(find("v1/users/ann/follows/"), None);
+        assert_eq!(find("v1/users/ann/follows/b/c"), None);
     }
 
     #[test]

@@ -54,10 +54,8 @@ impl Queue {
                 return false;
             }
             self.order.push_back(user.clone());
-            let waiting = Waiting {
-                sessions: vec![(session, 0)],
-            };
-            self.waiting.insert(user.clone(), waiting);
+            let sessions = vec![(session, 0)];
+            self.waiting.insert(user.clone(), Waiting { sessions });
         }
         self.has_moved = true;
         true
@@ -68,7 +66,7 @@ impl Queue {
         let Some(waiting) = self.waiting.get_mut(user) else {
             return;
         };
-        waiting.sessions.retain(|(other, _)| *other != session);
+        waiting.sessions.retain(|&(other, _)| other != session);
         if waiting.sessions.is_empty() {
             self.waiting.remove(user);
             self.order.retain(|other| other != user);
@@ -81,11 +79,11 @@ impl Queue {
         let user = self.order.pop_front()?;
         self.has_moved = true;
         let waiting = self.waiting.remove(&user).unwrap_or_default();
-        let sessions = waiting.sessions.into_iter().map(|(session, _)| session);
-        Some((user, sessions.collect()))
+        let sessions = waiting.sessions.into_iter();
+        Some((user, sessions.map(|(session, _)| session).collect()))
     }
 
-    /// The sessions whose place is another than they were told, and that place, from 1.
+    /// Whoever stands elsewhere than they were told: their sessions and their place, from 1.
     pub fn moved(&mut self) -> Vec<(SessionId, usize)> {
         if !std::mem::take(&mut self.has_moved) {
             return Vec::new();
@@ -93,11 +91,8 @@ impl Queue {
         let mut moved = Vec::new();
         for (index, user) in self.order.iter().enumerate() {
             let position = index + 1;
-            let sessions = self
-                .waiting
-                .get_mut(user)
-                .map(|waiting| &mut waiting.sessions);
-            for (session, told) in sessions.into_iter().flatten() {
+            let waiting = self.waiting.get_mut(user);
+            for (session, told) in waiting.into_iter().flat_map(|one| &mut one.sessions) {
                 if *told != position {
                     *told = position;
                     moved.push((*session, position));

@@ -8,17 +8,20 @@
 //! value, time as an argument.
 //!
 //! Start with [`Roster::enter`]. How several sessions of a user become one entry is told in
-//! `participant`, which status is the more active one in [`Status`], who waits in `admission`, and
-//! what a session is known by in `session`.
+//! `participant`, which status is the more active one in [`Status`], who waits in `admission`,
+//! what a session is known by in `session`, and who is remembered in `departed`.
 
 mod admission;
 mod change;
+mod departed;
 mod participant;
 #[cfg(test)]
 mod racing;
 mod roster;
 mod session;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use admission::Admission;
 pub use change::{Change, Coalesced};

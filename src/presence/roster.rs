@@ -1,20 +1,21 @@
 //! The roster of one room: sessions in, participants and changes out.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::deadlines::Deadlines;
-use crate::limits::{OFFLINE_PARTICIPANTS_MAX, SEEN_EVERY};
+use crate::limits::SEEN_EVERY;
 use crate::model::{LastSeen, Participants, Policy, SessionId, UserId};
 use crate::presence::admission::Queue;
+use crate::presence::departed::Departed;
 use crate::presence::participant::Presence;
 use crate::presence::session::Session;
 use crate::presence::{
     Admission, Appearance, Change, Participant, SessionRecord, Standing, Status,
 };
+use crate::slack::give_back;
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,8 +76,7 @@ pub struct Roster {
     /// Everybody who has a place.
     users: HashMap<UserId, User>,
     queue: Queue,
-    gone: HashMap<UserId, Participant>,
-    gone_order: BTreeSet<(Reverse<Timestamp>, UserId)>,
+    departed: Departed,
     /// Those who hide from everybody.
     hidden: HashSet<UserId>,
     deadlines: Deadlines<Due>,
@@ -131,8 +131,7 @@ impl Roster {
             sessions: HashMap::new(),
             users: HashMap::new(),
             queue: Queue::default(),
-            gone: HashMap::new(),
-            gone_order: BTreeSet::new(),
+            departed: Departed::default(),
             hidden: HashSet::new(),
             deadlines: Deadlines::new(),
             change: 0,
@@ -170,6 +169,7 @@ impl Roster {
             reported: None,
             typing_until: None,
             last_activity: now,
+            quiet_since: now,
             last_sign: now,
             connected_at: now,
             expires: lasts.map(|span| (span, now + span)),
@@ -265,30 +265,27 @@ impl Roster {
 
     /// The user is shut out: what stays of them, and sessions that nobody closes, end at once.
     pub fn expel(&mut self, now: Timestamp, user: &UserId) {
-        let is_theirs = |(&id, session): (&SessionId, &Session)| {
-            (session.user == *user && session.expires.is_some()).then_some(id)
-        };
-        let sessions: Vec<_> = self.sessions.iter().filter_map(is_theirs).collect();
-        for session in sessions {
-            self.events.push_back(Event::Expired(session));
-            self.leave(now, session, Ending::Over);
-        }
+        self.end_beats(now, |session| session.user == *user);
         self.linger_due(now, user);
         self.finish();
     }
 
     /// Whoever is here without anybody who could still leave, or lingers, ends at once.
     pub fn close(&mut self, now: Timestamp) {
-        let users: Vec<_> = self.users.keys().cloned().collect();
-        for user in users {
-            self.expel(now, &user);
+        self.end_beats(now, |_| true);
+        let lingers =
+            |(user, entry): (&UserId, &User)| entry.lingering.as_ref().map(|_| user.clone());
+        let lingering: Vec<_> = self.users.iter().filter_map(lingers).collect();
+        for user in lingering {
+            self.linger_due(now, &user);
         }
+        self.finish();
     }
 
     /// Those who were here before the room was last loaded, as they were remembered.
     pub fn remember(&mut self, people: Vec<Participant>) {
         for person in people {
-            let is_known = self.gone.contains_key(&person.user) || self.is_told(&person.user);
+            let is_known = self.participant(&person.user).is_some();
             if !is_known {
                 self.keep_gone(person);
             }
@@ -301,26 +298,23 @@ impl Roster {
     /// What the session's awareness shows of its user; `None` is nothing any more. One equal to the
     /// last is an activity and nothing more.
     pub fn show(&mut self, now: Timestamp, session: SessionId, shown: Option<Appearance>) {
-        if let Some(known) = self.sessions.get_mut(&session) {
-            known.act(now);
-            known.shown = shown;
-            self.refresh(now, session, Some(session));
-        }
+        let Some(known) = heard(&mut self.sessions, session) else {
+            return;
+        };
+        known.act(now);
+        known.shown = shown;
+        self.refresh(now, session, Some(session));
         self.finish();
     }
 
     /// The session's awareness changed in content, if not in what it shows (a caret moved): of
     /// several tabs this is the one that shows its user now.
     pub fn bring_forward(&mut self, now: Timestamp, session: SessionId) {
-        let Some(known) = self.sessions.get_mut(&session) else {
+        let Some(known) = heard(&mut self.sessions, session) else {
             return;
         };
         known.act(now);
-        let user = known.user.clone();
-        self.change += 1;
-        if let Some(entry) = self.users.get_mut(&user) {
-            entry.presence.bring_forward(self.change, session);
-        }
+        self.put_in_front(session);
         self.refresh(now, session, Some(session));
         self.finish();
     }
@@ -328,7 +322,7 @@ impl Roster {
     /// The session did something that changes nothing of what it shows (an edit). Whoever was idle
     /// or away is online again.
     pub fn touch(&mut self, now: Timestamp, session: SessionId) {
-        let Some(known) = self.sessions.get_mut(&session) else {
+        let Some(known) = heard(&mut self.sessions, session) else {
             return;
         };
         let before = known.status(now, &self.policy);
@@ -350,15 +344,22 @@ impl Roster {
         status: Option<Status>,
         data: Option<Arc<str>>,
     ) {
-        let Some(known) = self.sessions.get_mut(&session) else {
+        let Some(known) = heard(&mut self.sessions, session) else {
             return;
         };
-        match status {
-            Some(status) => known.report(now, status, &self.policy),
-            None => known.act(now),
+        let is_beat = known.expires.is_some();
+        if is_beat && status.is_none() && known.data == data {
+            // Heartbeats repeat what they say: no news is no activity.
+            return;
         }
-        if let Some(data) = data {
-            known.data = Some(data);
+        known.report(now, status, self.policy.typing);
+        let says_where = data.is_some();
+        if says_where {
+            known.data = data;
+        }
+        if says_where && !is_beat {
+            // The last update wins, even if it says what this session said before.
+            self.put_in_front(session);
         }
         self.refresh(now, session, Some(session));
         self.finish();
@@ -409,11 +410,7 @@ impl Roster {
     /// `OFFLINE_PARTICIPANTS_MAX` of those gone.
     pub fn participants(&self) -> Vec<Participant> {
         let mut all = self.connected();
-        all.extend(
-            self.gone_order
-                .iter()
-                .filter_map(|(_, user)| self.gone.get(user).cloned()),
-        );
+        all.extend(self.departed.iter().cloned());
         all
     }
 
@@ -434,12 +431,17 @@ impl Roster {
     /// One user's entry.
     pub fn participant(&self, user: &UserId) -> Option<Participant> {
         self.connected_one(user)
-            .or_else(|| self.gone.get(user).cloned())
+            .or_else(|| self.departed.get(user).cloned())
     }
 
     /// Whether the user has a place or waits for one, seen by others or not.
     pub fn has_user(&self, user: &UserId) -> bool {
         self.users.contains_key(user) || self.queue.has(user)
+    }
+
+    /// Whether the user hides.
+    pub fn hides(&self, user: &UserId) -> bool {
+        self.hidden.contains(user)
     }
 
     /// Whether the session is in or waits.
@@ -461,11 +463,11 @@ impl Roster {
         })
     }
 
-    /// Whether somebody is here by signs of life alone.
-    pub fn has_heartbeats(&self) -> bool {
-        self.sessions
-            .values()
-            .any(|session| session.expires.is_some())
+    /// Whether somebody is here without a socket: by signs of life alone, or by lingering.
+    pub fn has_somebody_unconnected(&self) -> bool {
+        let by_signs_of_life = |session: &Session| session.expires.is_some();
+        let by_lingering = |entry: &User| entry.lingering.is_some();
+        self.sessions.values().any(by_signs_of_life) || self.users.values().any(by_lingering)
     }
 
     /// Whether nobody has a place or waits for one.
@@ -483,6 +485,14 @@ impl Roster {
         self.queue.len()
     }
 
+    /// How much is kept, in entries of all lists and the room made for more.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        let sessions_and_users = self.sessions.capacity() + self.users.capacity();
+        let others = self.queue.len() + self.departed.iter().count() + self.hidden.capacity();
+        sessions_and_users + others + self.deadlines.capacity()
+    }
+
     // Inside.
 
     /// Gives the session's user a place, if they have none, and the session its part in their entry.
@@ -492,6 +502,7 @@ impl Roster {
         };
         known.is_waiting = false;
         known.connected_at = now;
+        known.act(now);
         let user = known.user.clone();
         let entry = self.users.entry(user.clone()).or_default();
         entry.sessions += 1;
@@ -501,17 +512,15 @@ impl Roster {
             self.policy.participants == Participants::Admitted || known.expires.is_some();
         let taken_up = entry.lingering.take_if(|_| is_there);
         if let Some(lingering) = taken_up {
-            known.data = lingering.state.data.clone();
-            known.reported = lingering.state.reported;
-            known.last_activity = lingering.state.last_activity;
-            self.end_lingering(now, &user, lingering);
+            known.take_up(now, &lingering.state, lingering.since);
+            self.end_lingering(&user, lingering);
         }
         self.events.push_back(Event::Admitted(session));
         self.refresh(now, session, by);
     }
 
     /// What stayed of somebody is no longer needed: its session is over for the records too.
-    fn end_lingering(&mut self, now: Timestamp, user: &UserId, lingering: Lingering) {
+    fn end_lingering(&mut self, user: &UserId, lingering: Lingering) {
         self.deadlines.set(Due::Linger(user.clone()), None);
         let Lingering {
             since,
@@ -519,7 +528,7 @@ impl Roster {
             mut state,
             ..
         } = lingering;
-        let record = state.record(session, now, &self.policy, Some(since));
+        let record = state.record(session, since, &self.policy, Some(since));
         self.events.extend(record.map(Event::Record));
     }
 
@@ -545,7 +554,7 @@ impl Roster {
                 entry.presence.show(session, appearance, change);
                 let lingering = entry.lingering.take();
                 if let Some(lingering) = lingering {
-                    self.end_lingering(now, &user, lingering);
+                    self.end_lingering(&user, lingering);
                 }
             }
             None => entry.presence.remove(session),
@@ -553,6 +562,15 @@ impl Roster {
         self.schedule(now, session);
         self.tell(now, &user, by);
         self.note(now, session);
+    }
+
+    /// Of its user's sessions this is the one that is shown now.
+    fn put_in_front(&mut self, session: SessionId) {
+        let user = self.sessions.get(&session).map(|known| &known.user);
+        if let Some(entry) = user.and_then(|user| self.users.get_mut(user)) {
+            self.change += 1;
+            entry.presence.bring_forward(self.change, session);
+        }
     }
 
     fn schedule(&mut self, now: Timestamp, session: SessionId) {
@@ -617,6 +635,19 @@ impl Roster {
         }
     }
 
+    /// Ends sessions that live by signs of life alone.
+    fn end_beats(&mut self, now: Timestamp, is_meant: impl Fn(&Session) -> bool) {
+        let meant = |(&id, session): (&SessionId, &Session)| {
+            (session.expires.is_some() && is_meant(session)).then_some(id)
+        };
+        let mut sessions: Vec<_> = self.sessions.iter().filter_map(meant).collect();
+        sessions.sort_unstable();
+        for session in sessions {
+            self.events.push_back(Event::Expired(session));
+            self.leave(now, session, Ending::Over);
+        }
+    }
+
     fn linger_due(&mut self, at: Timestamp, user: &UserId) {
         let Some(entry) = self.users.get_mut(user) else {
             return;
@@ -626,9 +657,10 @@ impl Roster {
         };
         let since = lingering.since;
         let has_sessions = 0 < entry.sessions;
-        self.end_lingering(at, user, lingering);
+        self.end_lingering(user, lingering);
         if has_sessions {
-            self.tell(at, user, None);
+            // None of them shows anything, or what stayed would have ended before.
+            self.tell_now(since, user, None);
         } else {
             self.remove(since, at, user);
         }
@@ -654,13 +686,9 @@ impl Roster {
         }
     }
 
-    /// A user with no place cannot hide here.
-    fn forget_if_absent(&mut self, user: &UserId) {
-        let waits = |session: &Session| session.is_waiting && session.user == *user;
-        if self.hidden.contains(user)
-            && !self.users.contains_key(user)
-            && !self.sessions.values().any(waits)
-        {
+    /// A user who neither has a place nor waits for one cannot hide here.
+    pub fn forget_if_absent(&mut self, user: &UserId) {
+        if !self.has_user(user) {
             self.hidden.remove(user);
         }
     }
@@ -696,23 +724,17 @@ impl Roster {
         if entry.told == after {
             return;
         }
-        let before = std::mem::replace(&mut entry.told, after.clone());
-        match (before, after) {
-            (before, Some(appearance)) => {
-                self.forget_gone(user);
-                let Some(after) = self.connected_one(user) else {
-                    return;
-                };
-                debug_assert_eq!(after.appearance, appearance);
-                let change = match before {
-                    Some(before) => Change::Changed { before, after },
-                    None => Change::Joined(after),
-                };
-                let has_joined = matches!(change, Change::Joined(_));
+        let before = std::mem::replace(&mut entry.told, after);
+        match (before, self.connected_one(user)) {
+            (None, Some(after)) => {
+                self.departed.forget(user);
+                let change = Change::Joined(after);
                 self.events.push_back(Event::Change { change, by });
-                if has_joined {
-                    self.note_seen(now, user);
-                }
+                self.note_seen(now, user);
+            }
+            (Some(before), Some(after)) => {
+                let change = Change::Changed { before, after };
+                self.events.push_back(Event::Change { change, by });
             }
             (Some(before), None) => self.tell_left(user, before, now, by),
             (None, None) => {}
@@ -747,15 +769,10 @@ impl Roster {
             .or_else(|| lingering.map(|lingering| lingering.appearance.clone()))
     }
 
-    fn is_told(&self, user: &UserId) -> bool {
-        self.users
-            .get(user)
-            .is_some_and(|entry| entry.told.is_some())
-    }
-
+    /// As others were told, so that a list and the changes after it agree.
     fn connected_one(&self, user: &UserId) -> Option<Participant> {
         let entry = self.users.get(user)?;
-        entry.told.as_ref()?;
+        let appearance = entry.told.clone()?;
         let activity = entry
             .presence
             .sessions()
@@ -764,32 +781,16 @@ impl Roster {
             .max();
         Some(Participant {
             user: user.clone(),
-            appearance: self.shown(user, entry)?,
+            appearance,
             is_connected: true,
             last_seen: activity.unwrap_or_default().max(entry.last_seen),
         })
     }
 
-    /// Keeps somebody who left, and forgets whoever left longest ago when there are too many.
+    /// Keeps somebody who left, where that is remembered.
     fn keep_gone(&mut self, participant: Participant) {
-        if self.policy.memory == LastSeen::Forgotten {
-            return;
-        }
-        self.forget_gone(&participant.user);
-        self.gone_order
-            .insert((Reverse(participant.last_seen), participant.user.clone()));
-        self.gone.insert(participant.user.clone(), participant);
-        if OFFLINE_PARTICIPANTS_MAX < self.gone_order.len()
-            && let Some((_, user)) = self.gone_order.pop_last()
-        {
-            self.gone.remove(&user);
-        }
-    }
-
-    fn forget_gone(&mut self, user: &UserId) {
-        if let Some(departed) = self.gone.remove(user) {
-            self.gone_order
-                .remove(&(Reverse(departed.last_seen), user.clone()));
+        if self.policy.memory != LastSeen::Forgotten {
+            self.departed.keep(participant);
         }
     }
 
@@ -798,13 +799,18 @@ impl Roster {
         for (session, position) in self.queue.moved() {
             self.events.push_back(Event::Queued { session, position });
         }
+        give_back(&mut self.sessions);
+        give_back(&mut self.users);
         self.check();
     }
 
     fn check(&self) {
-        debug_assert_eq!(self.gone.len(), self.gone_order.len());
-        debug_assert!(self.gone.len() <= OFFLINE_PARTICIPANTS_MAX);
         debug_assert!(self.users.len() <= self.policy.capacity || self.policy.capacity == 0);
         debug_assert!(self.queue.is_empty() || self.policy.capacity <= self.users.len());
     }
+}
+
+/// The session, if it is heard: what somebody who waits does is nothing to anybody.
+fn heard(sessions: &mut HashMap<SessionId, Session>, session: SessionId) -> Option<&mut Session> {
+    sessions.get_mut(&session).filter(|known| !known.is_waiting)
 }

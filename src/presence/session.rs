@@ -62,6 +62,8 @@ pub(super) struct Session {
     pub reported: Option<Status>,
     pub typing_until: Option<Timestamp>,
     pub last_activity: Timestamp,
+    /// Since when it counts as quiet: time that its user spent cut off is none.
+    pub quiet_since: Timestamp,
     /// When it was last heard of at all.
     pub last_sign: Timestamp,
     pub connected_at: Timestamp,
@@ -92,7 +94,7 @@ impl Session {
 
     /// What it does now.
     pub fn status(&self, now: Timestamp, policy: &Policy) -> Status {
-        let has_passed = |span: Duration| !span.is_zero() && self.last_activity + span <= now;
+        let has_passed = |span: Duration| !span.is_zero() && self.quiet_since + span <= now;
         if self.typing_until.is_some_and(|until| now < until) {
             Status::Typing
         } else if let Some(reported) = self.reported {
@@ -113,7 +115,7 @@ impl Session {
         let inactive = [policy.idle_after, policy.away_after]
             .into_iter()
             .filter(|span| is_quiet && !span.is_zero())
-            .map(|span| self.last_activity + span)
+            .map(|span| self.quiet_since + span)
             .filter(|&at| now < at);
         let expiry = self.expires.map(|(_, at)| at);
         inactive.chain(typing).chain(expiry).min()
@@ -122,19 +124,35 @@ impl Session {
     /// The session did something.
     pub fn act(&mut self, now: Timestamp) {
         self.last_activity = now.max(self.last_activity);
+        self.quiet_since = self.last_activity;
         self.last_sign = now.max(self.last_sign);
         self.reported = None;
     }
 
-    /// The session says what its user does.
-    pub fn report(&mut self, now: Timestamp, status: Status, policy: &Policy) {
+    /// The session says something of its user: what they do, if it names a status.
+    pub fn report(&mut self, now: Timestamp, status: Option<Status>, typing: Duration) {
         self.act(now);
-        self.typing_until = None;
-        match status {
-            Status::Idle | Status::Away => self.reported = Some(status),
-            Status::Typing => self.typing_until = Some(now + policy.typing),
-            Status::Online | Status::Offline => {}
+        if status.is_some() {
+            self.typing_until = None;
         }
+        match status {
+            Some(Status::Idle | Status::Away) => self.reported = status,
+            Some(Status::Typing) => self.typing_until = Some(now + typing),
+            Some(Status::Online | Status::Offline) | None => {}
+        }
+    }
+
+    /// Goes on where a session of the same user was lost: its user is what and where they were.
+    pub fn take_up(&mut self, now: Timestamp, lost: &Self, since: Timestamp) {
+        self.data = lost.data.clone();
+        self.reported = lost.reported;
+        self.last_activity = lost.last_activity;
+        self.quiet_since = lost.quiet_since + now.since(since);
+        // Their colour may come from an awareness state, which takes a moment to come again.
+        self.shown = lost.shown.as_ref().map(|shown| Appearance {
+            color: shown.color,
+            ..self.identity.clone()
+        });
     }
 
     /// What is to be written down now, if something is: a new status at once, a sign of life only

@@ -44,12 +44,22 @@ pub enum Order {
         /// The connection's worker.
         reply_to: mpsc::Sender<ToWorker>,
     },
+    /// Ask the store.
+    Ask {
+        /// Does it.
+        ask: Ask,
+        /// Gets the answer.
+        reply_to: mpsc::Sender<ToWorker>,
+    },
     /// Drop what takes long to drop.
     Forget(Box<dyn Send>),
 }
 
 /// Reads and checks something large.
 pub type Check = Box<dyn FnOnce() -> Result<FromSession, Refusal> + Send>;
+
+/// Asks the store something, and puts the answer into words for a worker.
+pub type Ask = Box<dyn FnOnce(&dyn Store, &Storage) -> ToWorker + Send>;
 
 /// A job, and where its result goes: as an input to the room, by way of its worker's inbox.
 pub struct RoomOrder {
@@ -124,6 +134,10 @@ fn work(orders: &Mutex<Receiver<Order>>, store: &dyn Store, storage: &Storage) {
                 };
                 // A worker that is gone needs no answer.
                 let _ = reply_to.blocking_send(checked);
+            }
+            Order::Ask { ask, reply_to } => {
+                // A worker that is gone needs no answer.
+                let _ = reply_to.blocking_send(ask(store, storage));
             }
             Order::Forget(anything) => drop(anything),
         }

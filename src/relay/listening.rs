@@ -6,10 +6,12 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::limits::{FAR_QUEUE_MAX, PONG_BEHIND_BYTES_MAX, READ_PAUSE_BYTES, THROTTLE_PAUSE};
+use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, SessionId};
 use crate::relay::connection::{
     Beat, Connection, Door, Ears, Handling, Newcomer, Seat, SeatPlace, State,
 };
+use crate::relay::feed::FeedHost;
 use crate::relay::inbox::{FarEvent, ToWorker};
 use crate::relay::observing::{Departure, Happening, Passage, Spot, Way};
 use crate::relay::rooms::{OpenRoom, RoomKey};
@@ -18,6 +20,7 @@ use crate::relay::turn::Turn;
 use crate::relay::worker::Worker;
 use crate::room::FromSession;
 use crate::room::Input;
+use crate::slack::give_back;
 use crate::wire::close::Refusal;
 use crate::wire::websocket::{self, Event, Opcode};
 
@@ -307,8 +310,22 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
+        let is_window = connection.label == DoorLabel::Feed;
         for seat in std::mem::take(&mut connection.seats) {
             self.leave(seat, departure);
+        }
+        if is_window {
+            self.feed_departed(id, departure);
+        }
+    }
+
+    /// Stops reading a connection while something it said is being looked into, or goes on.
+    pub(super) fn pause_reading(&mut self, id: ConnectionId, is_paused: bool) {
+        let now = self.now();
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.is_checking = is_paused;
+            connection.pulse.heard(now);
+            connection.waker.wake_by_ref();
         }
     }
 
@@ -349,6 +366,7 @@ impl Worker {
             {
                 open.text_members -= 1;
             }
+            give_back(&mut open.members);
             let ending = departure.ending();
             self.let_happen(key, Input::Leave { session, ending });
         }
@@ -366,8 +384,10 @@ impl Worker {
         let mut frame = Vec::new();
         websocket::write_close(&mut frame, refusal.code(), refusal.reason());
         connection.close(now, frame);
-        if connection.seats.is_empty() {
-            // No room will say so.
+        let is_window = |host: &FeedHost| host.has_window(id);
+        let is_window = self.feed.as_deref().is_some_and(is_window);
+        if connection.seats.is_empty() && !is_window {
+            // Neither a room nor the feed will say so.
             let way = Some(Way::Door(connection.label));
             self.note(Passage {
                 at: now,
@@ -380,6 +400,19 @@ impl Worker {
             });
         }
         self.depart(id, Departure::Refused(refusal));
+        self.schedule(id);
+    }
+
+    /// Ends a connection that its client is done with.
+    pub(super) fn finish(&mut self, id: ConnectionId) {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let mut frame = Vec::new();
+        websocket::write_close_reply(&mut frame, Some(1000));
+        connection.close(now, frame);
+        self.depart(id, Departure::Closed);
         self.schedule(id);
     }
 

@@ -11,9 +11,12 @@ mod attendance;
 mod connection;
 mod fanout;
 mod far;
+mod feed;
 mod flush;
 mod heavy;
 mod hosting;
+#[cfg(test)]
+mod hot_path;
 mod inbox;
 mod listening;
 mod news;
@@ -46,6 +49,7 @@ use crate::model::{
     ConnectionId, LastSeen, Policies, RequestId, RoomName, SessionId, SessionToken, UserId,
 };
 use crate::presence::{Change, Participant};
+use crate::relay::feed::FEED_WORKER;
 use crate::relay::heavy::HeavyPool;
 use crate::relay::inbox::ToWorker;
 use crate::relay::people::PeopleWriter;
@@ -60,12 +64,16 @@ use crate::wire::yjs::Update;
 pub use attendance::Heartbeat;
 pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
+pub use feed::ChangeFollowsError;
 pub use observing::{
     Departure, Happening, Observation, ObservedConnection, ObservedPerson, ObservedRoom,
     ObservedSession, Opened, Passage, Question, Spot, Timeline, Way,
 };
+pub use placement::Home;
 pub use socket::{RawSocket, RawStream, Stream};
 pub use turn::Turn;
+
+pub use crate::store::{FollowsChange, FollowsError};
 pub use watching::{ActiveRoom, Newest};
 
 /// Handle to a running relay: cheap to clone. The relay stops when the last one is gone.
@@ -163,17 +171,7 @@ impl Relay {
         } else {
             options.workers
         };
-        let shared = Arc::new(Shared {
-            next_id: AtomicU64::new(1),
-            next_worker: AtomicUsize::new(0),
-            life: draw_life()?,
-            connections: Arc::default(),
-            is_draining: AtomicBool::new(false),
-            trust_awareness: options.trust_awareness,
-            is_store_down: AtomicBool::new(false),
-            store_error: Mutex::default(),
-            turned_away: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(&options)?);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::inbox()).unzip();
         let inboxes: Arc<[_]> = inboxes.into();
         let storage = Storage::start(
@@ -268,11 +266,12 @@ impl Relay {
             .ok_or(Refusal::LimitConnections)
     }
 
-    /// Gives a socket to the worker that owns `room`, or to the next in turn.
-    pub async fn adopt(&self, newcomer: Newcomer, room: Option<&RoomName>) {
-        let worker = match room {
-            Some(room) => worker_of(room, self.0.inboxes.len()),
-            None => {
+    /// Gives a socket to the worker where it lives, or to the next in turn.
+    pub async fn adopt(&self, newcomer: Newcomer, home: &Home) {
+        let worker = match home {
+            Home::Room(room) => worker_of(room, self.0.inboxes.len()),
+            Home::Feed => FEED_WORKER,
+            Home::Anywhere => {
                 let turn = self.0.shared.next_worker.fetch_add(1, Ordering::Relaxed);
                 turn % self.0.inboxes.len()
             }
@@ -526,6 +525,20 @@ impl Drop for Inner {
 }
 
 impl Shared {
+    fn new(options: &RelayOptions) -> anyhow::Result<Self> {
+        Ok(Self {
+            next_id: AtomicU64::new(1),
+            next_worker: AtomicUsize::new(0),
+            life: draw_life()?,
+            connections: Arc::default(),
+            is_draining: AtomicBool::new(false),
+            trust_awareness: options.trust_awareness,
+            is_store_down: AtomicBool::new(false),
+            store_error: Mutex::default(),
+            turned_away: Mutex::default(),
+        })
+    }
+
     fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }

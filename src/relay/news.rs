@@ -72,8 +72,13 @@ pub fn coalesce<'a>(
 ) -> Vec<Change> {
     let mut told: Vec<Option<Change>> = Vec::new();
     let mut last_of: HashMap<&UserId, usize> = HashMap::new();
-    for item in items.filter(|item| session.is_none() || item.by != session) {
+    for item in items {
         let user = &item.change.participant().user;
+        if session.is_some() && item.by == session {
+            // What another tab of its user did before and does after is no longer one change.
+            last_of.remove(user);
+            continue;
+        }
         let earlier = last_of
             .get(user)
             .and_then(|&place| told.get_mut(place)?.take());
@@ -97,4 +102,200 @@ pub fn coalesce<'a>(
         }
     }
     told.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use crate::clock::Timestamp;
+    use crate::model::Color;
+    use crate::presence::{Appearance, Participant, Status};
+
+    use super::*;
+
+    const USERS: [&str; 3] = ["ann", "bob", "cid"];
+
+    #[test]
+    fn of_each_user_only_what_it_comes_to_is_told() {
+        let told = told("+ann:1 ann:2 +bob:1 ann:3 -bob ann:4 +cid:1", None);
+        assert_eq!(told, ["joined ann 4", "joined cid 1"]);
+        assert_eq!(told_after_ann("ann:2 ann:1", None), [""; 0]);
+        assert_eq!(told_after_ann("ann:2 -ann", None), ["left ann"]);
+        assert_eq!(
+            told_after_ann("-ann +ann:1 ann:2", None),
+            ["left ann", "joined ann 2"]
+        );
+        assert_eq!(told_after_ann("-ann +ann:1 -ann", None), ["left ann"]);
+    }
+
+    #[test]
+    fn nobody_is_told_what_they_did_themselves() {
+        assert_eq!(told_after_ann("ann:2 ann:3!", Some(ME)), ["changed ann 2"]);
+        // Another tab took back what this one had not seen: it must see that.
+        let told = told_after_ann("ann:2 ann:3! ann:1", Some(ME));
+        assert_eq!(told, ["changed ann 2", "changed ann 1"]);
+    }
+
+    #[test]
+    fn who_is_too_far_behind_finds_part_of_it_gone() {
+        let mut news = News::default();
+        let total = NEWS_MAX as u64 + 10;
+        for _ in 0..total {
+            news.push(Change::Joined(participant(0, Some(1))), None);
+        }
+        assert_eq!(news.items.len(), NEWS_MAX);
+        assert!(news.after(9).is_none());
+        assert_eq!(news.after(10).unwrap().count(), NEWS_MAX);
+        assert_eq!(news.after(total).unwrap().count(), 0);
+        news.trim(total - 1);
+        assert!(news.after(total - 2).is_none());
+        assert_eq!(news.after(total - 1).unwrap().count(), 1);
+        news.trim(total);
+        assert!(news.items.is_empty() && news.items.capacity() < 64);
+        assert_eq!(news.after(total).unwrap().count(), 0);
+        assert!(news.after(total - 1).is_none());
+    }
+
+    proptest! {
+        /// Whoever reads coalesced news from any position on ends with the view of somebody who
+        /// heard everything, and hears of no user twice but for an end and a new beginning.
+        #[test]
+        fn coalesced_news_come_to_the_same(
+            history in prop::collection::vec((0..3_usize, prop::option::of(0..3_u8), any::<bool>()), 0..40),
+            skipped in 0..40_u64,
+            is_sender in any::<bool>(),
+        ) {
+            let mut news = News::default();
+            let mut truth: BTreeMap<UserId, Appearance> = BTreeMap::new();
+            let mut views = vec![truth.clone()];
+            let mut last_by: HashMap<UserId, Option<SessionId>> = HashMap::new();
+            for (user, look, is_mine) in history {
+                let after = participant(user, look);
+                let before = truth.get(&after.user).cloned();
+                let change = match before {
+                    None if look.is_some() => Change::Joined(after),
+                    Some(before) if look.is_some() && before != after.appearance => {
+                        Change::Changed { before, after }
+                    }
+                    Some(_) if look.is_none() => Change::Left(after),
+                    _ => continue,
+                };
+                // Only ann's tab is asked about, and it does nothing but look different.
+                let is_change = matches!(change, Change::Changed { .. });
+                let by = (is_mine && user == 0 && is_change).then_some(ME);
+                last_by.insert(change.participant().user.clone(), by);
+                apply(&mut truth, &change);
+                news.push(change, by);
+                views.push(truth.clone());
+            }
+            let from = skipped.min(news.newest());
+            let session = is_sender.then_some(ME);
+            let told = coalesce(news.after(from).unwrap(), session);
+            let mut view = views[from as usize].clone();
+            let mut told_of: HashMap<UserId, Vec<&Change>> = HashMap::new();
+            for change in &told {
+                apply(&mut view, change);
+                let user = change.participant().user.clone();
+                told_of.entry(user).or_default().push(change);
+            }
+            for name in USERS {
+                let user = UserId::parse(name).unwrap();
+                let is_own = is_sender && last_by.get(&user) == Some(&Some(ME));
+                if !is_own {
+                    prop_assert_eq!(view.get(&user), truth.get(&user), "{}", name);
+                }
+                let is_twice_fine = is_sender && name == "ann";
+                match told_of.get(&user).map(Vec::as_slice) {
+                    None | Some([_] | [Change::Left(_), Change::Joined(_)]) => {}
+                    Some(many) => prop_assert!(is_twice_fine, "{:?}", many),
+                }
+            }
+        }
+    }
+
+    const ME: SessionId = SessionId(7);
+
+    /// Plays a history in short: `+ann:1` joins, `ann:2` looks different, `-ann` leaves; `!` is by
+    /// the member itself.
+    fn told(history: &str, session: Option<SessionId>) -> Vec<String> {
+        in_words(history, 0, session)
+    }
+
+    /// The same for somebody who knows already that ann looks like 1.
+    fn told_after_ann(history: &str, session: Option<SessionId>) -> Vec<String> {
+        in_words(&format!("+ann:1 {history}"), 1, session)
+    }
+
+    fn in_words(history: &str, from: u64, session: Option<SessionId>) -> Vec<String> {
+        let mut news = News::default();
+        let mut shown: HashMap<UserId, Appearance> = HashMap::new();
+        for word in history.split_whitespace() {
+            let (word, by) = match word.strip_suffix('!') {
+                Some(word) => (word, Some(ME)),
+                None => (word, None),
+            };
+            let (name, look) = match word.split_once(':') {
+                Some((name, look)) => (name, Some(look.parse().unwrap())),
+                None => (word, None),
+            };
+            let name = name.trim_start_matches(['+', '-']);
+            let number = USERS.iter().position(|user| *user == name).unwrap();
+            let after = participant(number, look);
+            let before = shown.insert(after.user.clone(), after.appearance.clone());
+            let change = match word.as_bytes()[0] {
+                b'+' => Change::Joined(after),
+                b'-' => Change::Left(after),
+                _ => Change::Changed {
+                    before: before.unwrap(),
+                    after,
+                },
+            };
+            news.push(change, by);
+        }
+        coalesce(news.after(from).unwrap(), session)
+            .into_iter()
+            .map(|change| match change {
+                Change::Joined(one) => format!("joined {} {}", one.user, one.appearance.name),
+                Change::Changed { after, .. } => {
+                    format!("changed {} {}", after.user, after.appearance.name)
+                }
+                Change::Left(one) => format!("left {}", one.user),
+            })
+            .collect()
+    }
+
+    fn apply(view: &mut BTreeMap<UserId, Appearance>, change: &Change) {
+        let one = change.participant();
+        match change {
+            Change::Left(_) => view.remove(&one.user),
+            Change::Joined(_) | Change::Changed { .. } => {
+                view.insert(one.user.clone(), one.appearance.clone())
+            }
+        };
+    }
+
+    /// Somebody who looks like a number, or has gone.
+    fn participant(number: usize, look: Option<u8>) -> Participant {
+        let user = UserId::parse(USERS[number]).unwrap();
+        let appearance = Appearance {
+            name: look.unwrap_or_default().to_string().into(),
+            avatar: None,
+            role: None,
+            color: Color::of_user(&user),
+            status: Status::Online,
+            data: None,
+        };
+        match look {
+            Some(_) => Participant {
+                user,
+                appearance,
+                is_connected: true,
+                last_seen: Timestamp::ZERO,
+            },
+            None => Participant::gone(user, appearance, Timestamp::ZERO),
+        }
+    }
 }

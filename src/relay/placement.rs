@@ -1,6 +1,17 @@
-//! Which worker owns a room.
+//! Which worker owns a room, and where a socket lives.
 
 use crate::model::RoomName;
+
+/// Where a connection lives: beside what it talks to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Home {
+    /// With the room's worker.
+    Room(RoomName),
+    /// With the follow feed's.
+    Feed,
+    /// With any: what it talks to will be known later.
+    Anywhere,
+}
 
 /// The number of the worker that owns the room: FNV-1a over its name, the same for everybody who
 /// asks, for as long as the process lives.

@@ -1,10 +1,13 @@
 //! What a door may do while it handles something of one connection.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::auth::Verifier;
 use crate::clock::Timestamp;
+use crate::feed::{ResumeToken, Update};
 use crate::limits::DIRECT_BYTES_MAX;
 use crate::model::{ConnectionId, Grant, RoomName, UserId};
 use crate::relay::connection::{Seat, SeatPlace, State};
@@ -198,6 +201,34 @@ impl Turn<'_> {
         } else if connection.is_full() {
             connection.owed_bytes += message.len();
         }
+    }
+
+    /// The connection becomes a window of a user in the follow feed, on the feed's worker; until it
+    /// is one, nothing more of it is read.
+    pub fn feed_login(
+        &mut self,
+        user: UserId,
+        claimed: BTreeSet<UserId>,
+        resume: Option<ResumeToken>,
+    ) {
+        let window = self.connection;
+        self.worker.feed_login(window, user, claimed, resume);
+    }
+
+    /// The window says what its user does.
+    pub fn feed_update(&mut self, update: Update) {
+        self.worker.feed_update(self.connection, update);
+    }
+
+    /// The window is over, and so is the connection.
+    pub fn feed_logout(&mut self) {
+        self.worker.feed_logout(self.connection);
+        self.worker.finish(self.connection);
+    }
+
+    /// Reads nothing more of the connection until a token has been checked, or goes on.
+    pub fn pause_reading(&mut self, is_paused: bool) {
+        self.worker.pause_reading(self.connection, is_paused);
     }
 
     /// Ends the connection.

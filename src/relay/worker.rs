@@ -25,6 +25,7 @@ use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, Sessi
 use crate::presence::Participant;
 use crate::relay::Shared;
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, Pulse, State, Tail};
+use crate::relay::feed::{FEED_WORKER, FeedHost};
 use crate::relay::heavy::{HeavyPool, Order};
 use crate::relay::inbox::{Delivery, ToWorker};
 use crate::relay::observing::{Departure, Timeline};
@@ -102,6 +103,8 @@ pub struct Worker {
     pub(super) beat_rooms: HashMap<SessionToken, RoomKey>,
     /// Those who hide from everybody.
     pub(super) hidden: HashSet<UserId>,
+    /// On one worker, the follow feed.
+    pub(super) feed: Option<Box<FeedHost>>,
     pub(super) draining: Option<(Timestamp, Option<oneshot::Sender<bool>>)>,
     pub(super) arrivals: Vec<ConnectionId>,
     pub(super) wakers: Rc<Wakers>,
@@ -216,6 +219,8 @@ async fn welcome(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
 impl Worker {
     pub(super) fn new(around: Surroundings) -> Self {
         let posts = around.inboxes.iter().map(|_| VecDeque::new()).collect();
+        let has_feed = around.number == FEED_WORKER;
+        let feed = has_feed.then(|| Box::new(FeedHost::new(&around.policies.feed)));
         Self {
             around,
             rooms: Rooms::default(),
@@ -236,6 +241,7 @@ impl Worker {
             posts,
             beat_rooms: HashMap::new(),
             hidden: HashSet::new(),
+            feed,
             draining: None,
             arrivals: Vec::new(),
             began: Duration::ZERO,
@@ -361,6 +367,7 @@ impl Worker {
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         self.draining = Some((deadline, Some(done)));
         self.watching.end_all();
+        self.feed_stop();
         for id in ids {
             self.close(id, Refusal::Draining);
         }
@@ -472,6 +479,7 @@ impl Worker {
         [
             self.room_deadlines.next(),
             self.connection_deadlines.next(),
+            self.feed.as_ref().and_then(|host| host.next_deadline()),
             draining,
         ]
         .into_iter()
@@ -491,6 +499,7 @@ impl Worker {
         while let Some(id) = self.connection_deadlines.pop_due(now) {
             self.tick_connection(id, now);
         }
+        self.feed_tick();
         self.settle();
     }
 

@@ -71,7 +71,7 @@ impl Room {
                 self.refuse(origin, refusal);
             }
         }
-        let has_others = self.roster.has_heartbeats()
+        let has_others = self.roster.has_somebody_unconnected()
             || (self.sessions.values()).any(|known| known.manner.has_no_document);
         match self.has_loaded || has_others {
             // What is not stored yet must not be forgotten, nor who is here without reading.

@@ -20,6 +20,8 @@ mod editing;
 mod input;
 mod object;
 mod output;
+#[cfg(test)]
+mod presence_tests;
 mod stamp;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ use crate::presence::{self, Admission, Ending, Entering, Participant, Roster, St
 use crate::room::awareness::{Awareness, Event};
 use crate::room::durability::Durability;
 use crate::room::stamp::appearance_of;
+use crate::slack::give_back;
 use crate::wire::close::Refusal;
 use crate::wire::yjs::{StateVector, Update};
 
@@ -202,7 +205,10 @@ impl Room {
                     },
                 );
             }
-            Input::Hide { user, hides } => self.roster.hide(now, &user, hides),
+            Input::Hide { user, hides } => {
+                self.roster.hide(now, &user, hides);
+                self.awareness.hide(now, &user, hides);
+            }
             Input::Close => self.roster.close(now),
             Input::Expel { user } => self.roster.expel(now, &user),
             Input::Participants { request } => {
@@ -309,6 +315,13 @@ impl Room {
         std::mem::take(&mut self.counts)
     }
 
+    /// How much is kept of people, in entries of all lists and the room made for more.
+    #[cfg(test)]
+    fn entries(&self) -> usize {
+        let sessions = self.sessions.capacity() + self.waiting.capacity();
+        sessions + self.awareness.len() + self.roster.entries() + self.senders.len()
+    }
+
     // Coming and going.
 
     fn join(&mut self, now: Timestamp, session: SessionId, grant: Grant, manner: Manner) {
@@ -318,6 +331,8 @@ impl Room {
             settling: None,
         };
         if !arriving.grant.is_participant {
+            // A back end is nobody who could hide.
+            self.roster.forget_if_absent(&arriving.grant.identity.user);
             self.admit(now, session, arriving);
             self.outputs.push_back(Output::Admitted { session });
             return;
@@ -342,7 +357,11 @@ impl Room {
 
     /// The session is in: it is heard from now on.
     fn admit(&mut self, now: Timestamp, session: SessionId, arriving: Session) {
+        let user = &arriving.grant.identity.user;
         self.awareness.open(now, session, &arriving.grant);
+        if self.roster.hides(user) {
+            self.awareness.hide(now, user, true);
+        }
         self.sessions.insert(session, arriving);
     }
 
@@ -369,6 +388,7 @@ impl Room {
         if self.sessions.remove(&session).is_some() {
             // First of all the others are told: nobody is to see a ghost.
             self.awareness.close(now, session);
+            give_back(&mut self.sessions);
         }
         self.roster.leave(now, session, ending);
         self.durability.forget(session);

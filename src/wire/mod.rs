@@ -3,20 +3,23 @@
 //! `lib0` reads and writes the encoding all Yjs protocols share, `yjs` the sync and awareness
 //! messages, `validator` (with `json`) tells sane updates from forged ones, `y_websocket` and
 //! `hocuspocus` are the framings of the two Yjs doors, `websocket` the frames of RFC 6455 below them.
-//! `boards` and `workspaces` are dialects in JSON, which share `dialect`; `heartbeat` has the bodies of
-//! presence without a socket. `url` decodes the names and
-//! tokens in addresses, and `close` is the one table of close codes.
+//! `boards`, `workspaces` and `feed` are dialects in JSON, which share `dialect`; `heartbeat` has the
+//! bodies of presence without a socket. `url` decodes the names and tokens in addresses, and `close`
+//! is the one table of close codes.
 //! Nothing here allocates more than the bytes it was given, and nothing knows of rooms, sockets or
 //! time. Start with `y_websocket`, the shorter door.
 
 pub mod boards;
 pub mod close;
 pub mod dialect;
+pub mod feed;
 pub mod heartbeat;
 pub mod hocuspocus;
 mod json;
 pub mod lib0;
 pub mod merging;
+#[cfg(test)]
+pub(crate) mod protocols_page;
 pub mod url;
 pub mod validator;
 #[cfg(test)]

@@ -900,6 +900,18 @@ async fn of_many_who_race_for_few_places_all_get_in_and_never_too_many_at_once()
     const PLACES: usize = 5;
     const PEOPLE: usize = 60;
     let relay = board(&format!("capacity = {PLACES}")).start();
+    // A back end takes no place, and draws all the while.
+    let mut artist = Talker::open(relay.address, &path("race"), &tokens::service()).await;
+    admitted(&mut artist).await;
+    let artist = tokio::spawn(async move {
+        let drawing = Document::new(draw_client_id());
+        loop {
+            artist
+                .say_binary(&frames::update(&write(&drawing, ".")))
+                .await;
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    });
     let inside: Arc<Mutex<HashMap<usize, usize>>> = Arc::default();
     let mut tasks = Vec::new();
     for person in 0..PEOPLE {
@@ -940,6 +952,7 @@ async fn of_many_who_race_for_few_places_all_get_in_and_never_too_many_at_once()
     for task in tasks {
         task.await.unwrap();
     }
+    artist.abort();
     let people = http::roster(relay.address, "board/race").await;
     assert!(
         people.iter().all(|one| one["isConnected"] == false),

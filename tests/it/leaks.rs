@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, Provider};
-use crate::support::http::{self, Events};
+use crate::support::http::{self, Answer, Events};
 use crate::support::random::Random;
 use crate::support::relay::Relay;
 use crate::support::time::polled;
@@ -107,36 +107,58 @@ fn matches(pattern: &str, room: &str) -> bool {
 /// Who is where.
 #[derive(Default)]
 struct World {
-    clients: BTreeMap<(&'static str, String), Client>,
+    stays: BTreeMap<(&'static str, String), Stay>,
+}
+
+/// How somebody is there.
+enum Stay {
+    Socket(Box<Client>),
+    /// Without one, with what ends it.
+    Heartbeats(String),
 }
 
 impl World {
     async fn enter(&mut self, relay: &Relay, user: &'static str, room: &str) {
         let place = (user, room.to_owned());
-        if !self.clients.contains_key(&place) {
-            let token = tokens::member(user);
-            let provider = Provider::ALL[self.clients.len() % 3];
-            let client = Client::show_up(relay, provider, room, &token, user).await;
-            self.clients.insert(place, client);
+        if self.stays.contains_key(&place) {
+            return;
         }
+        let token = tokens::member(user);
+        let number = self.stays.len() % 4;
+        let stay = match Provider::ALL.get(number) {
+            Some(&provider) => {
+                let client = Client::show_up(relay, provider, room, &token, user).await;
+                Stay::Socket(Box::new(client))
+            }
+            None => {
+                let body = json!({"room": room, "sessionId": "tab", "interval": 600_000});
+                let answer = post(relay, "heartbeat", Some(&token), &body).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+                Stay::Heartbeats(answer.json()["sessionToken"].as_str().unwrap().to_owned())
+            }
+        };
+        self.stays.insert(place, stay);
     }
 
-    async fn leave(&mut self, random: &mut Random) {
-        let places: Vec<_> = self.clients.keys().cloned().collect();
-        let mut client = self.clients.remove(random.pick(&places)).unwrap();
-        match random.one_in(2) {
-            true => client.close().await,
-            false => client.hang_up().await,
+    async fn leave(&mut self, relay: &Relay, random: &mut Random) {
+        let places: Vec<_> = self.stays.keys().cloned().collect();
+        match self.stays.remove(random.pick(&places)).unwrap() {
+            Stay::Socket(mut client) if random.one_in(2) => client.close().await,
+            Stay::Socket(mut client) => client.hang_up().await,
+            Stay::Heartbeats(session_token) => {
+                let body = json!({"sessionToken": session_token});
+                assert_eq!(post(relay, "leave", None, &body).await.status, 204);
+            }
         }
     }
 
     fn users_of(&self, room: &str) -> BTreeSet<&str> {
-        let there = self.clients.keys().filter(|(_, other)| other == room);
+        let there = self.stays.keys().filter(|(_, other)| other == room);
         there.map(|(user, _)| *user).collect()
     }
 
     fn rooms_of(&self, user: &str) -> BTreeSet<&str> {
-        let visits = self.clients.keys().filter(|(other, _)| *other == user);
+        let visits = self.stays.keys().filter(|(other, _)| *other == user);
         visits.map(|(_, room)| room.as_str()).collect()
     }
 
@@ -144,7 +166,7 @@ impl World {
     fn under(&self, prefix: &str, caller: &Caller) -> BTreeMap<&str, BTreeSet<&str>> {
         let below = format!("{prefix}/");
         let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (user, room) in self.clients.keys() {
+        for (user, room) in self.stays.keys() {
             if (room == prefix || room.starts_with(&below)) && caller.may_read(room) {
                 found.entry(room).or_default().insert(user);
             }
@@ -168,6 +190,18 @@ impl World {
             .await;
         }
     }
+}
+
+async fn post(relay: &Relay, word: &str, token: Option<&str>, body: &Value) -> Answer {
+    let path = format!("/v1/presence/{word}");
+    http::ask(
+        relay.address,
+        "POST",
+        &path,
+        token,
+        body.to_string().as_bytes(),
+    )
+    .await
 }
 
 fn names<'a>(list: &'a Value, key: &str) -> BTreeSet<&'a str> {
@@ -328,7 +362,10 @@ impl Watched {
 async fn tell_a_story(seed: u64) {
     println!("seed {seed}");
     let mut random = Random::new(seed);
-    let relay = Relay::start();
+    // Who was lost lingers, but not for long.
+    let relay = Relay::options()
+        .config("[kind.event]\nlinger_lost_ms = 100\n")
+        .start();
     let mut world = World::default();
     for _ in 0..15 {
         let (user, room) = (*random.pick(&USERS), *random.pick(&ROOMS));
@@ -352,8 +389,8 @@ async fn tell_a_story(seed: u64) {
         }
     }
     for _ in 0..25 {
-        if random.one_in(2) && !world.clients.is_empty() {
-            world.leave(&mut random).await;
+        if random.one_in(2) && !world.stays.is_empty() {
+            world.leave(&relay, &mut random).await;
         } else {
             let (user, room) = (*random.pick(&USERS), *random.pick(&ROOMS));
             world.enter(&relay, user, room).await;

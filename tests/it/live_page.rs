@@ -397,6 +397,52 @@ async fn who_waits_for_a_place_is_told_and_counted() {
 }
 
 #[tokio::test]
+async fn windows_of_the_feed_are_connections_in_no_room_and_who_hides_is_seen_here() {
+    let relay = Relay::start();
+    let mut ann = Talker::open(relay.address, "/ws/feed", &member("ann")).await;
+    ann.say(json!({"t": "login"})).await;
+    ann.hear_that("hello", |text| text["t"] == "hello").await;
+    let mut board = Talker::open(relay.address, "/ws/boards/b", &member("ann")).await;
+    board.hear().await;
+    ann.say(json!({"t": "statusUpdate", "s": "Invisible"}))
+        .await;
+    let seen = until(&relay, "?user=ann", "ann to hide", |state| {
+        entry(&state["people"], "userId", "ann").is_some_and(|ann| ann["isHidden"] == true)
+    })
+    .await;
+    let person = entry(&seen["people"], "userId", "ann").unwrap();
+    assert_eq!(
+        (&person["rooms"], &person["connections"]),
+        (&json!(1), &json!(2))
+    );
+    let window = entry(&seen["ofUser"], "door", "feed").unwrap();
+    assert_eq!(
+        (&window["room"], &window["isHidden"]),
+        (&Value::Null, &json!(true))
+    );
+    assert_eq!(
+        entry(&seen["ofUser"], "door", "boards").unwrap()["isHidden"],
+        true
+    );
+    // To the API of programs she is not there.
+    let users = http::get_json(relay.address, "/v1/users/ann/presence", &tokens::service()).await;
+    assert_eq!(users["rooms"], json!([]));
+
+    ann.say(json!({"t": "logout"})).await;
+    told(
+        &relay,
+        "ann",
+        &[
+            "came - feed - -",
+            "came board/b boards - -",
+            "closed - feed - -",
+        ],
+    )
+    .await;
+    board.close().await;
+}
+
+#[tokio::test]
 async fn the_timeline_goes_on_where_it_was_read_to() {
     let relay = Relay::start();
     let mut ann = Client::join(&relay, Provider::YWebsocket, "session/on", &member("ann")).await;

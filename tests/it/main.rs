@@ -22,6 +22,7 @@ mod documents;
 mod drain;
 mod durability;
 mod embedded_store;
+mod feed;
 mod ghosts;
 mod heartbeats;
 mod hostile;

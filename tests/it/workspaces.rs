@@ -1,5 +1,6 @@
 //! Workspaces: who is where, in text.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -289,4 +290,70 @@ async fn other_doors_and_the_api_see_the_same_people() {
         ann.hear().await,
         json!({"type": "user_left", "userId": "bob"})
     );
+}
+
+#[tokio::test]
+async fn whoever_falls_behind_is_told_how_things_are_and_not_how_they_came_to_be() {
+    const WALKERS: usize = 4;
+    const STEPS: usize = 1_500;
+    let relay = Relay::options().alone().start();
+    let token = member("slow");
+    let mut slow = Talker::open_narrow(relay.address, &path("far"), &token).await;
+    assert_eq!(slow.hear().await["type"], "presence_snapshot");
+    let step = |walker: usize, step: usize| format!("{walker} {step:>2000}");
+    let mut walkers = Vec::new();
+    for walker in 0..WALKERS {
+        let (talker, _) = enter(&relay, "far", &format!("walker {walker}")).await;
+        walkers.push(talker);
+    }
+    let watcher = enter(&relay, "far", "watcher");
+    let (mut watcher, _) = watcher.await;
+    // Nobody but the slow one is slow.
+    let walks = walkers.into_iter().enumerate().map(|(number, mut talker)| {
+        tokio::spawn(async move {
+            for count in 1..=STEPS {
+                talker.say(at(&step(number, count))).await;
+                while count % 50 == 0
+                    && tokio::time::timeout(Duration::from_millis(1), talker.next())
+                        .await
+                        .is_ok()
+                {}
+            }
+            talker
+        })
+    });
+    let walks: Vec<_> = walks.collect();
+    let places = |known: &HashMap<String, String>| {
+        (0..WALKERS)
+            .all(|number| known.get(&format!("walker {number}")) == Some(&step(number, STEPS)))
+    };
+    let _walkers = {
+        let heard = follow(&mut watcher, places);
+        let (_, walkers) = tokio::join!(heard, futures::future::join_all(walks));
+        walkers
+    };
+    let bytes = follow(&mut slow, places).await;
+    let sent = WALKERS * STEPS * 2_000;
+    assert!(bytes < sent * 3 / 4, "{bytes} of {sent} bytes");
+}
+
+/// Hears until people are where they should be; how many bytes that took.
+async fn follow(talker: &mut Talker, is_done: impl Fn(&HashMap<String, String>) -> bool) -> usize {
+    let mut known = HashMap::new();
+    let mut bytes = 0;
+    while !is_done(&known) {
+        let text = talker.hear().await;
+        bytes += text.to_string().len();
+        let mut note = |one: &Value| {
+            let [user, place] =
+                ["userId", "currentPath"].map(|name| one[name].as_str().unwrap().to_owned());
+            known.insert(user, place);
+        };
+        match text["type"].as_str() {
+            Some("presence_changed") => note(&text),
+            Some("presence_snapshot") => text["users"].as_array().unwrap().iter().for_each(note),
+            _ => {}
+        }
+    }
+    bytes
 }

@@ -47,14 +47,11 @@ const scenes = {
   },
   queue: {
     page: 'board',
-    query: { room: 'full' },
     act: async page => {
-      for (let n = 0; n < 4; n += 1) {
-        await page.locator('[data-person=jim]').getByRole('button', { name: 'Send in one' }).click();
-        await page.waitForTimeout(100);
-      }
-      await page.reload();
-      await page.waitForTimeout(1500);
+      const jim = page.locator('[data-person=jim]');
+      for (let n = 0; n < 3; n += 1) await jim.getByRole('button', { name: 'Send in one' }).click();
+      await page.locator('[data-person=caleb] select').first().selectOption('mei');
+      await page.locator('[data-person=mei] [data-phase=queued]').waitFor();
     },
   },
   events: {
@@ -100,10 +97,12 @@ const scenes = {
   },
 };
 
-const relay = await startDemo({ args: process.env.DEMO_ARGS?.split(' ') ?? [] });
+const relay = await startDemo({ config: '[kind.board]\ncapacity = 4\n' });
 const browser = await Browser.start();
+const ROOMS = ['spring', 'summer', 'autumn', 'winter'];
+let pictures = 0;
 const themes = ['light', 'dark'];
-const sizes = { wide: { width: 1280, height: 860 }, narrow: { width: 390, height: 844 } };
+const sizes = { wide: { width: 1280, height: 760 }, narrow: { width: 390, height: 844 } };
 try {
   for (const [name, { page: where, query, act }] of Object.entries(scenes)) {
     if (only.length > 0 && !only.includes(name)) continue;
@@ -111,7 +110,8 @@ try {
       for (const [size, viewport] of Object.entries(sizes)) {
         const context = await browser.context({ viewport, colorScheme });
         const who = name === 'alone' || name === 'start' ? {} : { as: 'jim', with: 'caleb' };
-        const room = { room: `${name}-${colorScheme}-${size}` };
+        // A room of its own for each, with a name that looks like one.
+        const room = { room: ROOMS[pictures++ % ROOMS.length] };
         const url = pageUrl(relay, where, { ...who, ...room, ...query });
         const page = await browser.page(context, url);
         try {

@@ -1,10 +1,10 @@
 // A page's people: one, or two side by side, each with a name, a network and a view of their own.
 
-import { type ReactNode, useMemo, useSyncExternalStore } from 'react';
+import { type ReactNode, useEffect, useMemo, useSyncExternalStore } from 'react';
 
 import { go, hrefOf, useLocation } from './location';
 import { type PageInfo, type PageName, PAGES } from './pages';
-import { CAST, type Person, personOf } from './people';
+import { CAST, claim, type Person, personOf } from './people';
 import { Face } from './presence';
 import { type OwnRelay, relayFor } from './relay';
 
@@ -71,6 +71,10 @@ interface PaneProps {
 
 function Pane({ info, person, room, taken, role, children }: PaneProps) {
   const relay = useMemo(() => relayFor(person), [person]);
+  useEffect(() => {
+    // So that the next window is somebody else.
+    void claim(person);
+  }, [person]);
   const isUp = useSyncExternalStore(relay.network.subscribe, relay.network.isUp);
   return (
     <section className="pane" aria-label={`The page as ${person.name} sees it`} data-person={person.id}>

@@ -99,6 +99,7 @@ export function createNetwork(isLeftHanging: (url: string) => boolean): Network 
       const real = this.#real;
       if (real !== null && isLeftHanging(this.url)) {
         const unwatch = subscribe(() => {
+          if (!isUp) return;
           unwatch();
           setTimeout(() => real.close(), HANGING_MS);
         });

@@ -1,16 +1,18 @@
-//! `cargo xtask demo`: the relay with a coach and a coachee in one session.
+//! `cargo xtask demo`: the web demo, served by the relay that it shows.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process;
+use crate::stages::Outcome;
+use crate::{process, web};
 
-const ROOM: &str = "session/demo";
+/// Small enough for one person to fill a board and see its queue.
+const CONFIG: &str = "[kind.board]\ncapacity = 4\n";
 
 /// Which build of the relay to show.
 #[derive(Clone, Copy)]
@@ -38,12 +40,12 @@ impl Drop for Guest {
     }
 }
 
-/// Sends SIGTERM to the guests when we are gone, whoever killed us: its input closes with us. On
-/// Ctrl-C, which the terminal sends to everybody, the guests have said good-bye before it looks.
-fn watch_over(guests: &[&Guest]) -> Result<Guest> {
+/// Sends SIGTERM to the guest when we are gone, whoever killed us: its input closes with us. On
+/// Ctrl-C, which the terminal sends to everybody, the guest has said good-bye before it looks.
+fn watch_over(guest: &Guest) -> Result<Guest> {
     Command::new("sh")
-        .args(["-c", "trap '' INT; read _; kill \"$@\" 2>/dev/null", "sh"])
-        .args(guests.iter().map(|guest| guest.0.id().to_string()))
+        .args(["-c", "trap '' INT; read _; kill \"$1\" 2>/dev/null", "sh"])
+        .arg(guest.0.id().to_string())
         .stdin(Stdio::piped())
         .spawn()
         .map(Guest)
@@ -52,44 +54,48 @@ fn watch_over(guests: &[&Guest]) -> Result<Guest> {
 
 /// Builds, runs, and stays until the relay ends (Ctrl-C); whether that went well.
 pub fn run(build: Build) -> Result<bool> {
-    println!("building …");
+    step("installing what the pages are built with", || {
+        web::install("demo-packages")
+    })?;
+    step("building the pages", || web::build("demo-build"))?;
+    println!("building the relay …");
     let mut command = process::cargo();
-    command.args([
-        "build",
-        "--quiet",
-        "--bin",
-        "copresence",
-        "--example",
-        "coach_and_coachee",
-    ]);
+    command.args(["build", "--quiet", "--bin", "copresence"]);
     if let Build::Release = build {
         command.arg("--release");
     }
     ensure!(command.status()?.success(), "the build failed");
 
+    let folder = process::target().join("xtask");
+    let config = folder.join("demo.toml");
+    fs::write(&config, CONFIG)?;
     let mut relay = Command::new(build.folder().join("copresence"))
         .args(["serve", "--dev", "--listen", "127.0.0.1:8787"])
-        // Every demo begins with an empty page.
-        .args(["--store", "memory:"])
+        // Kept, for the page says so: what is on disk is there again next time.
+        .arg("--data")
+        .arg(folder.join("demo-data"))
+        .arg("--config")
+        .arg(config)
+        .arg("--web")
+        .arg(web::dist())
         .current_dir(process::target())
         .stdout(Stdio::piped())
         .spawn()
         .map(Guest)
         .context("cannot start the relay")?;
-    let address = address_of(&mut relay)?;
-    println!("{}", how_to_look(&address));
-
-    let people = Command::new(build.folder().join("examples/coach_and_coachee"))
-        .args(["--url", &format!("ws://{address}/sync/{ROOM}")])
-        .spawn()
-        .map(Guest)
-        .context("cannot start the example coach_and_coachee")?;
     // Dropped first, so that it never signals a process id that has been given to somebody else.
-    let _watch = watch_over(&[&relay, &people])?;
+    let _watch = watch_over(&relay)?;
+    let address = address_of(&mut relay)?;
+    println!("\nOpen http://{address}/demo/ in two windows. Ctrl-C ends it.\n");
     let status = relay.0.wait()?;
-    // Give the two people's last lines the time to be printed before the prompt is back.
-    thread::sleep(Duration::from_millis(100));
     Ok(status.success() || status.code().is_none())
+}
+
+fn step(what: &str, work: impl FnOnce() -> Result<Outcome>) -> Result<()> {
+    println!("{what} …");
+    let outcome = work()?;
+    ensure!(outcome.tally.failed == 0, "{what}:\n{}", outcome.excerpt);
+    Ok(())
 }
 
 /// Reads where the relay listens, and goes on reading so that it never waits for us.
@@ -108,22 +114,4 @@ fn address_of(relay: &mut Guest) -> Result<String> {
         }
     }
     bail!("the relay ended before it listened; is port 8787 taken?")
-}
-
-fn how_to_look(address: &str) -> String {
-    format!(
-        "
-copresence listens on http://{address}
-Two people edit the room {ROOM} and print what they see of each other.
-
-  who is there      curl http://{address}/v1/rooms/{ROOM}/presence
-  and as it changes curl -N http://{address}/v1/rooms/{ROOM}/presence/stream
-  the document      curl http://{address}/v1/rooms/{ROOM}/document | xxd | head
-  the counters      curl http://{address}/metrics
-
-Join them: y-websocket at ws://{address}/sync with the room {ROOM},
-TipTap or another Hocuspocus provider at ws://{address}/collab with the document {ROOM}.
-Ctrl-C ends it all.
-"
-    )
 }

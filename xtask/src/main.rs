@@ -3,18 +3,22 @@
 mod bench;
 mod database;
 mod demo;
+mod instructions;
 mod node;
 mod process;
 mod stages;
+mod system;
+mod web;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask test [rust|clients|lint]...   checks everything, or the named parts
-       cargo xtask demo [--release]              runs the relay with two people in a session
+usage: cargo xtask test [rust|clients|web|lint]...   checks everything, or the named parts
+       cargo xtask demo [--release]                  the web demo, on the relay it shows
        cargo xtask bench [--quick] [--record] [--only SERVER]... [WORKLOAD]...
-                                                 the figures of docs/performance.md: half an hour
-       cargo xtask bench durability              the figures of docs/durability.md: 4 minutes";
+                                                     the figures of docs/performance.md: 40 minutes
+       cargo xtask bench durability                  the figures of docs/durability.md: 4 minutes
+       cargo xtask instructions [--record]           counts those of the hot path";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +32,8 @@ fn main() -> ExitCode {
         }
         ["demo"] => demo::run(demo::Build::Debug),
         ["demo", "--release"] => demo::run(demo::Build::Release),
+        ["instructions"] => instructions::show(),
+        ["instructions", "--record"] => instructions::record(),
         ["bench", "durability"] => bench::durability(),
         ["bench", options @ ..] => bench::compare(options),
         _ => return usage(),

@@ -1,4 +1,4 @@
-//! The tests in `tests/clients`: the real JavaScript clients against the relay's binary.
+//! Packages of Node: installed from their lock files, and their tests against the relay's binary.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,53 +9,97 @@ use anyhow::{Context, Result, ensure};
 use crate::process;
 use crate::stages::{Outcome, Tally};
 
-/// Test files at once: they mostly wait, and each runs a relay of its own.
-const FILES_AT_ONCE: usize = 3;
-/// The longest a file may take; one of them waits for networks to be given up.
-const FILE_MS_MAX: usize = 240_000;
+/// A folder with a `package.json`.
+#[derive(Clone, Copy)]
+pub struct Package {
+    /// From the repository's root.
+    pub folder: &'static str,
+    /// What to say when npm is not there.
+    pub needs: &'static str,
+}
+
+/// Tests of a package that Node runs itself, against the relay's binary.
+pub struct Suite {
+    pub package: Package,
+    /// The folder with the tests.
+    pub tests: &'static str,
+    /// The report's name in `target/xtask`.
+    pub results: &'static str,
+    pub files_at_once: usize,
+    /// The longest a file may take.
+    pub file_ms_max: usize,
+    /// The file that takes longest begins first, so that the others run meanwhile.
+    pub first: &'static str,
+}
+
+const CLIENTS: Package = Package {
+    folder: "tests/clients",
+    needs: "tests/clients needs Node 20 or newer with npm",
+};
+const WITH_CLIENTS: Suite = Suite {
+    package: CLIENTS,
+    tests: "test",
+    results: "client-tests.tap",
+    // They mostly wait, and each runs a relay of its own.
+    files_at_once: 3,
+    // One of them waits for networks to be given up.
+    file_ms_max: 240_000,
+    first: "silence.test.mjs",
+};
+
+impl Package {
+    pub fn path(&self) -> PathBuf {
+        process::root().join(self.folder)
+    }
+
+    pub fn npm(&self) -> Command {
+        let mut command = Command::new("npm");
+        command.current_dir(self.path());
+        command
+    }
+}
+
+pub fn install_clients(name: &str) -> Result<Outcome> {
+    install(&CLIENTS, name)
+}
+
+pub fn test_clients(name: &str) -> Result<Outcome> {
+    test(&WITH_CLIENTS, name)
+}
 
 /// Installs exactly what the lock file names, if that is not what is there.
-pub fn install(name: &str) -> Result<Outcome> {
-    let folder = package();
+pub fn install(package: &Package, name: &str) -> Result<Outcome> {
+    let folder = package.path();
     let wanted = fs::read(folder.join("package-lock.json"))?;
     // A copy of the lock file that the packages were installed from.
     let mark = folder.join("node_modules/.installed-from");
-    let output = if fs::read(&mark).is_ok_and(|installed| installed == wanted) {
-        String::new()
-    } else {
-        let ended = process::run(name, Command::new("npm").arg("ci").current_dir(&folder))
-            .context("tests/clients needs Node 20 or newer with npm")?;
-        ensure!(ended.is_success, "npm ci failed:\n{}", ended.output);
-        fs::write(&mark, wanted)?;
-        ended.output
-    };
-    Ok(Outcome {
-        tally: Tally {
-            passed: 1,
-            failed: 0,
-        },
-        excerpt: output,
-    })
+    if fs::read(&mark).is_ok_and(|installed| installed == wanted) {
+        return Ok(Outcome::one(String::new()));
+    }
+    let ended = process::run(name, package.npm().arg("ci")).context(package.needs)?;
+    ensure!(ended.is_success, "npm ci failed:\n{}", ended.output);
+    fs::write(&mark, wanted)?;
+    Ok(Outcome::one(ended.output))
 }
 
-/// Runs all of them against the debug build, or the one that `COPRESENCE_BIN` names.
-pub fn test(name: &str) -> Result<Outcome> {
+/// Runs all of a suite against the debug build, or the one that `COPRESENCE_BIN` names.
+pub fn test(suite: &Suite, name: &str) -> Result<Outcome> {
     let debug_build = || process::target().join("debug/copresence").into();
     let binary = env::var_os("COPRESENCE_BIN").unwrap_or_else(debug_build);
-    let results = process::target().join("xtask/client-tests.tap");
+    let results = process::target().join("xtask").join(suite.results);
     fs::create_dir_all(process::target().join("xtask"))?;
     let mut command = Command::new("node");
     command
-        .current_dir(package())
+        .current_dir(suite.package.path())
         .env("COPRESENCE_BIN", binary)
         .arg("--test")
-        .arg(format!("--test-concurrency={FILES_AT_ONCE}"))
-        .arg(format!("--test-timeout={FILE_MS_MAX}"))
+        .arg(format!("--test-concurrency={}", suite.files_at_once))
+        .arg(format!("--test-timeout={}", suite.file_ms_max))
         .args(["--test-reporter=spec", "--test-reporter-destination=stdout"])
         .arg("--test-reporter=tap")
         .arg(format!("--test-reporter-destination={}", results.display()))
-        .args(test_files()?);
-    let ended = process::run(name, &mut command).context("tests/clients needs Node 20 or newer")?;
+        .args(test_files(suite)?);
+    let ended = process::run(name, &mut command).context(suite.package.needs)?;
     let mut tally = summary(&fs::read_to_string(&results).unwrap_or_default());
     if !ended.is_success && tally.failed == 0 {
         tally.failed = 1;
@@ -67,12 +111,8 @@ pub fn test(name: &str) -> Result<Outcome> {
     Ok(Outcome { tally, excerpt })
 }
 
-fn package() -> PathBuf {
-    process::root().join("tests/clients")
-}
-
-fn test_files() -> Result<Vec<PathBuf>> {
-    let folder = package().join("test");
+fn test_files(suite: &Suite) -> Result<Vec<PathBuf>> {
+    let folder = suite.package.path().join(suite.tests);
     let mut files = Vec::new();
     for entry in fs::read_dir(&folder)? {
         let path = entry?.path();
@@ -81,8 +121,7 @@ fn test_files() -> Result<Vec<PathBuf>> {
         }
     }
     ensure!(!files.is_empty(), "no tests in {}", folder.display());
-    // The one that waits longest begins first, so that the others run meanwhile.
-    files.sort_by_key(|path| (!path.ends_with("silence.test.mjs"), path.clone()));
+    files.sort_by_key(|path| (!path.ends_with(suite.first), path.clone()));
     Ok(files)
 }
 

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::database;
+use crate::instructions;
 use crate::node;
 use crate::process::{self, Ended};
+use crate::web;
 
 /// Lines of a failing stage's output that are shown; its log has the rest.
 const LINES_SHOWN: usize = 120;
@@ -18,6 +20,7 @@ pub enum Part {
     Lint,
     Rust,
     Clients,
+    Web,
 }
 
 impl Part {
@@ -26,6 +29,7 @@ impl Part {
             "lint" => Some(Self::Lint),
             "rust" => Some(Self::Rust),
             "clients" => Some(Self::Clients),
+            "web" => Some(Self::Web),
             _ => None,
         }
     }
@@ -45,8 +49,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// A stage that holds; otherwise there would have been an error.
+    pub fn one(excerpt: String) -> Self {
+        Self {
+            tally: Tally {
+                passed: 1,
+                failed: 0,
+            },
+            excerpt,
+        }
+    }
+
     /// A stage that either holds or does not.
-    fn all_or_nothing(ended: &Ended) -> Self {
+    pub fn all_or_nothing(ended: &Ended) -> Self {
         Self {
             tally: Tally {
                 passed: usize::from(ended.is_success),
@@ -60,15 +75,22 @@ impl Outcome {
 /// The parts a stage belongs to, its name (that of its log too), and what it does.
 type Stage = (&'static [Part], &'static str, fn(&str) -> Result<Outcome>);
 
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 15] = [
     (&[Part::Lint], "format", format),
     (&[Part::Lint], "clippy", clippy),
     (&[Part::Lint], "docs", docs),
     (&[Part::Rust, Part::Clients], "postgres", database::install),
     (&[Part::Rust], "rust-tests", rust_tests),
-    (&[Part::Clients], "relay-binary", relay_binary),
-    (&[Part::Clients], "npm-packages", node::install),
-    (&[Part::Clients], "client-tests", node::test),
+    (&[Part::Rust], "instructions", instructions::check),
+    (&[Part::Clients, Part::Web], "relay-binary", relay_binary),
+    (&[Part::Clients], "npm-packages", node::install_clients),
+    (&[Part::Clients], "client-tests", node::test_clients),
+    (&[Part::Web], "web-packages", web::install),
+    (&[Part::Web], "web-types", web::check),
+    (&[Part::Web], "web-tests", web::unit_tests),
+    (&[Part::Web], "web-build", web::build),
+    (&[Part::Web], "browser", web::browser),
+    (&[Part::Web], "web-e2e", web::e2e_tests),
 ];
 
 /// Runs the stages of the named parts, or all; whether everything held.

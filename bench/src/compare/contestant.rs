@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+
+use copresence::auth::{AuthOptions, KeySource, Secret, Verifier};
+use serde_json::json;
 
 use crate::compare::protocol::Protocol;
 use crate::server::Server;
@@ -14,6 +17,10 @@ const SERVER_CORE: &str = "0";
 const CHANNEL_MESSAGES: &str = "65536";
 /// The same where idle rooms are weighed: as in its own example.
 const CHANNEL_MESSAGES_IDLE: &str = "32";
+
+const SECRET: &str = "the benchmark's own";
+/// In the year 2100.
+const TOKENS_EXPIRE: u64 = 4_102_444_800;
 
 /// A server, or ours in several ways.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -104,14 +111,42 @@ impl Contestant {
     }
 
     /// Where its socket is opened.
-    pub fn path(self, room: &str) -> String {
+    pub fn path(self, room: &str, token: &str) -> String {
         match self {
             Self::Hocuspocus | Self::HocuspocusSqlite => "/".to_owned(),
             Self::RelayCollab => "/collab".to_owned(),
-            Self::Relay | Self::RelayMemory => format!("/sync/{room}"),
+            Self::Relay | Self::RelayMemory => format!("/sync/{room}?token={token}"),
             Self::YSweet => format!("/d/{room}/ws/{room}"),
             Self::Floor | Self::YWebsocket | Self::YrsWarp => format!("/{room}"),
         }
+    }
+}
+
+/// Signs tokens, so that ours knows who everybody is, as it would in earnest.
+pub struct Signer(Verifier);
+
+impl Signer {
+    pub fn new() -> Result<Self> {
+        let verifier = Verifier::new(AuthOptions {
+            key: Some(KeySource::Secret(Secret::new(SECRET))),
+            is_dev: true,
+            ..AuthOptions::default()
+        })?;
+        Ok(Self(verifier))
+    }
+
+    /// What the person of this number shows.
+    pub fn token(&self, contestant: Contestant, number: u64) -> Result<String> {
+        if !contestant.is_relay() {
+            return Ok(String::new());
+        }
+        let claims = json!({
+            "sub": format!("user-{number}"),
+            "name": format!("User {}", number % 1_000),
+            "exp": TOKENS_EXPIRE,
+            "allowedDocumentNames": ["session/*"],
+        });
+        self.0.sign_dev(&claims).context("cannot sign a token")
     }
 }
 
@@ -188,6 +223,7 @@ impl Programs {
                 let options = "serve --dev --listen 127.0.0.1:0 --rate 100000000";
                 line.extend(options.split(' ').map(PathBuf::from));
                 line.extend(["--max-connections", "50000"].map(PathBuf::from));
+                line.extend(["--jwt-secret", SECRET].map(PathBuf::from));
                 if contestant == Contestant::RelayMemory {
                     line.extend(["--store", "memory:"].map(PathBuf::from));
                 } else {

@@ -16,7 +16,7 @@ use mio::{Events, Poll, Token};
 use copresence::wire::hocuspocus::ClientMessage;
 use copresence::wire::yjs::SyncMessage;
 
-use crate::compare::contestant::Contestant;
+use crate::compare::contestant::{Contestant, Signer};
 use crate::compare::histogram::Histogram;
 use crate::compare::protocol::{
     Heard, Protocol, State, changes, entries, place, write_cursor, write_goodbye, write_update,
@@ -114,6 +114,7 @@ impl Figures {
 /// Connected clients.
 pub struct Crowd {
     address: SocketAddr,
+    signer: Signer,
     contestant: Contestant,
     protocol: Protocol,
     load: Load,
@@ -185,6 +186,7 @@ impl Crowd {
         };
         let mut crowd = Self {
             address: server.address,
+            signer: Signer::new()?,
             contestant,
             protocol: contestant.protocol(),
             load,
@@ -246,11 +248,11 @@ impl Crowd {
     fn join(&mut self, number: usize) -> Result<()> {
         let room = number / self.load.members;
         let name = self.contestant.room(room);
-        let mut socket = Socket::open(self.address, &self.contestant.path(&name))?;
+        let id = CLIENT_MIN + number as u64;
+        let mut socket = self.open(&name, id)?;
         socket.register(self.poll.registry(), Token(number))?;
-        greet(self.protocol, &mut socket.out, &name);
         let mut message = Vec::new();
-        write_cursor(&mut message, CLIENT_MIN + number as u64, 1, 1);
+        write_cursor(&mut message, id, 1, 1);
         let mut body = Vec::new();
         self.protocol
             .write_raw(&mut socket.out, &mut body, &name, &message);
@@ -263,6 +265,14 @@ impl Crowd {
             body,
         });
         Ok(())
+    }
+
+    /// Opens a socket on which its first messages wait to be sent.
+    fn open(&self, room: &str, id: u64) -> Result<Socket> {
+        let token = self.signer.token(self.contestant, id)?;
+        let mut socket = Socket::open(self.address, &self.contestant.path(room, &token))?;
+        greet(self.protocol, &mut socket.out, room, &token);
+        Ok(socket)
     }
 
     /// Lets the load run, first without counting.
@@ -341,13 +351,12 @@ impl Crowd {
     /// People come into the first room, are seen, and go.
     pub fn visit(&mut self, people: u64) -> Result<()> {
         let name = self.contestant.room(0);
-        let path = self.contestant.path(&name);
         for _ in 0..people {
-            let mut socket = Socket::open(self.address, &path)?;
-            greet(self.protocol, &mut socket.out, &name);
-            let mut message = Vec::new();
-            write_cursor(&mut message, VISITOR_MIN + self.visited, 1, 1);
+            let id = VISITOR_MIN + self.visited;
             self.visited += 1;
+            let mut socket = self.open(&name, id)?;
+            let mut message = Vec::new();
+            write_cursor(&mut message, id, 1, 1);
             self.protocol
                 .write_raw(&mut socket.out, &mut Vec::new(), &name, &message);
             write_goodbye(&mut socket.out);
@@ -367,11 +376,9 @@ impl Crowd {
         self.visitors.clear();
         self.visitors_ready.clear();
         let name = self.contestant.room(room);
-        let path = self.contestant.path(&name);
         for number in 0..people {
-            let mut socket = Socket::open(self.address, &path)?;
+            let mut socket = self.open(&name, VISITOR_MIN + number as u64)?;
             socket.register(self.visitors_poll.registry(), Token(number))?;
-            greet(self.protocol, &mut socket.out, &name);
             self.visitors.push(Visitor {
                 socket,
                 room,
@@ -654,13 +661,10 @@ impl Crowd {
 }
 
 /// What is said first of all.
-pub fn greet(protocol: Protocol, out: &mut Vec<u8>, room: &str) {
+pub fn greet(protocol: Protocol, out: &mut Vec<u8>, room: &str, token: &str) {
     if protocol == Protocol::Hocuspocus {
-        let token = ClientMessage::Auth {
-            token: "",
-            version: None,
-        };
-        protocol.write(out, room, token);
+        let version = None;
+        protocol.write(out, room, ClientMessage::Auth { token, version });
     }
     let nothing = ClientMessage::Sync(SyncMessage::Step1(&[0]));
     protocol.write(out, room, nothing);

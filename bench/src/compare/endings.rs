@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::compare::contestant::Contestant;
+use crate::compare::contestant::{Contestant, Signer};
 use crate::compare::crowd::greet;
 use crate::compare::protocol::{Heard, State, entries, write_cursor, write_goodbye};
 use crate::compare::socket::{READ_BYTES, Socket};
@@ -79,12 +79,13 @@ pub fn removal(bench: &Bench) -> Result<Table> {
 fn leave(server: &Server, contestant: Contestant, trial: u64) -> Result<Option<Duration>> {
     let protocol = contestant.protocol();
     let room = contestant.room(trial as usize);
-    let path = contestant.path(&room);
+    let signer = Signer::new()?;
     let id_of = |which: u64| (1 << 30) + 2 * trial + which;
     let mut buffer = vec![0; READ_BYTES];
     let enter = |which: u64| -> Result<Socket> {
-        let mut socket = Socket::open(server.address, &path)?;
-        greet(protocol, &mut socket.out, &room);
+        let token = signer.token(contestant, id_of(which))?;
+        let mut socket = Socket::open(server.address, &contestant.path(&room, &token))?;
+        greet(protocol, &mut socket.out, &room, &token);
         let mut message = Vec::new();
         write_cursor(&mut message, id_of(which), 1, 1);
         protocol.write_raw(&mut socket.out, &mut Vec::new(), &room, &message);

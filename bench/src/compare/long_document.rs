@@ -10,7 +10,7 @@ use copresence::wire::yjs::SyncMessage;
 use yrs::Update;
 use yrs::updates::decoder::Decode;
 
-use crate::compare::contestant::Contestant;
+use crate::compare::contestant::{Contestant, Signer};
 use crate::compare::crowd::{Crowd, Load, Pace, Until, What, greet};
 use crate::compare::protocol::{Heard, Protocol, write_update};
 use crate::compare::socket::{Brought, READ_BYTES, Socket};
@@ -188,10 +188,11 @@ fn once(
 /// Sends all, and returns how many were acknowledged.
 fn take_in(server: &Server, contestant: Contestant, updates: &[Vec<u8>]) -> Result<usize> {
     let (protocol, room) = (contestant.protocol(), contestant.room(ROOM));
-    let mut socket = Socket::open(server.address, &contestant.path(&room))?;
+    let token = Signer::new()?.token(contestant, CLIENT)?;
+    let mut socket = Socket::open(server.address, &contestant.path(&room, &token))?;
     let mut poll = Poll::new()?;
     socket.register(poll.registry(), Token(0))?;
-    greet(protocol, &mut socket.out, &room);
+    greet(protocol, &mut socket.out, &room, &token);
     // Whoever is asked what it has answers first, as real clients do.
     protocol.write(
         &mut socket.out,

@@ -77,9 +77,9 @@ pub const WORKLOADS: [Workload; 5] = [
 ];
 
 /// Changes of a writer that may be on their way: what a busy editor's link holds.
-const WINDOW: u32 = 64;
+const WINDOW: u32 = 10;
 /// The same where a hundred write at once.
-const WINDOW_OF_MANY: u32 = 16;
+const WINDOW_OF_MANY: u32 = 4;
 
 /// One run of one server.
 struct Run {

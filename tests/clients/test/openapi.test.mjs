@@ -197,6 +197,29 @@ test('answers of every kind are as described', async t => {
     await ask('post', revoke, revoke, 400, json({ user: 'mallory' }));
     await ask('post', revoke, revoke, 413, tooLarge);
     await ask('post', revoke, revoke, 401, { ...json({ userId: 'ann' }), token: 'forged' });
+    const list = '/v1/users/{user}/follows';
+    const one = '/v1/users/{user}/follows/{other}';
+    const [ofAnn, toBen] = ['/v1/users/ann/follows', '/v1/users/ann/follows/ben'];
+    await ask('put', list, ofAnn, 204, json({ follows: ['cid', 'dan'] }));
+    await ask('put', one, toBen, 204);
+    await ask('delete', one, '/v1/users/ann/follows/dan', 204);
+    assert.deepEqual(await ask('get', list, ofAnn, 200), { follows: ['ben', 'cid'] });
+    await ask('put', list, ofAnn, 400, json({ follows: [''] }));
+    await ask('put', list, ofAnn, 413, { body: `{"follows":[],"filler":"${'x'.repeat(1 << 20)}"}` });
+    const many = Array.from({ length: 10_000 }, (_, n) => `user-${n}`);
+    await ask('put', list, '/v1/users/hub/follows', 204, json({ follows: many }));
+    await ask('put', one, '/v1/users/hub/follows/ben', 413);
+    for (const [method, template, path] of [
+      ['get', list, ofAnn],
+      ['put', list, ofAnn],
+      ['put', one, toBen],
+      ['delete', one, toBen],
+    ]) {
+      const body = method === 'put' ? json({ follows: [] }) : {};
+      await ask(method, template, path.replace('ann', '%ff'), 400, body);
+      await ask(method, template, path, 401, { ...body, token: 'forged' });
+      await ask(method, template, path, 403, { ...body, token: relay.token(room, { sub: 'eve' }) });
+    }
     await ask('post', revoke, revoke, 403, { ...json({ userId: 'ann' }), token: relay.token(room, { sub: 'eve' }) });
   });
 

@@ -33,6 +33,15 @@ impl Talker {
         }
     }
 
+    /// The same with a small receive buffer: not reading is soon felt at the other end.
+    pub async fn open_narrow(address: SocketAddr, path: &str, token: &str) -> Self {
+        let socket = RawSocket::open_narrow(address, &format!("{path}?token={token}")).await;
+        Self {
+            socket,
+            binary: Vec::new(),
+        }
+    }
+
     pub async fn say(&mut self, message: Value) {
         self.say_text(&message.to_string()).await;
     }

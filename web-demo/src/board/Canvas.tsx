@@ -1,6 +1,6 @@
 // The board itself: notes that can be moved, by pointer and by arrow keys, and everybody's pointers.
 
-import { type KeyboardEvent, type PointerEvent, useRef } from 'react';
+import { type KeyboardEvent, type PointerEvent, type ReactNode, useRef } from 'react';
 
 import { nameOf, type Person } from '../people';
 import { type Board, type Cursor, inkOn, useBoardCursors, useBoardPresence } from '../presence';
@@ -13,9 +13,11 @@ const STEP = 2;
 export interface CanvasProps {
   readonly board: Board;
   readonly person: Person;
+  /** More tools, beside ours. */
+  readonly children: ReactNode;
 }
 
-export function Canvas({ board, person }: CanvasProps) {
+export function Canvas({ board, person, children }: CanvasProps) {
   const { notes, put, remove } = useNotes(board);
   const area = useRef<HTMLDivElement>(null);
   const saidAt = useRef(0);
@@ -51,9 +53,12 @@ export function Canvas({ board, person }: CanvasProps) {
         ))}
         <Pointers board={board} />
       </div>
-      <button type="button" className="button" onClick={add}>
-        Add a note
-      </button>
+      <div className="board-tools">
+        <button type="button" className="button" onClick={add}>
+          Add a note
+        </button>
+        {children}
+      </div>
     </>
   );
 }

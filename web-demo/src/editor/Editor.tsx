@@ -30,7 +30,12 @@ export function Editor({ shared: { doc, provider }, person }: EditorProps) {
         }),
       ],
       editorProps: {
-        attributes: { 'aria-label': `Notes of the session, written by ${person.name}`, class: 'prose' },
+        attributes: {
+          class: 'prose',
+          role: 'textbox',
+          'aria-multiline': 'true',
+          'aria-label': `Notes of the session, as ${person.name}`,
+        },
       },
     },
     [doc, provider],

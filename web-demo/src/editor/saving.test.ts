@@ -1,3 +1,5 @@
+// @vitest-environment node
+
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 
 import { ASK_AFTER_MS, createSaving, type SavingProvider } from './saving';

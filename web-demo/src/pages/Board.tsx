@@ -23,8 +23,7 @@ export default function Board({ relay, person, room }: Seat) {
       <h1 className="room-title">Board “{room}”</h1>
       <PresenceBar presence={presence} self={person.id} />
       {presence.phase === 'joined' ? (
-        <>
-          <Canvas key={room} board={board} person={person} />
+        <Canvas key={room} board={board} person={person}>
           <label className="field">
             Your status
             <select
@@ -36,7 +35,7 @@ export default function Board({ relay, person, room }: Seat) {
               ))}
             </select>
           </label>
-        </>
+        </Canvas>
       ) : (
         <div className="canvas canvas-closed">
           <p className="waiting">

@@ -32,7 +32,7 @@ export const PAGES: readonly PageInfo[] = [
     name: 'events',
     title: 'Event rooms',
     about: 'Rooms of an event, kept by heartbeats alone: who is in, who is typing, who was here.',
-    hint: 'Write a message and watch the other room list. Leave a room: you were last seen just now.',
+    hint: 'Write a message and watch the other side. Change rooms: you were last seen there just now.',
     cut: 'Heartbeats stopped. The others see this person leave after two and a half of them.',
   },
   {

@@ -1,3 +1,5 @@
+// @vitest-environment node
+
 import { describe, expect, it } from 'vitest';
 
 import { initials, inkOn, lastSeenText, namesOf, peopleCount, roleIn, statusOf } from './model';

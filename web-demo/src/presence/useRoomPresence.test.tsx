@@ -94,17 +94,22 @@ describe('heartbeats', () => {
 describe('typing', () => {
   it('is said at once, repeated rarely, and ends by itself', async () => {
     const { result } = await open({ intervalMs: 60_000 });
+    // As components have it: taken out of what the hook returns.
+    const { setTyping } = result.current;
+    await pass(2_000);
     for (let key = 0; key < 20; key += 1) {
-      act(() => result.current.setTyping(true));
+      act(() => setTyping(true));
+      await settle();
+      expect(statuses()).toEqual(['active', 'typing']);
       await pass(100);
     }
-    expect(statuses()).toEqual(['active', 'typing']);
     await pass(3_000);
     expect(statuses()).toEqual(['active', 'typing', 'active']);
   });
 
   it('is repeated before the relay lets it end', async () => {
     const { result } = await open({ intervalMs: 60_000 });
+    await pass(2_000);
     for (let key = 0; key < 30; key += 1) {
       act(() => result.current.setTyping(true));
       await pass(200);
@@ -114,11 +119,26 @@ describe('typing', () => {
 
   it('ends with the message', async () => {
     const { result } = await open({ intervalMs: 60_000 });
+    await pass(2_000);
     act(() => result.current.setTyping(true));
+    await pass(500);
     act(() => result.current.setTyping(false));
     act(() => result.current.setTyping(false));
-    await settle();
+    await pass(1_000);
     expect(statuses()).toEqual(['active', 'typing', 'active']);
+  });
+
+  it('is told within what the relay takes from a user, however quickly messages are written', async () => {
+    const { result } = await open({ intervalMs: 4_000 });
+    for (let message = 0; message < 25; message += 1) {
+      act(() => result.current.setTyping(true));
+      await pass(200);
+      act(() => result.current.setTyping(false));
+      await pass(200);
+    }
+    expect(net.beats.length).toBeLessThanOrEqual(10);
+    await pass(1_200);
+    expect(statuses().at(-1)).toBe('active');
   });
 });
 

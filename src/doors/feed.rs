@@ -1,0 +1,305 @@
+//! `/ws/feed`: the follow feed, in texts alone.
+
+use std::sync::Arc;
+
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use crate::auth::TokenError;
+use crate::clock::Timestamp;
+use crate::doors::DoorOptions;
+use crate::doors::manners::{Manners, Reproof};
+use crate::doors::renewal::{BadToken, Due, Renewal};
+use crate::doors::upgrade::{Knock, Welcome, knock, verify};
+use crate::feed::{ResumeToken, Said, Update};
+use crate::limits::{FEED_LOGIN_WITHIN, UNAUTHENTICATED_BYTES_MAX};
+use crate::metrics::DoorLabel;
+use crate::model::{RoomName, SessionId, Token, UserId};
+use crate::relay::{Door, Handling, Home, Relay, Turn};
+use crate::room::FromSession;
+use crate::wire::close::Refusal;
+use crate::wire::dialect::Complaint;
+use crate::wire::feed::{self, ClientMessage, ServerMessage, Status, StatusUpdate};
+
+const PATH: &str = "ws/feed";
+/// What a token is checked for, where that takes a while: a login, or else a renewal.
+const LOGIN: &str = "login";
+
+/// The door as a filter.
+pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+    knock()
+        .and_then(async |knock: Knock| match knock.path.as_str() == PATH {
+            true => Ok(knock),
+            false => Err(warp::reject::not_found()),
+        })
+        .then(move |knock: Knock| {
+            let (relay, options) = (relay.clone(), options.clone());
+            async move { knock.answer(relay, options, welcome).await }
+        })
+        .map(Reply::into_response)
+        .boxed()
+}
+
+async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
+    let token = match knock.token().filter(|token| !token.is_empty()) {
+        Some(token) => Some(verify(relay, Some(&token)).await?),
+        None => None,
+    };
+    let door = FeedDoor {
+        phase: Phase::Stranger(Stranger {
+            until: relay.clock().now() + FEED_LOGIN_WITHIN,
+            token,
+            received_bytes: 0,
+        }),
+        manners: Manners::default(),
+    };
+    Ok(Welcome {
+        door: Box::new(door),
+        home: Home::Feed,
+    })
+}
+
+/// One client of the feed.
+struct FeedDoor {
+    phase: Phase,
+    manners: Manners,
+}
+
+/// How far a client has come.
+enum Phase {
+    /// It has not logged in.
+    Stranger(Stranger),
+    /// The token it logged in with is being checked.
+    Verifying { resume: Option<ResumeToken> },
+    /// It has logged in.
+    Window(Renewal),
+}
+
+struct Stranger {
+    /// How long it may take.
+    until: Timestamp,
+    /// The token in its address.
+    token: Option<Token>,
+    received_bytes: usize,
+}
+
+impl Door for FeedDoor {
+    fn label(&self) -> DoorLabel {
+        DoorLabel::Feed
+    }
+
+    fn message(&mut self, turn: &mut Turn<'_>, is_text: bool, payload: &[u8]) -> Handling {
+        if let Phase::Stranger(stranger) = &mut self.phase {
+            stranger.received_bytes += payload.len();
+            if UNAUTHENTICATED_BYTES_MAX < stranger.received_bytes {
+                turn.close(Refusal::LimitMessage);
+                return Handling::Done;
+            }
+        }
+        // Checked for UTF-8 where the frame was read.
+        let text = std::str::from_utf8(payload).ok().filter(|_| is_text);
+        let message = text.and_then(|text| feed::decode(text).ok());
+        match (message, &mut self.phase) {
+            (Some(ClientMessage::Login { token, resume }), Phase::Stranger(_)) => {
+                // A token that is none of ours is an unknown one.
+                let resume = resume.as_deref().and_then(ResumeToken::parse);
+                self.login(turn, token.as_deref(), resume);
+            }
+            (Some(ClientMessage::StatusUpdate(update)), Phase::Window(_)) => {
+                turn.feed_update(update_of(update));
+            }
+            (Some(ClientMessage::Logout), Phase::Window(_)) => turn.feed_logout(),
+            (Some(ClientMessage::Auth { token }), Phase::Window(renewal)) => {
+                if let Some(outcome) = renewal.verify(turn, &token) {
+                    self.renew(turn, outcome);
+                }
+            }
+            _ => {
+                let reproof = self.manners.bad_message(turn.now());
+                reprove(turn, reproof, Complaint::BadMessage);
+            }
+        }
+        Handling::Done
+    }
+
+    fn checked(&mut self, turn: &mut Turn<'_>, _key: &str, outcome: Result<FromSession, Refusal>) {
+        // Nothing here is large enough to be looked through elsewhere.
+        let _ = (turn, outcome);
+    }
+
+    fn refused(&mut self, turn: &mut Turn<'_>, _session: SessionId, refusal: Refusal) {
+        turn.close(refusal);
+    }
+
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
+        let token = match &self.phase {
+            Phase::Stranger(stranger) => stranger.token.as_ref(),
+            // What is being checked is found to be revoked.
+            Phase::Verifying { .. } => None,
+            Phase::Window(renewal) => Some(renewal.token()),
+        };
+        // The feed is no room: what is revoked for one room is of no concern here.
+        if room.is_none() && token.is_some_and(|token| token.identity.user == *user) {
+            turn.close(Refusal::Revoked);
+        }
+    }
+
+    fn verified(&mut self, turn: &mut Turn<'_>, key: &str, outcome: Result<Token, TokenError>) {
+        match &self.phase {
+            Phase::Stranger(_) => {}
+            Phase::Verifying { resume } if key == LOGIN => {
+                let resume = *resume;
+                turn.pause_reading(false);
+                self.let_in(turn, outcome, resume);
+            }
+            Phase::Verifying { .. } => {}
+            Phase::Window(_) => self.renew(turn, outcome.map_err(|_| BadToken)),
+        }
+    }
+
+    fn tick(&mut self, turn: &mut Turn<'_>) {
+        match &mut self.phase {
+            Phase::Stranger(stranger) => {
+                turn.limit_messages(Some(UNAUTHENTICATED_BYTES_MAX));
+                if stranger.until <= turn.now() {
+                    turn.close(Refusal::Unauthorized);
+                }
+            }
+            Phase::Verifying { .. } => {}
+            Phase::Window(renewal) => match renewal.due(turn.now()) {
+                Due::Nothing => {}
+                Due::Refresh => say(turn, &ServerMessage::Error(Complaint::TokenRefreshRequired)),
+                Due::End => turn.close(Refusal::TokenExpired),
+            },
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        match &self.phase {
+            Phase::Stranger(stranger) => Some(stranger.until),
+            Phase::Verifying { .. } => None,
+            Phase::Window(renewal) => renewal.next_deadline(),
+        }
+    }
+
+    fn keep_alive(&self) -> &'static [u8] {
+        // Pings do.
+        &[]
+    }
+
+    fn drops_excess(&self, _is_text: bool) -> bool {
+        true
+    }
+
+    fn too_fast(&mut self, turn: &mut Turn<'_>) {
+        let reproof = self.manners.too_fast(turn.now());
+        reprove(turn, reproof, Complaint::RateLimited);
+    }
+}
+
+impl FeedDoor {
+    /// Somebody says who they are: by the token they bring, else by the one in the address, else,
+    /// where guests are let in, as one of those.
+    fn login(&mut self, turn: &mut Turn<'_>, token: Option<&str>, resume: Option<ResumeToken>) {
+        let from_address = match &mut self.phase {
+            Phase::Stranger(stranger) => stranger.token.take(),
+            Phase::Verifying { .. } | Phase::Window(_) => None,
+        };
+        let outcome = match (token, from_address) {
+            (Some(token), _) => {
+                let outcome = turn.verifier().verify(turn.now(), token);
+                if let Err(TokenError::UnknownKey) = outcome {
+                    self.phase = Phase::Verifying { resume };
+                    turn.pause_reading(true);
+                    turn.verify_later(LOGIN.to_owned(), token.to_owned());
+                    return;
+                }
+                outcome
+            }
+            (None, Some(token)) => still_good(turn, token),
+            (None, None) => turn.verifier().guest().ok_or(TokenError::Unauthorized),
+        };
+        self.let_in(turn, outcome, resume);
+    }
+
+    fn let_in(
+        &mut self,
+        turn: &mut Turn<'_>,
+        outcome: Result<Token, TokenError>,
+        resume: Option<ResumeToken>,
+    ) {
+        let token = match outcome {
+            Ok(token) => token,
+            Err(error) => {
+                turn.count_auth_failure();
+                return turn.close(Refusal::from(error));
+            }
+        };
+        let user = token.identity.user.clone();
+        let claimed = token.follows.iter().cloned().collect();
+        self.phase = Phase::Window(Renewal::new(turn.now(), token));
+        turn.limit_messages(None);
+        turn.feed_login(user, claimed, resume);
+    }
+
+    fn renew(&mut self, turn: &mut Turn<'_>, outcome: Result<Token, BadToken>) {
+        let Phase::Window(renewal) = &mut self.phase else {
+            return;
+        };
+        match renewal.take(turn.now(), outcome) {
+            Ok(token) => {
+                let expires_at_millis = token.expires_at.unwrap_or_default().as_millis();
+                say(turn, &ServerMessage::AuthOk { expires_at_millis });
+            }
+            Err(BadToken) => {
+                turn.count_auth_failure();
+                say(turn, &ServerMessage::Error(Complaint::BadToken));
+            }
+        }
+    }
+}
+
+/// A token that was good when the socket was opened, as of now.
+fn still_good(turn: &Turn<'_>, token: Token) -> Result<Token, TokenError> {
+    if token.expires_at.is_some_and(|at| at <= turn.now()) {
+        Err(TokenError::Expired)
+    } else if turn.verifier().is_revoked_everywhere(&token) {
+        Err(TokenError::Revoked)
+    } else {
+        Ok(token)
+    }
+}
+
+fn update_of(update: StatusUpdate<'_>) -> Update {
+    let StatusUpdate {
+        status,
+        activity,
+        project,
+        language,
+    } = update;
+    Update {
+        said: status.map(|status| match status {
+            Status::Online => Said::Online,
+            Status::Away => Said::Away,
+            Status::Invisible => Said::Invisible,
+        }),
+        activity: activity.map(|text| Arc::from(&*text)),
+        project: project.map(|text| Arc::from(&*text)),
+        language: language.map(|text| Arc::from(&*text)),
+    }
+}
+
+fn reprove(turn: &mut Turn<'_>, reproof: Reproof, complaint: Complaint) {
+    match reproof {
+        Reproof::Error => say(turn, &ServerMessage::Error(complaint)),
+        Reproof::Silence => {}
+        Reproof::Close => turn.close(Refusal::RateLimited),
+    }
+}
+
+fn say(turn: &mut Turn<'_>, message: &ServerMessage<'_>) {
+    let mut text = Vec::new();
+    message.write(&mut text);
+    turn.send_text(&text);
+}
