@@ -40,13 +40,13 @@ mod scenarios;
 #[cfg(test)]
 mod world;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::clock::Timestamp;
 use crate::limits::{
     AWARENESS_CAST_AGAIN_AFTER, AWARENESS_CLOCK_MAX, AWARENESS_RETURN_WITHIN, CLIENT_ID_MAX,
 };
-use crate::model::{ClientId, Grant, SessionId};
+use crate::model::{ClientId, Grant, IdMap, SessionId};
 use crate::room::stamp::{JSON_SPACE, Stamped, stamp};
 use crate::slack::give_back;
 use crate::wire::yjs::{AwarenessEntry, AwarenessUpdate};
@@ -60,7 +60,7 @@ use session::Session;
 #[derive(Debug, Default)]
 pub struct Awareness {
     memory: Memory,
-    sessions: HashMap<SessionId, Session>,
+    sessions: IdMap<SessionId, Session>,
     pushes: BTreeSet<(Timestamp, SessionId)>,
     last_end: Option<Timestamp>,
     /// The same of sessions without an own id.
