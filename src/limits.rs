@@ -150,8 +150,8 @@ pub const STREAM_COMMENT_EVERY: Duration = Duration::from_secs(15);
 pub const STREAM_EVENTS_MAX: usize = 256;
 /// Rooms that a slow stream of many rooms may be behind before it ends, and so begins again.
 pub const STREAM_ROOMS_MAX: usize = 4_096;
-/// Rooms in one write of such a stream: each brings a list of everybody in it.
-pub const STREAM_ROOMS_AT_ONCE: usize = 32;
+/// Rooms whose lists a worker makes in one go, and a stream writes: each holds everybody in it.
+pub const ROOMS_AT_ONCE: usize = 32;
 /// How long a stream of rooms gathers changes: who comes is rarely alone, and each change of a room
 /// brings the whole list. A part of the 200 ms in which a change is promised.
 pub const STREAM_GATHER: Duration = Duration::from_millis(25);

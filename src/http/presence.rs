@@ -5,9 +5,10 @@ use warp::reply::Response;
 use crate::auth::Verifier;
 use crate::http::problem::Problem;
 use crate::http::{Api, Head, caller, json_response, shapes};
+use crate::limits::ROOMS_AT_ONCE;
 use crate::model::{Access, RoomName, Token, UserId};
 use crate::presence::Participant;
-use crate::relay::ActiveRoom;
+use crate::relay::{ActiveRoom, Relay, Unavailable};
 use crate::wire::url;
 
 /// `GET /v1/rooms/{room…}/presence`
@@ -30,8 +31,8 @@ pub(super) async fn of_user(api: &Api, head: &Head, raw_user: &str) -> Result<Re
 pub(super) async fn under(api: &Api, head: &Head) -> Result<Response, Problem> {
     let view = View::of_caller(api, head).await?;
     let prefix = prefix_in_query(head)?;
-    let mut rooms = api.relay.presence_under(&prefix).await?;
-    view.narrow(&mut rooms);
+    let names = api.relay.rooms_under(&prefix).await?;
+    let rooms = view.active(&api.relay, names).await?;
     Ok(json_response(shapes::rooms_under(&prefix, &rooms)))
 }
 
@@ -66,13 +67,26 @@ impl View {
         self.token.may_read(room) && !self.verifier.is_revoked(&self.token, room)
     }
 
-    /// Leaves what the caller may see, by the rooms' names.
-    pub fn narrow(&self, rooms: &mut Vec<ActiveRoom>) {
-        rooms.retain(|active| self.shows(&active.room));
-        rooms.sort_unstable_by(|a, b| a.room.cmp(&b.room));
+    /// Those of these rooms in which somebody is, by their names. Those that the caller may not see
+    /// are not even looked at, and no worker looks at many at a time.
+    pub async fn active(
+        &self,
+        relay: &Relay,
+        mut names: Vec<RoomName>,
+    ) -> Result<Vec<ActiveRoom>, Unavailable> {
+        names.retain(|room| self.shows(room));
+        names.sort_unstable();
+        let mut found = Vec::new();
+        for some in names.chunks(ROOMS_AT_ONCE) {
+            found.extend(relay.active_rooms(some.to_vec()).await?);
+        }
+        // They come by workers.
+        found.sort_unstable_by(|a, b| a.room.cmp(&b.room));
+        found.retain(|active| !active.users.is_empty());
+        Ok(found)
     }
 
-    /// The same for the rooms of one user.
+    /// Leaves those of a user's rooms that the caller may see, by their names.
     pub fn narrow_to_user(&self, rooms: &mut Vec<(RoomName, Participant)>) {
         rooms.retain(|(room, participant)| participant.is_connected && self.shows(room));
         rooms.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));

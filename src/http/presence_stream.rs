@@ -9,7 +9,7 @@ use crate::http::event_stream::{Source, respond, write_event};
 use crate::http::presence::{View, prefix_in_query, user_in_path};
 use crate::http::problem::Problem;
 use crate::http::{Api, Head, caller, shapes};
-use crate::limits::{STREAM_GATHER, STREAM_ROOMS_AT_ONCE};
+use crate::limits::{ROOMS_AT_ONCE, STREAM_GATHER};
 use crate::model::{Access, RoomName};
 use crate::presence::{Change, Participant};
 use crate::relay::{Newest, PresenceEvent, Relay};
@@ -58,8 +58,8 @@ pub(super) async fn under(api: &Api, head: &Head) -> Result<Response, Problem> {
     let prefix = prefix_in_query(head)?;
     let ends_at = view.token.expires_at;
     let mut shown = Shown::new(view);
-    let (mut rooms, news) = api.relay.watch_under(&prefix).await?;
-    shown.view.narrow(&mut rooms);
+    let (names, news) = api.relay.watch_under(&prefix).await?;
+    let rooms = shown.view.active(&api.relay, names).await?;
     shown
         .rooms
         .extend(rooms.iter().map(|active| active.room.clone()));
@@ -138,7 +138,7 @@ impl Source for UserSource {
             self.waiting.extend(self.news.take());
         }
         let mut text = String::new();
-        let count = self.waiting.len().min(STREAM_ROOMS_AT_ONCE);
+        let count = self.waiting.len().min(ROOMS_AT_ONCE);
         for (room, now) in self.waiting.drain(..count) {
             if self.shown.note(&room, now.is_connected) {
                 write_event(&mut text, "changed", &shapes::user_room(&room, &now));
@@ -173,7 +173,7 @@ impl Source for UnderSource {
             changed.retain(|room, ()| self.shown.view.shows(room));
             self.waiting.extend(changed.into_keys());
         }
-        let count = self.waiting.len().min(STREAM_ROOMS_AT_ONCE);
+        let count = self.waiting.len().min(ROOMS_AT_ONCE);
         let rooms = self.waiting.drain(..count).collect();
         let mut text = String::new();
         for active in self.relay.active_rooms(rooms).await.ok()? {

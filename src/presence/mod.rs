@@ -15,8 +15,6 @@ mod admission;
 mod change;
 mod departed;
 mod participant;
-#[cfg(test)]
-mod racing;
 mod roster;
 mod session;
 mod status;

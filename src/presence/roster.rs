@@ -439,6 +439,11 @@ impl Roster {
         self.users.contains_key(user) || self.queue.has(user)
     }
 
+    /// Whether the user hides.
+    pub fn hides(&self, user: &UserId) -> bool {
+        self.hidden.contains(user)
+    }
+
     /// Whether the session is in or waits.
     pub fn has(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
@@ -681,8 +686,8 @@ impl Roster {
         }
     }
 
-    /// A user with no place cannot hide here.
-    fn forget_if_absent(&mut self, user: &UserId) {
+    /// A user who neither has a place nor waits for one cannot hide here.
+    pub fn forget_if_absent(&mut self, user: &UserId) {
         if !self.has_user(user) {
             self.hidden.remove(user);
         }

@@ -38,6 +38,9 @@ pub(super) struct FeedHost {
     arriving: HashMap<ConnectionId, Arriving>,
     /// Users whose follows are being read anew.
     rereading: HashMap<UserId, Rereading>,
+    /// Sockets to be ended once everything else that the feed asks for is done: an end is news to
+    /// the feed, and nothing may overtake what is still being told.
+    ending: Vec<(ConnectionId, Refusal)>,
 }
 
 /// A login that waits for the store.
@@ -71,6 +74,7 @@ impl FeedHost {
             feed: Feed::new(policy),
             arriving: HashMap::new(),
             rereading: HashMap::new(),
+            ending: Vec::new(),
         }
     }
 
@@ -330,6 +334,9 @@ impl Worker {
         while let Some(output) = self.feed.as_mut().and_then(|host| host.feed.poll_output()) {
             self.perform_feed(output);
         }
+        while let Some((window, refusal)) = self.feed.as_mut().and_then(|host| host.ending.pop()) {
+            self.close(window, refusal);
+        }
         let deadline = self.feed.as_ref().and_then(|host| host.next_deadline());
         if deadline.is_some_and(|at| earliest.is_none_or(|earliest| at < earliest)) {
             self.wakers.timer.notify_one();
@@ -345,7 +352,7 @@ impl Worker {
                     self.tell_window(window, frame.clone(), is_answer);
                 }
             }
-            Output::Replaced(window) => self.close(window, Refusal::Replaced),
+            Output::Replaced(window) => self.end_soon(window, Refusal::Replaced),
             Output::Hidden { user, is_hidden } => self.hide_everywhere(&user, is_hidden),
             Output::Seen { user, at } => self.around.people.keep(Record::FeedSeen { user, at }),
         }
@@ -368,8 +375,14 @@ impl Worker {
         if connection.is_full() && !is_answer {
             connection.owed_bytes += length;
             if DIRECT_BYTES_MAX < connection.owed_bytes {
-                self.close(window, Refusal::Slow);
+                self.end_soon(window, Refusal::Slow);
             }
+        }
+    }
+
+    fn end_soon(&mut self, window: ConnectionId, refusal: Refusal) {
+        if let Some(host) = &mut self.feed {
+            host.ending.push((window, refusal));
         }
     }
 

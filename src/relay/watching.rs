@@ -27,12 +27,12 @@ pub struct ActiveRoom {
 }
 
 impl Relay {
-    /// Every room named `prefix` or below it in which somebody is connected.
-    pub async fn presence_under(&self, prefix: &RoomName) -> Result<Vec<ActiveRoom>, Unavailable> {
+    /// Every loaded room named `prefix` or below it.
+    pub async fn rooms_under(&self, prefix: &RoomName) -> Result<Vec<RoomName>, Unavailable> {
         let mut found = Vec::new();
         for number in 0..self.0.inboxes.len() {
             let prefix = prefix.clone();
-            let rooms = self.ask(number, move |worker| worker.active_under(&prefix));
+            let rooms = self.ask(number, move |worker| worker.rooms_under(&prefix));
             found.extend(rooms.await?);
         }
         Ok(found)
@@ -77,18 +77,18 @@ impl Relay {
         Ok((found, news))
     }
 
-    /// Every room named `prefix` or below it in which somebody is connected, and from then on the
-    /// names of those that change.
+    /// Every loaded room named `prefix` or below it, and from then on the names of those in which
+    /// somebody changes.
     pub async fn watch_under(
         &self,
         prefix: &RoomName,
-    ) -> Result<(Vec<ActiveRoom>, Newest<()>), Unavailable> {
+    ) -> Result<(Vec<RoomName>, Newest<()>), Unavailable> {
         let news = Newest::new();
         let mut found = Vec::new();
         for number in 0..self.0.inboxes.len() {
             let (prefix, teller) = (prefix.clone(), news.teller());
             let rooms = self.ask(number, move |worker| {
-                let rooms = worker.active_under(&prefix);
+                let rooms = worker.rooms_under(&prefix);
                 worker.watch(|watching| watching.prefixes.add(prefix, teller));
                 rooms
             });
@@ -115,12 +115,11 @@ impl Worker {
         }
     }
 
-    fn active_under(&self, prefix: &RoomName) -> Vec<ActiveRoom> {
+    fn rooms_under(&self, prefix: &RoomName) -> Vec<RoomName> {
         self.rooms
             .iter()
             .filter(|(_, open)| open.name.is_under(prefix.as_str()))
-            .map(|(_, open)| self.active(open.name.clone()))
-            .filter(|active| !active.users.is_empty())
+            .map(|(_, open)| open.name.clone())
             .collect()
     }
 

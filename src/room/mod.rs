@@ -205,7 +205,10 @@ impl Room {
                     },
                 );
             }
-            Input::Hide { user, hides } => self.roster.hide(now, &user, hides),
+            Input::Hide { user, hides } => {
+                self.roster.hide(now, &user, hides);
+                self.awareness.hide(now, &user, hides);
+            }
             Input::Close => self.roster.close(now),
             Input::Expel { user } => self.roster.expel(now, &user),
             Input::Participants { request } => {
@@ -328,6 +331,8 @@ impl Room {
             settling: None,
         };
         if !arriving.grant.is_participant {
+            // A back end is nobody who could hide.
+            self.roster.forget_if_absent(&arriving.grant.identity.user);
             self.admit(now, session, arriving);
             self.outputs.push_back(Output::Admitted { session });
             return;
@@ -352,7 +357,11 @@ impl Room {
 
     /// The session is in: it is heard from now on.
     fn admit(&mut self, now: Timestamp, session: SessionId, arriving: Session) {
+        let user = &arriving.grant.identity.user;
         self.awareness.open(now, session, &arriving.grant);
+        if self.roster.hides(user) {
+            self.awareness.hide(now, user, true);
+        }
         self.sessions.insert(session, arriving);
     }
 

@@ -319,6 +319,61 @@ fn when_the_relay_stops_nobody_is_left_who_has_no_socket() {
 }
 
 #[test]
+fn who_hides_is_in_no_list_and_no_awareness_until_they_appear() {
+    let visible = |driver: &Driver| {
+        let states = driver.room.awareness().present().count();
+        (states, driver.room.connected().len())
+    };
+    let hide = |driver: &mut Driver, hides| {
+        let user = grant("ann").identity.user;
+        driver.handle(Input::Hide { user, hides });
+    };
+    let show = |driver: &mut Driver, session: SessionId, clock| {
+        driver.say(session, FromSession::Step1(StateVector::empty()));
+        let state = awareness_of(session.0, clock, "{\"user\":{}}");
+        driver.say(session, FromSession::Awareness(state));
+    };
+    let mut driver = Driver::new(Policy::of(Kind::Session));
+    hide(&mut driver, true);
+    driver.join(ANN, "ann", Manner::default());
+    driver.take_told();
+    show(&mut driver, ANN, 3);
+    let heard = ["tell 1 hold", "tell 1 answer", "tell 1 push"];
+    assert_eq!(driver.take_told(), heard, "nothing for others");
+    assert_eq!(visible(&driver), (0, 0));
+    hide(&mut driver, false);
+    assert_eq!(driver.take_told(), ["awareness", "joined ann"]);
+    assert_eq!(visible(&driver), (1, 1));
+    hide(&mut driver, true);
+    assert_eq!(driver.take_told(), ["awareness", "left ann"]);
+    assert_eq!(visible(&driver), (0, 0));
+    driver.leave(ANN, Ending::Clean);
+    assert_eq!(driver.take_told(), [""; 0]);
+    // That they hid here ended with their last session: whoever lets them in says so again.
+    driver.join(BOB, "ann", Manner::default());
+    show(&mut driver, BOB, 3);
+    assert_eq!(visible(&driver), (1, 1));
+}
+
+#[test]
+fn a_back_end_of_a_user_who_hides_hides_nobody() {
+    let mut driver = Driver::new(Policy::of(Kind::Workspace));
+    let back_end = Grant {
+        is_participant: false,
+        ..grant("ann")
+    };
+    let user = grant("ann").identity.user;
+    driver.handle(Input::Hide { user, hides: true });
+    driver.handle(Input::Join {
+        session: BOB,
+        grant: back_end,
+        manner: Manner::default(),
+    });
+    driver.join(ANN, "ann", Manner::default());
+    assert_eq!(driver.room.connected().len(), 1);
+}
+
+#[test]
 fn a_room_keeps_of_a_day_what_is_there_now() {
     let mut driver = Driver::new(Policy::of(Kind::Workspace));
     let there_at = |hour: u64| 1 + 700 * (12 - hour.abs_diff(12)) / 12;

@@ -33,6 +33,7 @@ mod people;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod presence;
+mod races;
 mod recorded;
 mod store;
 mod support;

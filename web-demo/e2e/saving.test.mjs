@@ -1,11 +1,23 @@
 // "On disk" is true: the relay is killed at that moment, and has the text when it is back.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 
 import { suite } from './support/suite.mjs';
 
-const world = suite({ args: ['--data', './kept'] });
+const world = suite({
+  args: ['--data', './kept'],
+  // A write beyond the limit below is an error then, as on a full disk, and not the end.
+  under: ['sh', '-c', 'trap "" XFSZ; exec "$0" "$@"'],
+});
+
+/** No file of the relay's may grow beyond so many bytes. */
+function limitFiles(bytes) {
+  const { pid } = world.relay;
+  // The soft limit alone: it can be raised again.
+  execFileSync('prlimit', ['--pid', String(pid), `--fsize=${bytes}:`]);
+}
 
 test('on disk means that the text survives a SIGKILL', async () => {
   const expected = /WebSocket connection|ERR_CONNECTION|Failed to load resource/;
@@ -49,4 +61,19 @@ test('what is written while the relay is away is on disk once it is back', async
   await page.locator('.badge[data-state="on disk"]').waitFor();
   const reader = await world.open('session', { as: 'caleb', room });
   await reader.locator('.prose').getByText('written into nothing').waitFor();
+});
+
+test('with a full disk an edit is received, and on disk once there is room', async () => {
+  const room = world.freshRoom();
+  const jim = await world.open('session', { as: 'jim', room });
+  const caleb = await world.open('session', { as: 'caleb', room });
+  await jim.locator('.badge[data-state="on disk"]').waitFor();
+  await caleb.locator('.badge[data-state="on disk"]').waitFor();
+  limitFiles(0);
+  await jim.locator('.prose').click();
+  await jim.keyboard.type('no room for this');
+  await jim.locator('.badge[data-state=received]').waitFor();
+  await caleb.locator('.prose').getByText('no room for this').waitFor();
+  limitFiles('unlimited');
+  await jim.locator('.badge[data-state="on disk"]').waitFor();
 });

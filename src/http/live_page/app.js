@@ -11,6 +11,10 @@ const RETRY_MS_MAX = 10_000;
 const PATIENCE_MS = 8000;
 /** Three minutes. */
 const SAMPLES_MAX = 180;
+/** The plots begin with one minute and grow. */
+const SAMPLES_MIN = 60;
+/** More than a busy second brings. */
+const UNSAVED_MANY = 16 << 20;
 /** A percentile of so many samples back: a single second has too few deliveries. */
 const LATENCY_OVER = 10;
 /** As the relay remembers of one worker. */
@@ -220,23 +224,22 @@ function drawTiles() {
     tone: now.slow ? 'warn' : '',
   });
   tile(
-    'Messages per second',
-    rate(last.rates.in),
-    `in; ${rate(last.rates.out)} out (dashed)`,
+    'Messages per s',
+    `${rate(last.rates.in)} / ${rate(last.rates.out)}`,
+    'in / out (dashed)',
     plotOf(s => s.rates.in),
     { second: plotOf(s => s.rates.out) },
   );
-  tile('Accepted, not on disk', bytes(now.unsavedBytes), now.unsavedBytes ? 'waiting' : 'all is saved', plotOf(s => s.unsavedBytes), {
+  const saved = now.unsavedBytes ? 'accepted, waiting' : 'everything is';
+  tile('Not on disk yet', bytes(now.unsavedBytes), saved, plotOf(s => s.unsavedBytes), {
     format: bytes,
-    tone: now.unsavedBytes > 16 << 20 ? 'warn' : '',
+    tone: now.unsavedBytes > UNSAVED_MANY ? 'warn' : '',
   });
   const latencies = samples.map((sample, index) => (sample ? latencyAt(index)[1] : null));
-  tile('Delivery, 99 of 100 within', micros(p99), p50 === null ? 'nothing to deliver' : `half within ${micros(p50)}`, latencies, {
-    format: micros,
-  });
-  tile('Memory', now.memoryBytes === null ? 'unknown' : bytes(now.memoryBytes), 'resident', plotOf(s => s.memoryBytes), {
-    format: bytes,
-  });
+  const half = p50 === null ? 'nothing to deliver' : `half within ${micros(p50)}`;
+  tile('Delivery, p99', micros(p99), half, latencies, { format: micros });
+  const memory = now.memoryBytes === null ? 'unknown' : bytes(now.memoryBytes);
+  tile('Memory', memory, 'resident', plotOf(s => s.memoryBytes), { format: bytes });
 }
 
 function tile(title, value, note, values, { second, format = count, tone = '' } = {}) {
@@ -272,24 +275,25 @@ function plot(hasSecond) {
   const root = make('svg', {
     class: 'plot',
     role: 'img',
-    viewBox: `0 0 ${SAMPLES_MAX} ${PLOT_HEIGHT}`,
     preserveAspectRatio: 'none',
   });
   const [area, line, second] = ['area', 'line', 'second'].map(name => make('path', { class: name }));
   root.append(area, line);
   if (hasSecond) root.append(second);
   const draw = (values, others = []) => {
+    const width = Math.max(SAMPLES_MIN, values.length);
+    root.setAttribute('viewBox', `0 0 ${width} ${PLOT_HEIGHT}`);
     const top = Math.max(1e-9, ...values.concat(others).filter(value => value !== null)) * 1.1;
-    line.setAttribute('d', pathOf(values, top, false));
-    area.setAttribute('d', pathOf(values, top, true));
-    if (hasSecond) second.setAttribute('d', pathOf(others, top, false));
+    line.setAttribute('d', pathOf(values, width, top, false));
+    area.setAttribute('d', pathOf(values, width, top, true));
+    if (hasSecond) second.setAttribute('d', pathOf(others, width, top, false));
   };
   return { root, draw };
 }
 
 /** A line, or what is under it, from the right edge back; gaps stay gaps. */
-function pathOf(values, top, isArea) {
-  const left = SAMPLES_MAX - values.length;
+function pathOf(values, width, top, isArea) {
+  const left = width - values.length;
   let path = '';
   let from = null;
   const close = to => {
@@ -303,7 +307,7 @@ function pathOf(values, top, isArea) {
     path += `${from === null ? 'M' : 'L'}${x} ${y}`;
     from ??= x;
   });
-  close(SAMPLES_MAX);
+  close(width);
   return path;
 }
 
@@ -345,7 +349,8 @@ function drawRooms() {
     connections: state.inRoom,
     head: room => ({
       name: room.room,
-      under: room.kind,
+      // Most names begin with it.
+      under: room.room.split('/')[0] === room.kind ? '' : room.kind,
       marks: [
         room.slow > 0 && ['warn', `${count(room.slow)} slow`],
         !room.isDurable && ['warn', 'not on disk yet'],
@@ -409,8 +414,8 @@ function drawRows(table, list, keyOf, openKey, { toggle, connections, head, numb
       askNow();
       if (state) draw();
     });
-    const [under, marks] = [element('div', 'under'), element('span', 'marks')];
-    const first = element('th', '', button, under, marks);
+    const [under, marks] = [element('span', 'under'), element('span', 'marks')];
+    const first = element('th', '', element('div', 'head', button, under, marks));
     first.scope = 'row';
     const cells = [1, 2, 3].map(() => element('td', 'number'));
     const row = element('tr', '', first, ...cells);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
 
-const SEED: u64 = 0x5eed_0f_b0a2d;
+const SEED: u64 = 0x5eed_b0a2;
 
 /// What races for the places of a board.
 struct Race {

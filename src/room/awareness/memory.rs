@@ -29,7 +29,10 @@ pub(super) struct Memory {
 /// One client id.
 #[derive(Debug)]
 pub(super) struct Known {
+    /// As others are to know it: without the state, if that is withheld from them.
     pub(super) entry: Entry,
+    /// The stamped state.
+    pub(super) state: Option<Arc<str>>,
     /// The state as its owner sent it. Comparing with the stamped one instead would take every
     /// answer to a nudge for a change, and nudge again.
     pub(super) text: Option<Arc<str>>,
@@ -80,6 +83,7 @@ impl Memory {
                 version: 0,
                 session: None,
             },
+            state: None,
             text: None,
             appearance: None,
             changed: 0,
@@ -149,7 +153,7 @@ impl Memory {
         known.entry.session.map(|owner| (owner, before))
     }
 
-    /// Gives the id a state, to be cast after; says whether that changes its content.
+    /// Gives the id a state, to be shown or withheld after; says whether that changes its content.
     pub(super) fn put(&mut self, client: ClientId, text: &str, stamped: Stamped<'_>) -> bool {
         let Some(known) = self.known.get_mut(&client) else {
             return false;
@@ -160,9 +164,9 @@ impl Memory {
             known.changed = self.changes;
             known.text = Some(text.into());
         }
-        if known.entry.state.as_deref() != Some(&*stamped.state) {
+        if known.state.as_deref() != Some(&*stamped.state) {
             // Mostly what is sent on is what came: one copy serves for both.
-            known.entry.state = match &known.text {
+            known.state = match &known.text {
                 Some(text) if **text == *stamped.state => Some(text.clone()),
                 _ => Some(stamped.state.into()),
             };
@@ -171,13 +175,28 @@ impl Memory {
         is_changed
     }
 
-    /// Takes the id's state away, to be cast after; says whether it had one.
+    /// Takes the id's state away, to be cast after; says whether others knew one.
     pub(super) fn clear(&mut self, client: ClientId) -> bool {
+        if let Some(known) = self.known.get_mut(&client) {
+            known.state = None;
+            known.text = None;
+            known.appearance = None;
+        }
+        self.withhold(client)
+    }
+
+    /// Lets others have the id's state, to be cast after.
+    pub(super) fn show(&mut self, client: ClientId) {
+        if let Some(known) = self.known.get_mut(&client) {
+            known.entry.state.clone_from(&known.state);
+        }
+    }
+
+    /// Others are to have no state of the id, to be cast after; says whether they had one.
+    pub(super) fn withhold(&mut self, client: ClientId) -> bool {
         let Some(known) = self.known.get_mut(&client) else {
             return false;
         };
-        known.text = None;
-        known.appearance = None;
         self.present_order.remove(&known.entry.version);
         known.entry.state.take().is_some()
     }

@@ -18,6 +18,8 @@
 //!   step 2 if it has none, or 300 ms after it opened. What it may know as gone is raised before:
 //!   whatever did not rise since the client may last have been here.
 //! * **Memory.** Of a departed id the clock, and whose it is, are remembered for a minute.
+//! * **Hiding.** Of a user who hides, others are sent removals as if they had left; what their
+//!   sessions say is kept, and sent at a raised clock when they appear again.
 //!
 //! Nothing here knows of sockets or the document. Inputs and a time go in; [`Event`]s come out and
 //! say what is to be sent. Start with [`Awareness::receive`]; `memory` keeps the entries and
@@ -46,14 +48,14 @@ use crate::clock::Timestamp;
 use crate::limits::{
     AWARENESS_CAST_AGAIN_AFTER, AWARENESS_CLOCK_MAX, AWARENESS_RETURN_WITHIN, CLIENT_ID_MAX,
 };
-use crate::model::{ClientId, Grant, IdMap, SessionId};
+use crate::model::{ClientId, Grant, IdMap, SessionId, UserId};
 use crate::room::stamp::{JSON_SPACE, Stamped, stamp};
 use crate::slack::give_back;
 use crate::wire::yjs::{AwarenessEntry, AwarenessUpdate};
 
 pub use event::{Entry, Event};
 
-use memory::Memory;
+use memory::{Known, Memory};
 use session::Session;
 
 /// All awareness states of one room. Pure: inputs and a time in, events out.
@@ -98,6 +100,29 @@ impl Awareness {
             }
         }
         self.refresh_shown(session);
+    }
+
+    /// The user hides from all others, or no longer, in all their sessions that are open.
+    pub fn hide(&mut self, now: Timestamp, user: &UserId, hides: bool) {
+        let mut concerned = BTreeSet::new();
+        for member in self.sessions.values_mut() {
+            let is_theirs = member.grant.is_participant && member.grant.identity.user == *user;
+            if is_theirs && member.is_hidden != hides {
+                member.is_hidden = hides;
+                concerned.extend(member.held.iter().copied());
+            }
+        }
+        for client in concerned {
+            let has_state = |known: &Known| known.state.is_some();
+            if hides && self.memory.withhold(client) {
+                self.cast(now, client);
+            } else if !hides && self.memory.get(client).is_some_and(has_state) {
+                // All others know it as gone at the clock it may still have.
+                self.raise(now, client);
+                self.memory.show(client);
+                self.cast(now, client);
+            }
+        }
     }
 
     /// The session sent a sync step 1: the frame directly after it may be its announcement.
@@ -326,7 +351,7 @@ impl Awareness {
             if !is_held_here {
                 return; // An echo, or the null of a client that lost its link.
             }
-            let is_repeat = clock == known.heard && known.entry.state.is_some() && text.is_some();
+            let is_repeat = clock == known.heard && known.state.is_some() && text.is_some();
             if clock < known.heard || is_repeat {
                 return;
             }
@@ -405,8 +430,8 @@ impl Awareness {
         let Some(known) = self.memory.get_mut(client) else {
             return;
         };
-        let is_same = known.text.as_deref() == Some(text)
-            && known.entry.state.as_deref() == Some(&*stamped.state);
+        let is_same =
+            known.text.as_deref() == Some(text) && known.state.as_deref() == Some(&*stamped.state);
         if known.entry.clock < clock {
             self.memory.advance(now, client, clock);
         } else if is_same {
@@ -420,7 +445,7 @@ impl Awareness {
         self.put(now, session, client, text, stamped);
     }
 
-    /// Gives a held id a state and tells everybody.
+    /// Gives a held id a state and tells everybody, unless its user hides.
     fn put(
         &mut self,
         now: Timestamp,
@@ -430,7 +455,12 @@ impl Awareness {
         stamped: Stamped<'_>,
     ) {
         let is_changed = self.memory.put(client, text, stamped);
-        self.cast(now, client);
+        if !self.is_hidden(session) {
+            self.memory.show(client);
+            self.cast(now, client);
+        } else if self.memory.withhold(client) {
+            self.cast(now, client);
+        }
         self.refresh_shown(session);
         let is_participant = self
             .sessions
@@ -449,7 +479,7 @@ impl Awareness {
             .is_some_and(|known| known.entry.clock < clock);
         self.memory.advance(now, client, clock);
         let was_present = self.memory.clear(client);
-        if was_present || is_higher {
+        if was_present || (is_higher && !self.is_hidden(session)) {
             self.cast(now, client);
         }
         self.refresh_shown(session);
@@ -528,6 +558,12 @@ impl Awareness {
             self.last_end
         };
         last_end.filter(|&end| now.since(end) < AWARENESS_RETURN_WITHIN)
+    }
+
+    fn is_hidden(&self, session: SessionId) -> bool {
+        self.sessions
+            .get(&session)
+            .is_some_and(|member| member.is_hidden)
     }
 
     fn raise(&mut self, now: Timestamp, client: ClientId) {

@@ -259,6 +259,74 @@ fn somebody_without_a_state_sees_everybody() {
 }
 
 #[test]
+fn who_hides_is_gone_to_the_others_and_works_on() {
+    for_every_kind(|world, rita| {
+        world.hide(rita, true);
+        world.arrive();
+        for number in 90..93 {
+            world.set(rita, number);
+            world.arrive();
+        }
+        world.hide(rita, false);
+        world.arrive();
+        // Hidden for long, renewing its state; and while somebody new comes.
+        world.hide(rita, true);
+        world.run(40_000);
+        let newcomer = world.client("newcomer", Kind::Quiet);
+        world.set(newcomer, 99);
+        world.connect(newcomer);
+        world.arrive();
+        world.hide(rita, false);
+        world.arrive();
+        // Away and back while hidden; taken away and set again.
+        world.hide(rita, true);
+        world.disconnect(rita);
+        world.run(3_000);
+        world.connect(rita);
+        world.arrive();
+        world.set_null(rita);
+        world.arrive();
+        world.set(rita, 94);
+        world.hide(rita, false);
+        world.arrive();
+        // Gone while hidden.
+        world.hide(rita, true);
+        world.disconnect(rita);
+        world.arrive();
+        world.hide(rita, false);
+        world.connect(rita);
+    });
+}
+
+#[test]
+fn nobody_hears_anything_of_what_a_hidden_user_does() {
+    let mut world = World::new(0);
+    let (ann, bob) = (
+        world.client("ann", Kind::Quiet),
+        world.client("bob", Kind::Quiet),
+    );
+    for place in [ann, bob] {
+        world.set(place, place as u64);
+        world.connect(place);
+        world.arrive();
+    }
+    world.hide(ann, true);
+    world.arrive();
+    let version = world.awareness.version();
+    world.set(ann, 50);
+    world.arrive();
+    world.set_null(ann);
+    world.arrive();
+    world.set(ann, 51);
+    world.arrive();
+    world.disconnect(ann);
+    world.arrive();
+    assert_eq!(world.awareness.version(), version, "something was cast");
+    let told = world.told.iter().filter(|told| told.ends_with("ann"));
+    assert_eq!(told.collect::<Vec<_>>(), ["joined ann", "left ann"]);
+}
+
+#[test]
 fn quick_joins_and_leaves_leave_no_ghost() {
     for_every_kind(|world, _| {
         for number in 0..20 {
@@ -366,6 +434,7 @@ fn whatever_people_do_everybody_is_right_in_the_end() {
                 }
                 3 if dice.below(8) == 0 => world.restart(),
                 4 => world.set_null(place),
+                5 => world.hide(place, dice.below(2) == 0),
                 _ => world.set(place, step),
             }
             let pauses = [0, 1, 30, 300, 2_000, 12_000];

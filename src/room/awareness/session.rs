@@ -17,6 +17,8 @@ pub(super) struct Session {
     pub(super) held: BTreeSet<ClientId>,
     /// When the present states are pushed to it at the latest; `None` once they were.
     pub(super) push_at: Option<Timestamp>,
+    /// Whether its user hides: its states are kept, and nobody is sent them.
+    pub(super) is_hidden: bool,
     /// What it was last said to show.
     pub(super) shown: Option<Appearance>,
     opening: Opening,
@@ -38,6 +40,7 @@ impl Session {
             own: None,
             held: BTreeSet::new(),
             push_at: Some(now + AWARENESS_PUSH_AFTER),
+            is_hidden: false,
             shown: None,
             opening: Opening::BeforeStep1,
         }

@@ -1,7 +1,7 @@
 //! A small world for tests: simulated Yjs clients of all kinds, their links with a latency, and one
 //! room's awareness and roster between them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,6 +57,7 @@ pub(super) struct World {
     pub(super) frames_up: usize,
     /// Changes of the roster so far, in words.
     pub(super) told: Vec<String>,
+    hidden: BTreeSet<UserId>,
     links: BTreeMap<SessionId, Link>,
     latency: Duration,
     next_session: u64,
@@ -119,6 +120,7 @@ impl World {
             nudges: 0,
             frames_up: 0,
             told: Vec::new(),
+            hidden: BTreeSet::new(),
             links: BTreeMap::new(),
             latency: Duration::from_millis(latency_ms),
             next_session: 0,
@@ -158,13 +160,21 @@ impl World {
         };
         self.links.insert(session, link);
         let grant = self.clients[place].grant.clone();
-        self.turn(|awareness, now| awareness.open(now, session, &grant));
+        let user = grant.identity.user.clone();
+        let is_hidden = self.hidden.contains(&user);
+        self.turn(|awareness, now| {
+            awareness.open(now, session, &grant);
+            if is_hidden {
+                awareness.hide(now, &user, true);
+            }
+        });
         self.send_down(session, Down::Step1);
 
         let client = &mut self.clients[place];
         client.link = Some(session);
         client.connected = Some(self.now);
-        client.seen = client.state.is_some().then_some(self.now);
+        let is_seen = client.state.is_some() && !is_hidden;
+        client.seen = is_seen.then_some(self.now);
         let queue = std::mem::take(&mut client.queue);
         let announcement = client.state.is_some().then(|| vec![client.row(client.id)]);
         let (first, last) = match client.kind {
@@ -217,6 +227,23 @@ impl World {
         self.turn(|awareness, now| awareness.close(now, session));
     }
 
+    /// The user of this client hides, or no longer.
+    pub(super) fn hide(&mut self, place: Place, hides: bool) {
+        let user = self.clients[place].grant.identity.user.clone();
+        match hides {
+            true => self.hidden.insert(user.clone()),
+            false => self.hidden.remove(&user),
+        };
+        for client in &mut self.clients {
+            if client.grant.identity.user == user {
+                let is_seen = client.link.is_some() && client.state.is_some() && !hides;
+                client.seen = is_seen.then_some(self.now);
+            }
+        }
+        self.roster.hide(self.now, &user, hides);
+        self.turn(|awareness, now| awareness.hide(now, &user, hides));
+    }
+
     /// The server restarts and remembers nothing.
     pub(super) fn restart(&mut self) {
         for place in 0..self.clients.len() {
@@ -240,9 +267,10 @@ impl World {
     fn set_state(&mut self, place: Place, state: Option<String>) {
         let now = self.now;
         let client = &mut self.clients[place];
+        let is_hidden = self.hidden.contains(&client.grant.identity.user);
         client.clock += 1;
         client.renewed = now;
-        if state.is_none() {
+        if state.is_none() || is_hidden {
             client.seen = None;
         } else if client.state.is_none() && client.link.is_some() {
             client.seen = Some(now);
@@ -352,6 +380,9 @@ impl World {
                             may_wait: false,
                             lasts: None,
                         };
+                        let is_hidden = self.hidden.contains(&entering.user);
+                        self.roster
+                            .hide(self.now, &entering.user.clone(), is_hidden);
                         self.roster.enter(self.now, session, entering);
                     }
                     self.roster.show(self.now, session, appearance);
@@ -541,7 +572,10 @@ impl World {
     /// Everybody who is connected sees exactly those who are, with their newest states; and so
     /// does the roster.
     pub(super) fn assert_views_are_right(&self) {
-        let is_seen = |client: &&Client| client.link.is_some() && client.state.is_some();
+        let is_seen = |client: &&Client| {
+            let is_hidden = self.hidden.contains(&client.grant.identity.user);
+            client.link.is_some() && client.state.is_some() && !is_hidden
+        };
         for viewer in self.clients.iter().filter(|client| client.link.is_some()) {
             let sees: BTreeMap<u64, &str> = viewer
                 .others

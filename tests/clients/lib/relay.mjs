@@ -28,7 +28,8 @@ export class Relay {
   #options;
 
   /**
-   * @param {{ dev?: boolean, args?: string[] }} options `dev`: guests may come in without a token.
+   * @param {{ dev?: boolean, args?: string[], under?: string[] }} options `dev`: guests may come in
+   * without a token; `under`: a command that runs the relay and becomes it.
    */
   static async start(options = {}) {
     const relay = new Relay();
@@ -39,12 +40,13 @@ export class Relay {
 
   /** Runs the relay; the second time on the port it had before. */
   async run() {
-    const { dev = false, args = [] } = this.#options;
+    const { dev = false, args = [], under = [] } = this.#options;
     const listen = `127.0.0.1:${this.port}`;
     // Later arguments do not override earlier ones: a test that names a store gets that alone.
     const store = args.some(arg => /^--(store|data)\b/.test(arg)) ? [] : ['--store', 'memory:'];
     const command = ['serve', '--listen', listen, '--jwt-secret', this.secret, ...store, ...args];
-    const child = spawn(BINARY, dev ? [...command, '--dev'] : command, {
+    const [program, ...first] = [...under, BINARY];
+    const child = spawn(program, [...first, ...command, ...(dev ? ['--dev'] : [])], {
       cwd: this.#folder,
       stdio: ['ignore', 'pipe', 'pipe'],
     });

@@ -228,6 +228,12 @@ test('answers of every kind are as described', async t => {
     await ask('get', '/health/ready', '/health/ready', 200);
     await ask('get', '/metrics', '/metrics', 200);
     await ask('get', '/openapi.json', '/openapi.json', 200);
+    for (const path of ['/', '/live/app.js', '/live/style.css']) await ask('get', path, path, 200);
+    const state = '/live/state';
+    await ask('get', state, `${state}?room=${room}&user=ann&find=a`, 200);
+    await ask('get', state, `${state}?room=a//b`, 400);
+    await ask('get', state, state, 401, { token: 'forged' });
+    await ask('get', state, state, 403, { token: relay.token(room, { sub: 'eve' }) });
     const { token } = await ask('post', '/dev/token', '/dev/token', 200, json({ sub: 'ann', exp: 2e9 }));
     assert.equal((await relay.fetch('/v1/users/ann/presence', { token })).status, 200);
     await ask('post', '/dev/token', '/dev/token', 400, json([]));

@@ -11,7 +11,7 @@ const PROGRAM =
   'chromium';
 
 /** How long a test waits for what it wants to see. */
-export const PATIENCE_MS = 15_000;
+export const PATIENCE_MS = 30_000;
 
 export class Browser {
   #browser;

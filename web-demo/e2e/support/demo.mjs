@@ -12,15 +12,19 @@ export { Proxy } from '../../../tests/clients/lib/proxy.mjs';
 const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
 
 /**
- * @param {{ args?: string[], config?: string }} options more arguments of `serve`, and the text of
- * its configuration file
+ * @param {{ args?: string[], config?: string, under?: string[] }} options more arguments of `serve`,
+ * the text of its configuration file, and a command that becomes the relay
  */
-export async function startDemo({ args = [], config } = {}) {
+export async function startDemo({ args = [], config, under = [] } = {}) {
   if (!existsSync(DIST)) throw new Error('there is no dist: `npm run build` makes it');
   const folder = mkdtempSync(join(tmpdir(), 'copresence-demo-'));
   const file = join(folder, 'copresence.toml');
   writeFileSync(file, config ?? '');
-  const relay = await Relay.start({ dev: true, args: ['--web', DIST, '--config', file, ...args] });
+  const relay = await Relay.start({
+    dev: true,
+    args: ['--web', DIST, '--config', file, ...args],
+    under,
+  });
   const dispose = relay.dispose.bind(relay);
   relay.dispose = async () => {
     await dispose();

@@ -33,7 +33,11 @@ export function Start() {
       </ul>
       <p className="page-hint">
         Each person has a network switch: cut it, and see what the others see. Programs look at the
-        same presence over HTTP, for example <code>/v1/rooms/session/demo/presence</code>.
+        same presence over HTTP, for example <code>/v1/rooms/session/demo/presence</code>; who runs the relay looks at{' '}
+        <a className="link" href="/">
+          its live page
+        </a>
+        .
       </p>
     </div>
   );

@@ -23,7 +23,6 @@ export interface SessionProvider {
   readonly awareness: SessionAwareness | null | undefined;
   readonly synced: boolean;
   // Each library types its events in its own way.
-  /* eslint-disable @typescript-eslint/no-explicit-any */
   on(event: any, listener: any): unknown;
   off(event: any, listener: any): unknown;
 }
