@@ -190,6 +190,9 @@ pub const PENDING_UPDATES_MAX: usize = 1_000;
 pub const PENDING_BYTES_MAX: usize = 8 << 20;
 /// A room that could not be unloaded when its time had come is looked at again after this long.
 pub const UNLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Updates put together before a document takes them in: enough that its own work is little, few
+/// enough that putting them together is.
+pub const UPDATES_TOGETHER_MAX: usize = 256;
 /// How long updates may go unapplied when nobody reads the document: they are applied together.
 pub const APPLY_WITHIN: Duration = Duration::from_millis(50);
 /// As many bytes of them end the wait.

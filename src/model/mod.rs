@@ -12,6 +12,6 @@ mod room_name;
 
 pub use access::{Access, Grant, Pattern, RoomRule, Token};
 pub use identity::{Color, Identity, Role, UserId};
-pub use ids::{ClientId, ConnectionId, RequestId, SessionId, SessionToken};
+pub use ids::{ClientId, ConnectionId, IdHasher, IdMap, RequestId, SessionId, SessionToken};
 pub use kind::{Kind, LastSeen, Participants, Policies, Policy};
 pub use room_name::{BadRoomName, ROOM_NAME_BYTES_MAX, RoomName};

@@ -1,10 +1,10 @@
 //! One user in one room, made of all their sessions there.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::model::{Color, Role, SessionId, UserId};
+use crate::model::{Color, IdMap, Role, SessionId, UserId};
 use crate::presence::Status;
 
 /// What one session shows of its user.
@@ -56,7 +56,7 @@ impl Participant {
 /// The sessions in which one user is present, folded into one appearance.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    sessions: HashMap<SessionId, Shown>,
+    sessions: IdMap<SessionId, Shown>,
     /// By when they last changed; the last is the one whose appearance is shown.
     by_change: BTreeSet<(u64, SessionId)>,
     /// How many sessions there are with each status, in the order of `Status::BY_ACTIVITY`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::deadlines::Deadlines;
 use crate::limits::SEEN_EVERY;
-use crate::model::{LastSeen, Participants, Policy, SessionId, UserId};
+use crate::model::{IdMap, LastSeen, Participants, Policy, SessionId, UserId};
 use crate::presence::admission::Queue;
 use crate::presence::departed::Departed;
 use crate::presence::participant::Presence;
@@ -72,7 +72,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Roster {
     policy: Policy,
-    sessions: HashMap<SessionId, Session>,
+    sessions: IdMap<SessionId, Session>,
     /// Everybody who has a place.
     users: HashMap<UserId, User>,
     queue: Queue,
@@ -128,7 +128,7 @@ impl Roster {
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
-            sessions: HashMap::new(),
+            sessions: IdMap::default(),
             users: HashMap::new(),
             queue: Queue::default(),
             departed: Departed::default(),
@@ -811,6 +811,6 @@ impl Roster {
 }
 
 /// The session, if it is heard: what somebody who waits does is nothing to anybody.
-fn heard(sessions: &mut HashMap<SessionId, Session>, session: SessionId) -> Option<&mut Session> {
+fn heard(sessions: &mut IdMap<SessionId, Session>, session: SessionId) -> Option<&mut Session> {
     sessions.get_mut(&session).filter(|known| !known.is_waiting)
 }

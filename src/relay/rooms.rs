@@ -7,7 +7,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::clock::Timestamp;
-use crate::model::{ConnectionId, RoomName, SessionId, SessionToken, UserId};
+use crate::model::{ConnectionId, IdMap, RoomName, SessionId, SessionToken, UserId};
 use crate::relay::fanout::{Backlog, Dialect, Direct, Progress};
 use crate::relay::news::News;
 use crate::room::{Room, Sequence};
@@ -27,7 +27,7 @@ pub struct OpenRoom {
     /// Which of the rooms of this name this is: results for an earlier one are dropped.
     pub(super) life: u64,
     pub(super) room: Room,
-    pub(super) members: HashMap<SessionId, Member>,
+    pub(super) members: IdMap<SessionId, Member>,
     pub(super) backlog: Backlog,
     /// Up to here the last turn's end has sent.
     pub(super) flushed: Sequence,
@@ -117,7 +117,7 @@ impl Rooms {
             name: name.clone(),
             life: self.lives,
             room,
-            members: HashMap::new(),
+            members: IdMap::default(),
             backlog: Backlog::default(),
             flushed: 0,
             flushed_awareness: awareness,

@@ -21,7 +21,9 @@ use crate::clock::{SystemClock, Timestamp};
 use crate::deadlines::Deadlines;
 use crate::limits::{Limits, READ_BUFFER_BYTES, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
-use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
+use crate::model::{
+    ConnectionId, IdMap, Policies, RequestId, RoomName, SessionId, SessionToken, UserId,
+};
 use crate::presence::Participant;
 use crate::relay::Shared;
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, Pulse, State, Tail};
@@ -76,7 +78,7 @@ pub struct Surroundings {
 pub struct Worker {
     pub(super) around: Surroundings,
     pub(super) rooms: Rooms,
-    pub(super) connections: HashMap<ConnectionId, Connection>,
+    pub(super) connections: IdMap<ConnectionId, Connection>,
     pub(super) watching: Watching,
     pub(super) requests: HashMap<RequestId, oneshot::Sender<Reply>>,
     pub(super) room_deadlines: Deadlines<RoomKey>,
@@ -224,7 +226,7 @@ impl Worker {
         Self {
             around,
             rooms: Rooms::default(),
-            connections: HashMap::new(),
+            connections: IdMap::default(),
             watching: Watching::default(),
             requests: HashMap::new(),
             room_deadlines: Deadlines::new(),

@@ -13,8 +13,9 @@ use yrs::updates::decoder::Decode;
 use yrs::updates::encoder::Encode;
 use yrs::{Doc, OffsetKind, Options, ReadTxn, StateVector as YrsStateVector, Transact};
 
-use crate::limits::{PENDING_BYTES_MAX, PENDING_UPDATES_MAX};
+use crate::limits::{PENDING_BYTES_MAX, PENDING_UPDATES_MAX, UPDATES_TOGETHER_MAX};
 use crate::model::{RequestId, SessionId};
+use crate::wire::merging::Merging;
 use crate::wire::validator;
 use crate::wire::yjs::{StateVector, Update};
 
@@ -138,7 +139,8 @@ pub struct Report {
     /// What those lack who saw the updates go by one by one: a block that had waited behind a gap
     /// became visible, and a newcomer of the meantime was never sent it.
     pub catch_up: Option<Bytes>,
-    /// The update on which yrs failed.
+    /// The update on which yrs failed, if there is no doubt which: it is not loaded again. Without
+    /// it a document that broke is built anew from all there is, and then it will be known.
     pub broken: Option<Sequence>,
     /// Updates that piled up behind a gap beyond the limit.
     pub overdue: Vec<Sequence>,
@@ -172,6 +174,7 @@ impl Task {
             apply,
             ask,
         } = self;
+        let is_new = document.is_none();
         let mut document = document.unwrap_or_else(Document::new);
         let mut report = Report {
             document: None,
@@ -190,11 +193,18 @@ impl Task {
             }
         }
         updates.extend(apply);
-        match document.apply_all(&updates, &mut report.overdue) {
+        let mut applied = document.apply_all(&updates, Pace::Together, &mut report.overdue);
+        if applied.is_err() && is_new {
+            // One of many broke it. This time it will be known which.
+            std::mem::replace(&mut document, Document::new()).abandon();
+            report.overdue.clear();
+            applied = document.apply_all(&updates, Pace::OneByOne, &mut report.overdue);
+        }
+        match applied {
             Ok(catch_up) => report.catch_up = catch_up,
-            Err(sequence) => {
+            Err(broken) => {
                 document.abandon();
-                report.broken = Some(sequence);
+                report.broken = broken;
                 report.unanswered = ask;
                 return report;
             }
@@ -248,25 +258,21 @@ impl Document {
         self.bytes
     }
 
-    /// Applies updates in order; the error is the sequence number on which yrs failed. Returns the
-    /// difference to send around when a gap closed.
+    /// Applies updates in order; the error is the sequence number on which yrs failed, if known.
+    /// Returns the difference to send around when a gap closed.
     fn apply_all(
         &mut self,
         updates: &[(Sequence, Update)],
+        pace: Pace,
         overdue: &mut Vec<Sequence>,
-    ) -> Result<Option<Bytes>, Sequence> {
-        if updates.is_empty() {
+    ) -> Result<Option<Bytes>, Option<Sequence>> {
+        let Some((last, _)) = updates.last() else {
             return Ok(None);
-        }
+        };
         self.encoded = None;
         let (before, _) = self.state();
         let mut ends = before.clone();
-        for (sequence, update) in updates {
-            match catch_unwind(AssertUnwindSafe(|| self.apply(update.bytes()))) {
-                Ok(Ok(())) => {}
-                // An error says: the validator let through what yrs does not read.
-                Ok(Err(_)) | Err(_) => return Err(*sequence),
-            }
+        for (_, update) in updates {
             for (client, _, end) in update.clock_ends() {
                 // Clocks are below 2^31: the validator saw to it.
                 ends.set_max(
@@ -274,13 +280,37 @@ impl Document {
                     u32::try_from(end).unwrap_or(u32::MAX),
                 );
             }
-            self.applied = *sequence;
-            self.bytes += update.bytes().len();
-            if PENDING_UPDATES_MAX < self.pending.updates || PENDING_BYTES_MAX < self.pending.bytes
-            {
-                overdue.push(*sequence);
-            }
         }
+        let mut rest = updates;
+        while let Some((first, _)) = rest.first() {
+            let (count, bytes) = match pace {
+                Pace::Together => beginning_as_one(rest),
+                Pace::OneByOne => (1, rest[0].1.bytes().clone()),
+            };
+            let (now, later) = rest.split_at(count);
+            let applied = catch_unwind(AssertUnwindSafe(|| {
+                #[cfg(test)]
+                now.iter()
+                    .for_each(|(_, update)| faults::check(update.bytes()));
+                self.apply(&bytes)
+            }));
+            match applied {
+                Ok(Ok(())) => {}
+                // An error says: the validator let through what yrs does not read.
+                Ok(Err(_)) | Err(_) => return Err((count == 1).then_some(*first)),
+            }
+            if let Some((sequence, _)) = now.last() {
+                self.applied = *sequence;
+                if PENDING_UPDATES_MAX < self.pending.updates
+                    || PENDING_BYTES_MAX < self.pending.bytes
+                {
+                    overdue.push(*sequence);
+                }
+            }
+            self.bytes += bytes.len();
+            rest = later;
+        }
+        debug_assert_eq!(self.applied, *last, "every update was applied");
         // A block behind a gap is integrated, but the state vector stays before the gap and nobody
         // who joins meanwhile is sent the block. When the gap closes, the state vector passes
         // everything these updates hold: then all are sent the difference.
@@ -292,8 +322,6 @@ impl Document {
     }
 
     fn apply(&mut self, bytes: &Bytes) -> Result<(), Box<dyn std::error::Error>> {
-        #[cfg(test)]
-        faults::check(bytes);
         let update = yrs::Update::decode_v1(bytes)?;
         let mut transaction = self.doc.transact_mut();
         transaction.apply_update(update)?;
@@ -421,6 +449,31 @@ impl Document {
     }
 }
 
+/// Whether updates may be put together before yrs has them. That spares most of its work: a
+/// transaction costs as much as twenty characters in it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pace {
+    Together,
+    OneByOne,
+}
+
+/// As many of the first updates as can be put together, and what they are as one.
+fn beginning_as_one(updates: &[(Sequence, Update)]) -> (usize, Bytes) {
+    let mut merging = Merging::new();
+    let together = updates.iter().take(UPDATES_TOGETHER_MAX);
+    let count = together
+        .take_while(|(_, update)| merging.push(update.bytes()))
+        .count();
+    match count {
+        0 | 1 => (1, updates[0].1.bytes().clone()),
+        _ => {
+            let mut out = Vec::with_capacity(merging.encoded_len());
+            merging.write(&mut out);
+            (count, Bytes::from(out))
+        }
+    }
+}
+
 /// No update that passes the validator is known to make yrs panic, so tests name one that does.
 #[cfg(test)]
 pub mod faults {
@@ -439,5 +492,59 @@ pub mod faults {
 
     pub(super) fn check(update: &Bytes) {
         PANIC_ON.with_borrow(|evil| assert_ne!(evil.as_ref(), Some(update), "as asked for"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The update that writes a character behind the one before it.
+    fn key(clock: u8) -> (Sequence, Update) {
+        let mut bytes = vec![1, 1, 7, clock];
+        match clock.checked_sub(1) {
+            None => bytes.extend_from_slice(&[4, 1, 1, b't']),
+            Some(before) => bytes.extend_from_slice(&[0x84, 7, before]),
+        }
+        bytes.extend_from_slice(&[1, b'x', 0]);
+        let update = validator::update(Bytes::from(bytes)).unwrap();
+        (u64::from(clock) + 1, update)
+    }
+
+    fn apply(document: Option<Document>, clocks: std::ops::Range<u8>) -> Report {
+        let task = Task {
+            document,
+            load: Vec::new(),
+            apply: clocks.map(key).collect(),
+            ask: Vec::new(),
+        };
+        task.run()
+    }
+
+    #[test]
+    fn of_many_updates_the_one_that_breaks_a_new_document_is_named() {
+        faults::panic_on(key(5).1.bytes().clone());
+        assert_eq!(apply(None, 0..10).broken, Some(6));
+    }
+
+    #[test]
+    fn a_document_that_breaks_on_many_blames_none() {
+        let document = apply(None, 0..3).document;
+        faults::panic_on(key(5).1.bytes().clone());
+        let report = apply(document, 3..10);
+        assert!(report.document.is_none());
+        assert_eq!(report.broken, None);
+    }
+
+    #[test]
+    fn together_or_one_by_one_the_document_is_the_same() {
+        let together = apply(None, 0..10).document.unwrap();
+        let mut one_by_one = Document::new();
+        for clock in 0..10 {
+            one_by_one.apply(key(clock).1.bytes()).unwrap();
+        }
+        let nothing = YrsStateVector::default();
+        assert_eq!(together.encode(&nothing), one_by_one.encode(&nothing));
+        assert_eq!(together.applied(), 10);
     }
 }

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limits::UNLOAD_RETRY_AFTER;
-use crate::model::{Grant, LastSeen, Policy, RequestId, SessionId, UserId};
+use crate::model::{Grant, IdMap, LastSeen, Policy, RequestId, SessionId, UserId};
 use crate::presence::{self, Admission, Ending, Entering, Participant, Roster, Standing};
 use crate::room::awareness::{Awareness, Event};
 use crate::room::durability::Durability;
@@ -50,9 +50,9 @@ pub use output::{Keep, Message, Output, Reply};
 pub struct Room {
     policy: Policy,
     document_bytes_max: usize,
-    sessions: HashMap<SessionId, Session>,
+    sessions: IdMap<SessionId, Session>,
     /// Those who wait for a place: they hear nothing but that, and are not heard.
-    waiting: HashMap<SessionId, Session>,
+    waiting: IdMap<SessionId, Session>,
     awareness: Awareness,
     roster: Roster,
     document: Slot,
@@ -138,8 +138,8 @@ impl Room {
             roster: Roster::new(policy.clone()),
             policy,
             document_bytes_max,
-            sessions: HashMap::new(),
-            waiting: HashMap::new(),
+            sessions: IdMap::default(),
+            waiting: IdMap::default(),
             awareness: Awareness::new(),
             document: Slot::Loading,
             snapshot_bytes: 0,

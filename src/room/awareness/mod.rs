@@ -42,13 +42,13 @@ mod scenarios;
 #[cfg(test)]
 mod world;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::clock::Timestamp;
 use crate::limits::{
     AWARENESS_CAST_AGAIN_AFTER, AWARENESS_CLOCK_MAX, AWARENESS_RETURN_WITHIN, CLIENT_ID_MAX,
 };
-use crate::model::{ClientId, Grant, SessionId, UserId};
+use crate::model::{ClientId, Grant, IdMap, SessionId, UserId};
 use crate::room::stamp::{JSON_SPACE, Stamped, stamp};
 use crate::slack::give_back;
 use crate::wire::yjs::{AwarenessEntry, AwarenessUpdate};
@@ -62,7 +62,7 @@ use session::Session;
 #[derive(Debug, Default)]
 pub struct Awareness {
     memory: Memory,
-    sessions: HashMap<SessionId, Session>,
+    sessions: IdMap<SessionId, Session>,
     pushes: BTreeSet<(Timestamp, SessionId)>,
     last_end: Option<Timestamp>,
     /// The same of sessions without an own id.
