@@ -35,7 +35,13 @@ pub enum DoorLabel {
 
 impl DoorLabel {
     /// Every door.
-    pub const ALL: [Self; 4] = [Self::Sync, Self::Collab, Self::Boards, Self::Workspaces];
+    pub const ALL: [Self; 5] = [
+        Self::Sync,
+        Self::Collab,
+        Self::Boards,
+        Self::Workspaces,
+        Self::Feed,
+    ];
 
     /// Its label.
     pub fn name(self) -> &'static str {

@@ -4,7 +4,7 @@
 //! it needs of the store (whom somebody follows, when those were last seen) is read by the loading
 //! threads; until a login has that, its socket is not read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -16,10 +16,10 @@ use crate::feed::{
 use crate::limits::DIRECT_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policy, UserId};
-use crate::presence::Ending;
 use crate::relay::connection::State;
 use crate::relay::heavy::Order;
 use crate::relay::inbox::ToWorker;
+use crate::relay::observing::{Departure, Happening};
 use crate::relay::storage::Storage;
 use crate::relay::worker::Worker;
 use crate::relay::{Relay, Unavailable};
@@ -41,6 +41,14 @@ pub(super) struct FeedHost {
     /// Sockets to be ended once everything else that the feed asks for is done: an end is news to
     /// the feed, and nothing may overtake what is still being told.
     ending: Vec<(ConnectionId, Refusal)>,
+    /// Who has logged in, for whoever runs the relay.
+    windows: BTreeMap<ConnectionId, Window>,
+}
+
+/// Somebody who has logged in.
+struct Window {
+    user: UserId,
+    since: Timestamp,
 }
 
 /// A login that waits for the store.
@@ -75,12 +83,27 @@ impl FeedHost {
             arriving: HashMap::new(),
             rereading: HashMap::new(),
             ending: Vec::new(),
+            windows: BTreeMap::new(),
         }
     }
 
     /// When the feed is to be ticked.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         self.feed.next_deadline()
+    }
+
+    /// Whether the connection has logged in.
+    pub(super) fn has_window(&self, window: ConnectionId) -> bool {
+        self.windows.contains_key(&window)
+    }
+
+    /// Who has logged in since when, from a connection on.
+    pub(super) fn windows_from(
+        &self,
+        from: ConnectionId,
+    ) -> impl Iterator<Item = (ConnectionId, &UserId, Timestamp)> {
+        let windows = self.windows.range(from..);
+        windows.map(|(&id, window)| (id, &window.user, window.since))
     }
 }
 
@@ -207,6 +230,12 @@ impl Worker {
         };
         match known {
             Ok(Known { stored, seen }) => {
+                self.note_window(window, &arriving.user, Happening::Came);
+                let since = self.now();
+                let user = arriving.user.clone();
+                if let Some(host) = &mut self.feed {
+                    host.windows.insert(window, Window { user, since });
+                }
                 let login = Login {
                     window,
                     user: arriving.user,
@@ -233,11 +262,16 @@ impl Worker {
     }
 
     /// A connection has ended, which may have been a window.
-    pub(super) fn feed_departed(&mut self, window: ConnectionId, ending: Ending) {
+    pub(super) fn feed_departed(&mut self, window: ConnectionId, departure: Departure) {
         let Some(host) = &mut self.feed else {
             return;
         };
         host.arriving.remove(&window);
+        let left = host.windows.remove(&window);
+        if let Some(left) = left {
+            self.note_window(window, &left.user, Happening::Left(departure));
+        }
+        let ending = departure.ending();
         let was_all_sent = self
             .connections
             .get(&window)
@@ -370,7 +404,9 @@ impl Worker {
         }
         let length = frame.len();
         connection.write(now, frame);
-        let bytes_out = self.around.metrics.bytes_out.of(connection.label);
+        let metrics = &self.around.metrics;
+        metrics.messages_out.of(connection.label).inc();
+        let bytes_out = metrics.bytes_out.of(connection.label);
         bytes_out.inc_by(length as u64);
         if connection.is_full() && !is_answer {
             connection.owed_bytes += length;

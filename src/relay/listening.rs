@@ -11,6 +11,7 @@ use crate::model::{ConnectionId, SessionId};
 use crate::relay::connection::{
     Beat, Connection, Door, Ears, Handling, Newcomer, Seat, SeatPlace, State,
 };
+use crate::relay::feed::FeedHost;
 use crate::relay::inbox::{FarEvent, ToWorker};
 use crate::relay::observing::{Departure, Happening, Passage, Spot, Way};
 use crate::relay::rooms::{OpenRoom, RoomKey};
@@ -314,7 +315,7 @@ impl Worker {
             self.leave(seat, departure);
         }
         if is_window {
-            self.feed_departed(id, departure.ending());
+            self.feed_departed(id, departure);
         }
     }
 
@@ -383,8 +384,10 @@ impl Worker {
         let mut frame = Vec::new();
         websocket::write_close(&mut frame, refusal.code(), refusal.reason());
         connection.close(now, frame);
-        if connection.seats.is_empty() {
-            // No room will say so.
+        let is_window = |host: &FeedHost| host.has_window(id);
+        let is_window = self.feed.as_deref().is_some_and(is_window);
+        if connection.seats.is_empty() && !is_window {
+            // Neither a room nor the feed will say so.
             let way = Some(Way::Door(connection.label));
             self.note(Passage {
                 at: now,

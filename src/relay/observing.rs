@@ -18,6 +18,7 @@ use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, Role, RoomName, SessionId, UserId};
 use crate::presence::Ending;
 use crate::relay::fanout::Dialect;
+use crate::relay::feed::FEED_WORKER;
 use crate::relay::rooms::{Link, OpenRoom, RoomKey};
 use crate::relay::worker::Worker;
 use crate::relay::{Relay, Unavailable};
@@ -258,8 +259,8 @@ pub struct ObservedConnection {
 pub struct ObservedSession {
     /// Which.
     pub session: SessionId,
-    /// Its room.
-    pub room: RoomName,
+    /// Its room; the follow feed has none.
+    pub room: Option<RoomName>,
     /// Whose.
     pub user: UserId,
     /// Their name.
@@ -314,6 +315,15 @@ impl Relay {
                 for (room, sessions) in survey.rooms {
                     gathering.add(room, sessions, |id| slow.contains_key(&id));
                 }
+            }
+        }
+        let mut next = Some(ConnectionId(0));
+        while let Some(from) = next {
+            let windows = self.ask(FEED_WORKER, move |worker| worker.windows(from));
+            let (windows, more) = windows.await?;
+            next = more;
+            for window in windows {
+                gathering.add_window(window, |id| slow.contains_key(&id));
             }
         }
         let mut observation = gathering.finish();
@@ -468,6 +478,46 @@ impl Worker {
         survey
     }
 
+    /// Notes that somebody came to the follow feed or left it.
+    pub(super) fn note_window(&mut self, window: ConnectionId, user: &UserId, what: Happening) {
+        let at = self.now();
+        self.note(Passage {
+            at,
+            spot: Spot::Nowhere,
+            user: Some(user.clone()),
+            name: None,
+            way: Some(Way::Door(DoorLabel::Feed)),
+            connection: Some(window),
+            what,
+        });
+    }
+
+    /// Windows of the follow feed from a connection on, and where the next begin.
+    fn windows(&self, from: ConnectionId) -> (Vec<ObservedSession>, Option<ConnectionId>) {
+        let Some(host) = &self.feed else {
+            return (Vec::new(), None);
+        };
+        let mut windows = host.windows_from(from);
+        let some = windows.by_ref().take(OBSERVED_SESSIONS_AT_ONCE);
+        let observed = some.map(|(id, user, since)| ObservedSession {
+            // From the same numbers as sessions.
+            session: SessionId(id.0),
+            room: None,
+            user: user.clone(),
+            name: user.as_str().into(),
+            role: None,
+            way: Way::Door(DoorLabel::Feed),
+            socket: Some((self.around.number, id)),
+            since,
+            last_sign: since,
+            is_participant: true,
+            is_waiting: false,
+            is_hidden: self.hidden.contains(user),
+        });
+        let observed = observed.collect();
+        (observed, windows.next().map(|(id, ..)| id))
+    }
+
     fn sessions_of(&self, open: &OpenRoom) -> Vec<ObservedSession> {
         let members = open.members.iter().map(|(&session, member)| {
             let socket = match member.link {
@@ -494,7 +544,7 @@ impl Worker {
             let user = standing.as_ref().map(|standing| &standing.user).or(user)?;
             Some(ObservedSession {
                 session,
-                room: open.name.clone(),
+                room: Some(open.name.clone()),
                 user: user.clone(),
                 name: match &standing {
                     Some(standing) => standing.name.clone(),
@@ -584,22 +634,27 @@ impl<'a> Gathering<'a> {
                 self.add_person(&session, is_slow, is_first_here);
             }
             let is_theirs = self.question.user.as_ref() == Some(&session.user);
-            let opened = |session: ObservedSession| ObservedConnection {
-                last_sign: session.last_sign,
-                session,
-                is_slow,
-                waiting_bytes: 0,
-            };
             if is_theirs {
-                self.of_user.push(opened(session.clone()));
+                let opened = ObservedConnection::of(session.clone(), is_slow);
+                self.of_user.push(opened);
             }
             if is_asked_for {
-                self.in_room.push(opened(session));
+                self.in_room.push(ObservedConnection::of(session, is_slow));
             }
         }
         self.rooms_total += 1;
         if self.fits(room.room.as_str()) {
             self.rooms.push(room);
+        }
+    }
+
+    /// Somebody in the follow feed, who is in no room by that.
+    fn add_window(&mut self, window: ObservedSession, is_slow: impl Fn(ConnectionId) -> bool) {
+        let is_slow = window.socket.is_some_and(|(_, id)| is_slow(id));
+        self.add_person(&window, is_slow, false);
+        if self.question.user.as_ref() == Some(&window.user) {
+            let opened = ObservedConnection::of(window, is_slow);
+            self.of_user.push(opened);
         }
     }
 
@@ -626,6 +681,9 @@ impl<'a> Gathering<'a> {
         person.is_hidden |= session.is_hidden;
         if person.since <= session.since {
             person.since = session.since;
+        }
+        // The feed knows them by their id alone.
+        if session.room.is_some() {
             person.name = session.name.clone();
         }
     }
@@ -663,6 +721,17 @@ impl<'a> Gathering<'a> {
             in_room: Opened::of(self.in_room),
             of_user: Opened::of(self.of_user),
             ..Observation::default()
+        }
+    }
+}
+
+impl ObservedConnection {
+    fn of(session: ObservedSession, is_slow: bool) -> Self {
+        Self {
+            last_sign: session.last_sign,
+            session,
+            is_slow,
+            waiting_bytes: 0,
         }
     }
 }
@@ -748,7 +817,7 @@ mod tests {
             let socket: u64 = socket.parse().unwrap();
             ObservedSession {
                 session: SessionId(number as u64),
-                room: name.clone(),
+                room: Some(name.clone()),
                 user: UserId::parse(user).unwrap(),
                 name: user.to_uppercase().into(),
                 role: None,

@@ -1,9 +1,13 @@
 //! The operator's live page: whom it lets see, who is where, and why each came and left.
 
+use std::sync::Arc;
+
+use copresence::store::MemoryStore;
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, Provider};
 use crate::support::http::{self, Answer};
+use crate::support::mounted::Mounted;
 use crate::support::raw::{Ended, RawSocket};
 use crate::support::relay::Relay;
 use crate::support::talker::Talker;
@@ -132,6 +136,17 @@ async fn only_a_service_token_in_the_header_shows_anything() {
     );
     let answer = http::ask_with(relay.address, "GET", state, &headers, b"").await;
     assert_eq!(answer.problem(), (403, "FORBIDDEN".to_owned()));
+}
+
+#[tokio::test]
+async fn mounted_into_another_program_the_root_is_the_hosts() {
+    let mounted = Mounted::start(Arc::new(MemoryStore::new())).await;
+    for path in ["/", "/live/state", "/live/app.js"] {
+        let answer = http::get(mounted.address, path, &tokens::service()).await;
+        assert_eq!(answer.status, 404, "{path}");
+    }
+    let described = http::get_json(mounted.address, "/openapi.json", "").await;
+    assert!(described["paths"]["/live/state"].is_null());
 }
 
 #[tokio::test]
@@ -379,6 +394,52 @@ async fn who_waits_for_a_place_is_told_and_counted() {
     )
     .await;
     second.close().await;
+}
+
+#[tokio::test]
+async fn windows_of_the_feed_are_connections_in_no_room_and_who_hides_is_seen_here() {
+    let relay = Relay::start();
+    let mut ann = Talker::open(relay.address, "/ws/feed", &member("ann")).await;
+    ann.say(json!({"t": "login"})).await;
+    ann.hear_that("hello", |text| text["t"] == "hello").await;
+    let mut board = Talker::open(relay.address, "/ws/boards/b", &member("ann")).await;
+    board.hear().await;
+    ann.say(json!({"t": "statusUpdate", "s": "Invisible"}))
+        .await;
+    let seen = until(&relay, "?user=ann", "ann to hide", |state| {
+        entry(&state["people"], "userId", "ann").is_some_and(|ann| ann["isHidden"] == true)
+    })
+    .await;
+    let person = entry(&seen["people"], "userId", "ann").unwrap();
+    assert_eq!(
+        (&person["rooms"], &person["connections"]),
+        (&json!(1), &json!(2))
+    );
+    let window = entry(&seen["ofUser"], "door", "feed").unwrap();
+    assert_eq!(
+        (&window["room"], &window["isHidden"]),
+        (&Value::Null, &json!(true))
+    );
+    assert_eq!(
+        entry(&seen["ofUser"], "door", "boards").unwrap()["isHidden"],
+        true
+    );
+    // To the API of programs she is not there.
+    let users = http::get_json(relay.address, "/v1/users/ann/presence", &tokens::service()).await;
+    assert_eq!(users["rooms"], json!([]));
+
+    ann.say(json!({"t": "logout"})).await;
+    told(
+        &relay,
+        "ann",
+        &[
+            "came - feed - -",
+            "came board/b boards - -",
+            "closed - feed - -",
+        ],
+    )
+    .await;
+    board.close().await;
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ test('who comes is there, opens to a connection by keyboard, and goes with a rea
   await connection.getByText('/sync #').waitFor();
   await connection.getByText('last sign').waitFor();
   assert.equal(await room.getAttribute('aria-expanded'), 'true');
-  await page.waitForTimeout(1500);
+  for (let answers = 0; answers < 2; answers += 1) await page.waitForResponse(/\/live\/state/);
   assert.ok(await room.evaluate(button => button === document.activeElement), 'an update took the focus away');
 
   const people = page.getByRole('table', { name: 'People' });

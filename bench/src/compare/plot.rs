@@ -7,8 +7,11 @@ const COLOURS: [&str; 6] = [
     "#2f6fdf", "#8a8f98", "#d9822b", "#3f9a5a", "#b0479b", "#c23b3b",
 ];
 
+/// A name, and bars with theirs and their figures.
+pub type Group = (String, Vec<(String, Option<f64>)>);
+
 /// A row of bars for each group: of each the name and its figure.
-pub fn bars(title: &str, groups: &[(String, Vec<(String, Option<f64>)>)]) -> String {
+pub fn bars(title: &str, groups: &[Group]) -> String {
     let row = 18.0;
     let rows: usize = groups.iter().map(|(_, bars)| bars.len() + 1).sum();
     let height = 48.0 + row * rows as f64 + 12.0 * groups.len() as f64;

@@ -44,7 +44,7 @@ impl Turns {
             let earlier = before.0.iter().find(|(known, _)| *known == upto);
             (upto, count - earlier.map_or(0, |(_, count)| *count))
         });
-        let (_, all) = counts.clone().last()?;
+        let (_, all) = counts.clone().next_back()?;
         let wanted = (all as f64 * 0.999).ceil() as u64;
         let (upto, _) = counts.find(|&(_, count)| wanted <= count)?;
         Some(match upto.is_finite() {

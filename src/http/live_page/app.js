@@ -382,7 +382,7 @@ function drawPeople() {
       ],
     }),
     numbers: person => [count(person.rooms), count(person.connections), clock(person.since)],
-    other: connection => connection.room,
+    other: connection => connection.room ?? FEED,
   });
   const found = $('find').value.trim();
   emptiness('people', list.length, found ? 'Nobody is called that.' : 'Nobody is here.');
@@ -484,6 +484,8 @@ function drawConnections(cell, { list, more }, isTheirs, other) {
   setText(rest, `${count(more)} more connections.`);
 }
 
+/** Where those are who are in no room. */
+const FEED = 'the follow feed';
 const DOORS = { sync: '/sync', collab: '/collab', boards: '/ws/boards', workspaces: '/parties', feed: '/ws/feed' };
 
 /** Brings what is in `parent` up to a list, moving as little as may be. */
@@ -554,11 +556,11 @@ function drawTimeline() {
 /** Who and where, and why. */
 function story(entry) {
   const who = entry.name ?? entry.userId ?? (entry.path ? 'Somebody' : 'A socket');
-  const where = entry.room ?? entry.path;
+  const where = entry.room ?? entry.path ?? (entry.door === 'feed' && entry.userId ? FEED : null);
   const by = entry.door === 'heartbeat' ? 'by heartbeats' : entry.door ? `by ${DOORS[entry.door] ?? entry.door}` : '';
   const socket = entry.connection === null ? '' : `#${entry.connection}`;
   const parts = [element('span', 'name', who)];
-  if (where) parts.push(' ', element('span', 'under', entry.room ? 'in' : 'at'), ' ', element('span', 'name', where));
+  if (where) parts.push(' ', element('span', 'under', entry.path ? 'at' : 'in'), ' ', element('span', 'name', where));
   const facts = [why(entry), by, socket].filter(Boolean).join(' · ');
   if (facts) parts.push(element('div', 'under', facts));
   return parts;

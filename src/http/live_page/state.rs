@@ -221,7 +221,8 @@ struct Connection<'a> {
     /// The number of the socket; a session of heartbeats has none.
     connection: Option<u64>,
     session: u64,
-    room: &'a str,
+    /// The follow feed is no room.
+    room: Option<&'a str>,
     user_id: &'a str,
     name: &'a str,
     role: Option<&'a str>,
@@ -248,7 +249,7 @@ impl<'a> Connection<'a> {
         Self {
             connection: session.socket.map(|(_, id)| id.0),
             session: session.session.0,
-            room: session.room.as_str(),
+            room: session.room.as_ref().map(RoomName::as_str),
             user_id: session.user.as_str(),
             name: &session.name,
             role: session.role.as_deref(),

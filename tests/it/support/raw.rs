@@ -195,7 +195,12 @@ impl RawSocket {
 
     /// Reads and drops frames until the relay ends the socket.
     pub async fn ended(&mut self) -> Ended {
-        within(PATIENCE, "the relay to end the socket", async {
+        self.ended_after(Duration::ZERO).await
+    }
+
+    /// The same where the relay is to wait so long before.
+    pub async fn ended_after(&mut self, wait: Duration) -> Ended {
+        within(wait + PATIENCE, "the relay to end the socket", async {
             while let Some(frame) = self.next().await {
                 if frame.opcode == CLOSE {
                     return ended_by(&frame);
