@@ -20,6 +20,8 @@ const TRIALS: u64 = 200;
 const TRIALS_QUICK: u64 = 40;
 /// Who is still shown after this long is a ghost.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
+/// How long they may take to see each other first.
+const SEEN_WITHIN: Duration = Duration::from_secs(20);
 /// So many ghosts, and no more are tried.
 const GHOSTS_MAX: usize = 3;
 const TYPED_IN: usize = 100;
@@ -110,7 +112,7 @@ fn leave(server: &Server, contestant: Contestant, trial: u64) -> Result<Option<D
     let watch = Stopwatch::start();
     while !listen(&mut staying, true)? {
         listen(&mut leaving, true)?;
-        anyhow::ensure!(watch.elapsed() < GONE_WITHIN, "they do not see each other");
+        anyhow::ensure!(watch.elapsed() < SEEN_WITHIN, "they do not see each other");
     }
     // What else comes with joining is over.
     std::thread::sleep(Duration::from_millis(5));

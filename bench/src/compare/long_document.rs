@@ -30,7 +30,8 @@ const JOINERS: usize = 100;
 const ALONE_TIMES: usize = 10;
 /// What is written at once.
 const PIECE_BYTES: usize = 64 << 10;
-const TAKEN_WITHIN: Duration = Duration::from_secs(300);
+const TAKEN_WITHIN: Duration = Duration::from_secs(180);
+const ASKED_EVERY: Duration = Duration::from_secs(2);
 const WHO: [Contestant; 7] = [
     Contestant::Hocuspocus,
     Contestant::YWebsocket,
@@ -123,7 +124,8 @@ fn once(
     let server = bench.programs.start(contestant)?;
     let before = server.cpu()?;
     let watch = Stopwatch::start();
-    let statuses = take_in(&server, contestant, updates)?;
+    // It stays while others join: some forget a document once nobody has it open.
+    let (statuses, _writer) = take_in(&server, contestant, updates)?;
     let took = watch.elapsed().as_secs_f64();
     let cpu = (server.cpu()? - before).as_secs_f64();
     let intake = Row {
@@ -185,8 +187,12 @@ fn once(
     Ok((intake, join))
 }
 
-/// Sends all, and returns how many were acknowledged.
-fn take_in(server: &Server, contestant: Contestant, updates: &[Vec<u8>]) -> Result<usize> {
+/// Sends all, and returns how many were acknowledged, and the socket.
+fn take_in(
+    server: &Server,
+    contestant: Contestant,
+    updates: &[Vec<u8>],
+) -> Result<(usize, Socket)> {
     let (protocol, room) = (contestant.protocol(), contestant.room(ROOM));
     let token = Signer::new()?.token(contestant, CLIENT)?;
     let mut socket = Socket::open(server.address, &contestant.path(&room, &token))?;
@@ -203,7 +209,8 @@ fn take_in(server: &Server, contestant: Contestant, updates: &[Vec<u8>]) -> Resu
     let mut buffer = vec![0; READ_BYTES];
     let mut events = Events::with_capacity(8);
     let mut updates_left = updates.iter();
-    let (mut answers, mut statuses, mut has_asked) = (0, 0, false);
+    let (mut answers, mut statuses) = (0, 0);
+    let mut asked: Option<Duration> = None;
     let watch = Stopwatch::start();
     let wanted = match protocol {
         Protocol::Hocuspocus => updates.len(),
@@ -219,8 +226,10 @@ fn take_in(server: &Server, contestant: Contestant, updates: &[Vec<u8>]) -> Resu
             write_update(&mut message, update);
             protocol.write_raw(&mut socket.out, &mut body, &room, &message);
         }
-        if !has_asked && updates_left.len() == 0 && wanted <= statuses {
-            has_asked = true;
+        // Some drop an answer when too much waits for its reader: then it is asked again.
+        let is_time = asked.is_none_or(|at| at + ASKED_EVERY < watch.elapsed());
+        if is_time && updates_left.len() == 0 && wanted <= statuses {
+            asked = Some(watch.elapsed());
             let question = ClientMessage::Sync(SyncMessage::Step1(&[0]));
             protocol.write(&mut socket.out, &room, question);
         }
@@ -236,8 +245,8 @@ fn take_in(server: &Server, contestant: Contestant, updates: &[Vec<u8>]) -> Resu
             !socket.is_gone,
             "the server closed after {statuses} statuses"
         );
-        if has_asked && 1 < answers {
-            return Ok(statuses);
+        if asked.is_some() && 1 < answers {
+            return Ok((statuses, socket));
         }
         ensure!(watch.elapsed() < TAKEN_WITHIN, "it takes too long");
     }

@@ -131,10 +131,6 @@ pub fn run(bench: &Bench, workload: &Workload) -> Result<Table> {
 
 fn once(bench: &Bench, contestant: Contestant, load: Load) -> Result<Run> {
     let server = bench.programs.start(contestant)?;
-    let mut load = load;
-    if let (Pace::Window(_), Ok(w)) = (load.pace, std::env::var("BENCH_WINDOW")) {
-        load.pace = Pace::Window(w.parse()?);
-    }
     let mut crowd = Crowd::gather(&server, contestant, load)?;
     let turns = || match contestant.is_relay() {
         true => Turns::read(server.address).map(Some),
