@@ -18,7 +18,7 @@ const CHANNEL_MESSAGES: &str = "65536";
 /// The same where idle rooms are weighed: as in its own example.
 const CHANNEL_MESSAGES_IDLE: &str = "32";
 
-const SECRET: &str = "the benchmark's own";
+const SECRET: &str = "a secret of the benchmark's own, long enough";
 /// In the year 2100.
 const TOKENS_EXPIRE: u64 = 4_102_444_800;
 
@@ -235,6 +235,8 @@ impl Programs {
         let mut command = Command::new("taskset");
         command
             .args(["-c", SERVER_CORE])
+            // Whatever ends the benchmark ends its servers.
+            .args(["setpriv", "--pdeathsig", "KILL"])
             .args(line)
             .env("NODE_ENV", "production")
             .env("RUST_LOG", "warn");

@@ -239,9 +239,14 @@ impl Crowd {
             if is_answered && quiet_since + QUIET < watch.elapsed() {
                 break;
             }
-            ensure!(watch.elapsed() < READY_WITHIN, "not everybody was let in");
+            ensure!(crowd.cut() == 0, "{} sockets were closed", crowd.cut());
+            let waiting = crowd.clients.iter().filter(|client| !client.is_answered);
+            ensure!(
+                watch.elapsed() < READY_WITHIN,
+                "{} of {size} were given no document",
+                waiting.count()
+            );
         }
-        ensure!(crowd.cut() == 0, "{} sockets were closed", crowd.cut());
         Ok(crowd)
     }
 
