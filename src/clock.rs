@@ -111,7 +111,12 @@ impl SystemClock {
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        self.started_at + self.elapsed()
+        self.at(self.elapsed())
+    }
+
+    /// The time when this clock had counted so far.
+    pub fn at(&self, elapsed: Duration) -> Timestamp {
+        self.started_at + elapsed
     }
 
     /// How long until `deadline`; zero when it has passed.

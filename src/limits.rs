@@ -216,10 +216,12 @@ pub const READ_PAUSE_BYTES: usize = 256 << 10;
 pub const PONG_BEHIND_BYTES_MAX: usize = 16 << 10;
 /// One read of one socket, shared by all sockets of a worker: what one socket does per turn.
 pub const READ_BUFFER_BYTES: usize = 128 << 10;
+/// Of the buffer in which a member's own frames are put together, so much stays between turns.
+pub const SCRATCH_BYTES_KEPT: usize = 64 << 10;
+/// Of the list of what a turn keeps, room for so many stays.
+pub const WRITES_KEPT: usize = 1 << 10;
 /// A task cheaper than this many microseconds runs where it is asked for.
 pub const INLINE_TASK_MICROS: usize = 300;
-/// Heavy jobs that wait for a thread; beyond this they wait with their workers.
-pub const HEAVY_QUEUE_MAX: usize = 256;
 /// What may wait for another worker before sockets that speak to it are read no further.
 pub const FAR_QUEUE_MAX: usize = 1_024;
 /// How long a socket that sent too much rests before it is read again.
@@ -234,6 +236,14 @@ pub const STORE_RETRY_AFTER_FIRST: Duration = Duration::from_millis(50);
 pub const COMMIT_WRITES_MAX: usize = 8_192;
 /// Bytes in one commit, but for a single larger write.
 pub const COMMIT_BYTES_MAX: usize = 16 << 20;
+/// A commit of so many writes says that many come: the next gathers some more...
+pub const GATHER_FROM_WRITES: usize = 3;
+/// ... in steps of this length, which end when nothing came in one...
+pub const GATHER_STEP: Duration = Duration::from_millis(2);
+/// ... at most so many: what an acknowledgement may be late by...
+pub const GATHER_STEPS_MAX: usize = 4;
+/// ... or when there is enough to do.
+pub const GATHER_WRITES_MAX: usize = 512;
 /// How long loading a document waits for what was accepted before to be written.
 pub const LOAD_AFTER_WRITES_WITHIN: Duration = Duration::from_secs(5);
 /// Threads for heavy jobs, where there are fewer cores: a long one must not hold up all others.

@@ -186,16 +186,57 @@ impl Connection {
         self.write_control(chunk);
     }
 
+    /// The same for bytes that somebody else needs again: what the socket does not take is copied.
+    pub(super) fn write_copy(&mut self, now: Timestamp, bytes: &[u8]) {
+        self.pulse.last_sent = now;
+        let rest = self.write_through(bytes);
+        if !rest.is_empty() {
+            self.tail.push(Bytes::copy_from_slice(rest));
+        }
+    }
+
+    /// The same for bytes that are shared: what the socket does not take is referred to.
+    pub(super) fn write_shared(&mut self, now: Timestamp, bytes: &Bytes) {
+        self.pulse.last_sent = now;
+        let rest = self.write_through(bytes);
+        if !rest.is_empty() {
+            self.tail.push(bytes.slice_ref(rest));
+        }
+    }
+
     /// The same for what is no message to the other side's program: pings, pongs, goodbyes.
-    pub(super) fn write_control(&mut self, chunk: Bytes) {
-        if self.state == State::Broken || chunk.is_empty() {
-            return;
+    pub(super) fn write_control(&mut self, mut chunk: Bytes) {
+        let left = self.write_through(&chunk).len();
+        if 0 < left {
+            chunk.advance(chunk.len() - left);
+            self.tail.push(chunk);
+        } else if let State::Closing { .. } = self.state
+            && !self.is_full()
+        {
+            self.socket.shut_down(&mut Context::from_waker(&self.waker));
         }
-        let was_full = self.is_full();
-        self.tail.push(chunk);
-        if !was_full {
-            self.flush();
+    }
+
+    /// Writes what the socket takes at once, unless something waits already; what is left.
+    fn write_through<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        if self.state == State::Broken {
+            return &[];
         }
+        if self.is_full() {
+            return bytes;
+        }
+        let mut context = Context::from_waker(&self.waker);
+        while !bytes.is_empty() {
+            match self.socket.poll_write(&mut context, bytes) {
+                Poll::Ready(Ok(written)) if 0 < written => bytes = &bytes[written..],
+                Poll::Ready(_) => {
+                    self.state = State::Broken;
+                    return &[];
+                }
+                Poll::Pending => break,
+            }
+        }
+        bytes
     }
 
     /// Goes on after the socket was full. That it takes more is a sign of life: over a slow link

@@ -223,7 +223,16 @@ pub struct Turnful<'a> {
     pub entries: Vec<&'a Entry>,
     /// Who came and went in this turn.
     pub news: Vec<&'a Item>,
-    shared: Vec<(Dialect, Bytes)>,
+    shared: Vec<(Dialect, Frames)>,
+}
+
+/// Whole frames that several members are sent.
+#[derive(Clone, Debug)]
+pub struct Frames {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// How many messages they are.
+    pub messages: u64,
 }
 
 impl<'a> Turnful<'a> {
@@ -250,15 +259,19 @@ impl<'a> Turnful<'a> {
     }
 
     /// The frames for everybody who is spoken to like this and sent no part.
-    pub fn for_all(&mut self, dialect: &Dialect) -> Bytes {
-        if let Some((_, bytes)) = self.shared.iter().find(|(known, _)| known == dialect) {
-            return bytes.clone();
-        }
-        let mut out = Vec::new();
-        self.compose(dialect, &mut out, None);
-        let bytes = Bytes::from(out);
-        self.shared.push((dialect.clone(), bytes.clone()));
-        bytes
+    pub fn for_all(&mut self, dialect: &Dialect) -> &Frames {
+        let known = self.shared.iter().position(|(known, _)| known == dialect);
+        let place = known.unwrap_or_else(|| {
+            let mut out = Vec::new();
+            self.compose(dialect, &mut out, None);
+            let frames = Frames {
+                messages: websocket::count_frames(std::iter::once(&out[..])),
+                bytes: Bytes::from(out),
+            };
+            self.shared.push((dialect.clone(), frames));
+            self.shared.len() - 1
+        });
+        &self.shared[place].1
     }
 
     /// The frames for a session that sent part of it.
@@ -456,6 +469,15 @@ impl Direct {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
+    }
+
+    /// Everything, if it is in one piece; nothing waits afterwards.
+    pub fn take_small(&mut self) -> Option<Vec<u8>> {
+        if !self.chunks.is_empty() {
+            return None;
+        }
+        self.bytes = 0;
+        Some(std::mem::take(&mut self.open))
     }
 
     /// What waits.

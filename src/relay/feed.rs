@@ -434,14 +434,10 @@ impl Worker {
                 tracing::error!(%error, "the store does not say who follows whom");
                 storage.suspect(error);
             }
-            ToWorker::Call(Box::new(move |worker| {
-                worker.order_again();
-                then(worker, answer);
-            }))
+            ToWorker::Call(Box::new(move |worker| then(worker, answer)))
         });
         let reply_to = self.around.inboxes[self.around.number].clone();
-        self.loads.push_back(Order::Ask { ask, reply_to });
-        self.order_again();
+        self.around.loaders.order(Order::Ask { ask, reply_to });
     }
 }
 

@@ -2,17 +2,90 @@
 
 use bytes::Bytes;
 
+use crate::clock::Timestamp;
 use crate::limits::BACKLOG_BYTES_MAX;
-use crate::model::{ConnectionId, SessionId};
-use crate::relay::fanout::{self, Recent, Told, Turnful};
+use crate::metrics::Metrics;
+use crate::model::{ConnectionId, IdMap, SessionId};
+use crate::relay::connection::{Connection, State};
+use crate::relay::fanout::{self, Frames, Recent, Told, Turnful};
 use crate::relay::rooms::{Link, Member, OpenRoom};
+use crate::wire::websocket;
 
-/// What a room's flush sends, gathered while the room is borrowed.
-#[derive(Default)]
-pub struct Sends {
-    pub(super) here: Vec<(ConnectionId, Vec<Bytes>)>,
-    pub(super) far: Vec<(usize, ConnectionId, SessionId, Vec<Bytes>)>,
-    pub(super) resyncs: Vec<SessionId>,
+/// Where the frames of a room's members on this worker go.
+pub struct Outlet<'a> {
+    pub(super) connections: &'a mut IdMap<ConnectionId, Connection>,
+    pub(super) metrics: &'a Metrics,
+    pub(super) now: Timestamp,
+    /// Whether anybody was sent anything.
+    pub(super) has_sent: bool,
+}
+
+/// Frames for a member on another worker.
+pub struct FarSend {
+    pub(super) worker: usize,
+    pub(super) connection: ConnectionId,
+    pub(super) session: SessionId,
+    pub(super) chunks: Vec<Bytes>,
+}
+
+impl Outlet<'_> {
+    fn is_full(&self, id: ConnectionId) -> bool {
+        self.connections.get(&id).is_none_or(Connection::is_full)
+    }
+
+    fn send(
+        &mut self,
+        id: ConnectionId,
+        messages: u64,
+        bytes: usize,
+        write: impl FnOnce(&mut Connection),
+    ) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if bytes == 0 {
+            return;
+        }
+        self.has_sent = true;
+        self.metrics
+            .messages_out
+            .of(connection.label)
+            .inc_by(messages);
+        self.metrics
+            .bytes_out
+            .of(connection.label)
+            .inc_by(bytes as u64);
+        write(connection);
+        if connection.state == State::Broken {
+            // Handled once the room is not being flushed.
+            connection.waker.wake_by_ref();
+        }
+    }
+
+    fn send_shared(&mut self, id: ConnectionId, frames: &Frames) {
+        let (now, bytes) = (self.now, frames.bytes.len());
+        self.send(id, frames.messages, bytes, |connection| {
+            connection.write_shared(now, &frames.bytes);
+        });
+    }
+
+    fn send_copy(&mut self, id: ConnectionId, frames: &[u8]) {
+        let messages = websocket::count_frames(std::iter::once(frames));
+        let now = self.now;
+        self.send(id, messages, frames.len(), |connection| {
+            connection.write_copy(now, frames);
+        });
+    }
+
+    fn send_chunks(&mut self, id: ConnectionId, chunks: Vec<Bytes>) {
+        let messages = websocket::count_frames(chunks.iter().map(|chunk| &chunk[..]));
+        let (now, bytes) = (self.now, chunks.iter().map(Bytes::len).sum());
+        self.send(id, messages, bytes, |connection| {
+            for chunk in chunks {
+                connection.write(now, chunk);
+            }
+        });
+    }
 }
 
 impl OpenRoom {
@@ -32,13 +105,15 @@ impl OpenRoom {
         self.backlog.push(recent);
     }
 
-    /// Composes what the members lack and can be sent, and notes that they have it.
+    /// Sends the members what they lack and can be sent, and notes that they have it. Returns what
+    /// is for other workers, and whose position is no longer in the backlog.
     pub(super) fn collect(
         &mut self,
-        is_full: impl Fn(ConnectionId) -> bool,
+        outlet: &mut Outlet<'_>,
         named: impl Fn(SessionId) -> String,
-        sends: &mut Sends,
-    ) {
+        scratch: &mut Vec<u8>,
+    ) -> (Vec<FarSend>, Vec<SessionId>) {
+        let (mut far, mut resyncs) = (Vec::new(), Vec::new());
         let Self {
             room,
             members,
@@ -65,7 +140,7 @@ impl OpenRoom {
         let mut touched = std::mem::take(&mut self.touched);
         let mut one = |session: SessionId, member: &mut Member| {
             let full = match member.link {
-                Link::Here(id) => is_full(id),
+                Link::Here(id) => outlet.is_full(id),
                 Link::Far { is_full, .. } => is_full,
             };
             if full {
@@ -95,10 +170,22 @@ impl OpenRoom {
             if *is_waiting {
                 progress.position = *newest;
             } else if kept_up {
-                if has_news {
+                if let Link::Here(id) = link
+                    && has_news
+                    && direct.is_empty()
+                {
+                    // What nearly everybody is sent, nearly always.
+                    if turnful.involves(session) {
+                        scratch.clear();
+                        turnful.for_one(dialect, session, scratch);
+                        outlet.send_copy(*id, scratch);
+                    } else {
+                        outlet.send_shared(*id, turnful.for_all(dialect));
+                    }
+                } else if has_news {
                     match turnful.involves(session) {
                         true => direct.write(|out| turnful.for_one(dialect, session, out)),
-                        false => direct.share(turnful.for_all(dialect)),
+                        false => direct.share(turnful.for_all(dialect).bytes.clone()),
                     }
                 }
                 progress.position = *newest;
@@ -134,7 +221,7 @@ impl OpenRoom {
                         }),
                         None => {
                             progress.is_resyncing = true;
-                            sends.resyncs.push(session);
+                            resyncs.push(session);
                         }
                     }
                     progress.position = *newest;
@@ -143,22 +230,34 @@ impl OpenRoom {
             if direct.is_empty() {
                 return;
             }
-            let chunks = direct.take();
             match link {
-                Link::Here(id) => sends.here.push((*id, chunks)),
+                Link::Here(id) => match direct.take_small() {
+                    Some(frames) => outlet.send_copy(*id, &frames),
+                    None => outlet.send_chunks(*id, direct.take()),
+                },
                 Link::Far {
                     worker,
                     connection,
                     is_full,
                 } => {
                     *is_full = true;
-                    sends.far.push((*worker, *connection, session, chunks));
+                    far.push(FarSend {
+                        worker: *worker,
+                        connection: *connection,
+                        session,
+                        chunks: direct.take(),
+                    });
                 }
             }
         };
+        let (mut everybody_has, mut everybody_knows) = (*newest, news.newest());
         if has_news {
             for (&session, member) in members.iter_mut() {
                 one(session, member);
+                everybody_has = everybody_has.min(member.progress.position);
+                if member.dialect.is_text() && !member.is_waiting {
+                    everybody_knows = everybody_knows.min(member.progress.news);
+                }
             }
         } else {
             touched.sort_unstable();
@@ -173,17 +272,9 @@ impl OpenRoom {
         *flushed_awareness = version;
         *flushed_news = news.newest();
         if has_news {
-            let everybody_has = members
-                .values()
-                .map(|member| member.progress.position)
-                .min();
-            backlog.trim(everybody_has.unwrap_or(*newest), BACKLOG_BYTES_MAX);
-            let everybody_knows = members
-                .values()
-                .filter(|member| member.dialect.is_text() && !member.is_waiting)
-                .map(|member| member.progress.news)
-                .min();
-            news.trim(everybody_knows.unwrap_or(news.newest()));
+            backlog.trim(everybody_has, BACKLOG_BYTES_MAX);
+            news.trim(everybody_knows);
         }
+        (far, resyncs)
     }
 }

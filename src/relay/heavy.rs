@@ -1,14 +1,12 @@
 //! What may take longer than a worker may stand still: loading, applying and encoding much.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use tokio::sync::mpsc;
 
-use crate::limits::{
-    HEAVY_QUEUE_MAX, LOAD_AFTER_WRITES_WITHIN, OFFLINE_PARTICIPANTS_MAX, WORKER_STACK_BYTES,
-};
+use crate::limits::{LOAD_AFTER_WRITES_WITHIN, OFFLINE_PARTICIPANTS_MAX, WORKER_STACK_BYTES};
 use crate::model::{ConnectionId, RoomName};
 use crate::presence::{Appearance, Participant, Status};
 use crate::relay::inbox::ToWorker;
@@ -78,8 +76,26 @@ pub struct RoomOrder {
 /// Threads with large stacks that do heavy jobs, first come, first served.
 #[derive(Clone)]
 pub struct HeavyPool {
-    orders: SyncSender<Order>,
+    queue: Arc<Queue>,
+    _open: Arc<Open>,
 }
+
+#[derive(Default)]
+struct Queue {
+    /// Bounded by who orders: a room has one order here, a connection one, and who was unloaded is
+    /// forgotten once.
+    orders: Mutex<Orders>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct Orders {
+    waiting: VecDeque<Order>,
+    is_closed: bool,
+}
+
+/// Closes the queue when the last handle is gone.
+struct Open(Arc<Queue>);
 
 impl HeavyPool {
     /// Starts the threads; they end when the last handle is gone.
@@ -89,58 +105,79 @@ impl HeavyPool {
         store: Arc<dyn Store>,
         storage: &Storage,
     ) -> std::io::Result<Self> {
-        // When it is full, a worker keeps its orders (one for each room and connection at most)
-        // and tries again.
-        let (orders, receiver) = sync_channel(HEAVY_QUEUE_MAX);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let queue = Arc::new(Queue::default());
         for number in 0..threads.max(1) {
-            let (receiver, store) = (receiver.clone(), store.clone());
+            let (queue, store) = (queue.clone(), store.clone());
             let storage = storage.clone();
             thread::Builder::new()
                 .name(format!("{name}-{number}"))
                 .stack_size(WORKER_STACK_BYTES)
-                .spawn(move || work(&receiver, &*store, &storage))?;
+                .spawn(move || {
+                    while let Some(order) = queue.next() {
+                        carry_out(order, &*store, &storage);
+                    }
+                })?;
         }
-        Ok(Self { orders })
+        let _open = Arc::new(Open(queue.clone()));
+        Ok(Self { queue, _open })
     }
 
-    /// Hands the order in, or back when the queue is full.
-    pub fn order(&self, order: Order) -> Result<(), Box<Order>> {
-        self.orders.try_send(order).map_err(|error| match error {
-            TrySendError::Full(order) | TrySendError::Disconnected(order) => Box::new(order),
-        })
+    /// Hands the order in. Never waits.
+    pub fn order(&self, order: Order) {
+        self.queue.orders().waiting.push_back(order);
+        self.queue.filled.notify_one();
     }
 }
 
-fn work(orders: &Mutex<Receiver<Order>>, store: &dyn Store, storage: &Storage) {
-    loop {
-        let next = orders.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(order) = next else {
-            return;
-        };
-        match order {
-            Order::Room(order) => work_for_room(order, store, storage),
-            Order::Check {
+impl Queue {
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        // Nothing panics while it holds the lock; if it ever does, the queue is still whole.
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next order; `None` when there will be no more.
+    fn next(&self) -> Option<Order> {
+        let is_idle = |orders: &mut Orders| orders.waiting.is_empty() && !orders.is_closed;
+        let orders = self.filled.wait_while(self.orders(), is_idle);
+        let mut orders = orders.unwrap_or_else(PoisonError::into_inner);
+        let next = orders.waiting.pop_front();
+        if orders.waiting.is_empty() {
+            orders.waiting.shrink_to(64);
+        }
+        next
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.orders().is_closed = true;
+        self.0.filled.notify_all();
+    }
+}
+
+fn carry_out(order: Order, store: &dyn Store, storage: &Storage) {
+    match order {
+        Order::Room(order) => work_for_room(order, store, storage),
+        Order::Check {
+            connection,
+            key,
+            check,
+            reply_to,
+        } => {
+            let outcome = check();
+            let checked = ToWorker::Checked {
                 connection,
                 key,
-                check,
-                reply_to,
-            } => {
-                let outcome = check();
-                let checked = ToWorker::Checked {
-                    connection,
-                    key,
-                    outcome,
-                };
-                // A worker that is gone needs no answer.
-                let _ = reply_to.blocking_send(checked);
-            }
-            Order::Ask { ask, reply_to } => {
-                // A worker that is gone needs no answer.
-                let _ = reply_to.blocking_send(ask(store, storage));
-            }
-            Order::Forget(anything) => drop(anything),
+                outcome,
+            };
+            // A worker that is gone needs no answer.
+            let _ = reply_to.blocking_send(checked);
         }
+        Order::Ask { ask, reply_to } => {
+            // A worker that is gone needs no answer.
+            let _ = reply_to.blocking_send(ask(store, storage));
+        }
+        Order::Forget(anything) => drop(anything),
     }
 }
 

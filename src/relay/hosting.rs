@@ -1,23 +1,19 @@
 //! A worker's rooms: letting things happen to them, and doing what they ask for.
 
-use std::collections::VecDeque;
-
-use crate::limits::{DIRECT_BYTES_MAX, INLINE_TASK_MICROS};
+use crate::limits::{DIRECT_BYTES_MAX, INLINE_TASK_MICROS, SCRATCH_BYTES_KEPT, WRITES_KEPT};
 use crate::model::{LastSeen, RoomName, SessionId};
 use crate::presence::Change;
-use crate::relay::connection::{Connection, State};
 use crate::relay::fanout::{Dialect, Recent, Told};
-use crate::relay::flush::Sends;
-use crate::relay::heavy::{HeavyPool, Job, Order, RoomOrder};
+use crate::relay::flush::{FarSend, Outlet};
+use crate::relay::heavy::{Job, Order, RoomOrder};
 use crate::relay::inbox::{Delivery, ToWorker};
 use crate::relay::observing::{Departure, Happening};
 use crate::relay::rooms::{Link, OpenRoom, RoomKey};
-use crate::relay::storage::{Committed, Kept};
+use crate::relay::storage::{Committed, Home, Kept, ends, put_together};
 use crate::relay::worker::Worker;
-use crate::room::{Input, Keep, Message, Output, Room, Sequence, Task};
+use crate::room::{Counts, Input, Keep, Message, Output, Room, Sequence, Task};
 use crate::store::Write;
 use crate::wire::close::Refusal;
-use crate::wire::websocket;
 
 impl Worker {
     /// Lets one thing happen to one room, then does what the room asks for.
@@ -43,12 +39,12 @@ impl Worker {
             return;
         };
         let counts = open.room.take_counts();
-        self.around.metrics.updates_accepted.inc_by(counts.updates);
-        self.around.metrics.updates_read_only.inc_by(counts.dropped);
-        self.around
-            .metrics
-            .updates_quarantined
-            .inc_by(counts.quarantined);
+        if counts != Counts::default() {
+            let metrics = &self.around.metrics;
+            metrics.updates_accepted.inc_by(counts.updates);
+            metrics.updates_read_only.inc_by(counts.dropped);
+            metrics.updates_quarantined.inc_by(counts.quarantined);
+        }
         let deadline = open.room.next_deadline();
         if open.scheduled != deadline {
             open.scheduled = deadline;
@@ -165,15 +161,9 @@ impl Worker {
             reply_to,
         });
         match is_load {
-            true => self.loads.push_back(order),
-            false => self.orders.push_back(order),
+            true => self.around.loaders.order(order),
+            false => self.around.heavy.order(order),
         }
-        self.order_again();
-    }
-
-    pub(super) fn order_again(&mut self) {
-        hand_in(&mut self.orders, &self.around.heavy);
-        hand_in(&mut self.loads, &self.around.loaders);
     }
 
     pub(super) fn keep(&mut self, key: RoomKey, keep: Keep) {
@@ -181,15 +171,28 @@ impl Worker {
             return;
         };
         open.has_kept = true;
-        let write = match keep {
-            Keep::Append { sequence, update } => Write::Append { sequence, update },
-            Keep::Snapshot { through, update } => Write::Snapshot { through, update },
+        let (write, by) = match keep {
+            Keep::Append {
+                sequence,
+                update,
+                from,
+            } => (Write::Append { sequence, update }, from),
+            Keep::Snapshot { through, update } => (Write::Snapshot { through, update }, None),
             Keep::Quarantine { sequence } => {
                 tracing::error!(room = %open.name, sequence, "an update broke its document");
-                Write::Quarantine { sequence }
+                (Write::Quarantine { sequence }, None)
             }
         };
-        self.writes.push((open.name.clone(), write));
+        self.writes.push(Kept {
+            room: open.name.clone(),
+            home: Home {
+                worker: self.around.number,
+                key,
+                life: open.life,
+            },
+            write,
+            by,
+        });
         self.wakers.flush.notify_one();
     }
 
@@ -198,26 +201,21 @@ impl Worker {
         if self.writes.is_empty() {
             return;
         }
-        let writes = std::mem::take(&mut self.writes);
         if !self.around.store.is_immediate() {
-            self.uncommitted += writes.len();
-            let worker = self.around.number;
-            let kept = writes.into_iter().map(|(room, write)| Kept {
-                room,
-                write,
-                worker,
-            });
-            self.around.storage.keep(kept.collect());
+            self.uncommitted += self.writes.len();
+            self.around.storage.keep(&mut self.writes);
             return;
         }
-        if let Err(error) = self.around.store.write(&writes) {
+        let writes = std::mem::take(&mut self.writes);
+        if let Err(error) = self.around.store.write(&put_together(&writes)) {
             tracing::error!(%error, "a store that cannot fail did");
         }
-        for (room, write) in writes {
-            if let Write::Append { sequence, .. } = write {
-                self.stored(&room, sequence);
-            }
+        for (home, through) in ends(&writes) {
+            self.stored(home, through);
         }
+        self.writes = writes;
+        self.writes.clear();
+        self.writes.shrink_to(WRITES_KEPT);
     }
 
     /// Whether the store is so far behind that no more edits are taken.
@@ -228,14 +226,15 @@ impl Worker {
     /// What was handed over is on disk.
     pub(super) fn committed(&mut self, committed: Committed) {
         self.uncommitted = self.uncommitted.saturating_sub(committed.writes);
-        for (room, through) in committed.updates {
-            self.stored(&room, through);
+        for (home, through) in committed.updates {
+            self.stored(home, through);
         }
     }
 
-    pub(super) fn stored(&mut self, room: &RoomName, through: Sequence) {
-        if let Some(key) = self.rooms.find(room) {
-            self.agenda.push_back((key, Input::Stored { through }));
+    pub(super) fn stored(&mut self, home: Home, through: Sequence) {
+        let is_it = |open: &OpenRoom| open.life == home.life;
+        if self.rooms.get(home.key).is_some_and(is_it) {
+            self.agenda.push_back((home.key, Input::Stored { through }));
         }
     }
 
@@ -388,44 +387,33 @@ impl Worker {
 
     /// Sends every member what it lacks.
     pub(super) fn flush_room(&mut self, key: RoomKey) {
-        let now = self.now();
         let Some(open) = self.rooms.get_mut(key) else {
             return;
         };
         let dirty_since = open.dirty_since.take();
-        let mut sends = Sends::default();
-        open.collect(
-            |id| self.connections.get(&id).is_none_or(Connection::is_full),
-            |session| self.around.shared.session_name(session),
-            &mut sends,
-        );
-        let Sends { here, far, resyncs } = sends;
-        let has_sent = !here.is_empty();
-        for (id, chunks) in here {
-            let Some(connection) = self.connections.get_mut(&id) else {
-                continue;
-            };
-            let messages = websocket::count_frames(chunks.iter().map(|chunk| &chunk[..]));
-            let sent = self.around.metrics.messages_out.of(connection.label);
-            sent.inc_by(messages);
-            for chunk in chunks {
-                self.around
-                    .metrics
-                    .bytes_out
-                    .of(connection.label)
-                    .inc_by(chunk.len() as u64);
-                connection.write(now, chunk);
-            }
-            if connection.state == State::Broken {
-                // Handled once the room is not being flushed.
-                connection.waker.wake_by_ref();
-            }
-        }
-        if has_sent && let Some(since) = dirty_since {
+        let mut outlet = Outlet {
+            connections: &mut self.connections,
+            metrics: &self.around.metrics,
+            now: self.now,
+            has_sent: false,
+        };
+        let named = |session| self.around.shared.session_name(session);
+        let (far, resyncs) = open.collect(&mut outlet, named, &mut self.scratch);
+        self.scratch.clear();
+        self.scratch.shrink_to(SCRATCH_BYTES_KEPT);
+        if outlet.has_sent
+            && let Some(since) = dirty_since
+        {
             let took = self.around.clock.elapsed().saturating_sub(since);
             self.around.metrics.delivery.observe(took);
         }
-        for (worker, connection, session, chunks) in far {
+        for FarSend {
+            worker,
+            connection,
+            session,
+            chunks,
+        } in far
+        {
             let delivery = Delivery::Frames(chunks);
             self.send_post(
                 worker,
@@ -438,16 +426,6 @@ impl Worker {
         }
         for session in resyncs {
             self.agenda.push_back((key, Input::Resync { session }));
-        }
-    }
-}
-
-/// As many orders as the threads have room for.
-fn hand_in(orders: &mut VecDeque<Order>, threads: &HeavyPool) {
-    while let Some(order) = orders.pop_front() {
-        if let Err(order) = threads.order(order) {
-            orders.push_front(*order);
-            return;
         }
     }
 }

@@ -30,8 +30,7 @@ impl Worker {
         id: ConnectionId,
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        let started = self.around.clock.elapsed();
-        self.began = started;
+        let started = self.begin();
         let outcome = self.listen(id, context);
         self.schedule(id);
         self.settle();

@@ -1,7 +1,8 @@
 //! Many updates, one commit, then the acknowledgements.
 //!
-//! One thread takes what all workers keep and hands it to the store as one batch: it waits for
-//! nothing when there is something, and what comes while it writes is the next batch. A store that
+//! One thread takes what all workers keep and hands it to the store as one batch; what comes while
+//! it writes is the next. A single write is carried out at once. While many come, some milliseconds'
+//! worth are gathered first: a commit costs as much as writing dozens of updates. A store that
 //! fails is tried again with the same batch until it takes it; what waits is bounded, because
 //! workers take no more edits once `--max-unsaved` is reached.
 
@@ -10,26 +11,43 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::limits::{
-    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, STORE_RETRY_AFTER, STORE_RETRY_AFTER_FIRST,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, GATHER_FROM_WRITES, GATHER_STEP, GATHER_STEPS_MAX,
+    GATHER_WRITES_MAX, STORE_RETRY_AFTER, STORE_RETRY_AFTER_FIRST, UPDATES_TOGETHER_MAX,
 };
 use crate::metrics::Metrics;
-use crate::model::RoomName;
+use crate::model::{RoomName, SessionId};
 use crate::relay::Shared;
 use crate::relay::inbox::ToWorker;
+use crate::relay::rooms::RoomKey;
 use crate::store::{Sequence, Store, StoreError, Write};
+use crate::wire::merging::Merging;
 
 /// Something to keep, and who wants to know when it is.
 #[derive(Debug)]
 pub struct Kept {
     /// Whose document.
     pub room: RoomName,
+    /// Where that is loaded.
+    pub home: Home,
     /// What.
     pub write: Write,
-    /// The worker that owns the room.
+    /// Whose edit it is.
+    pub by: Option<SessionId>,
+}
+
+/// Where a room is loaded.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Home {
+    /// By which worker.
     pub worker: usize,
+    /// Its place there.
+    pub key: RoomKey,
+    /// Which life of the room.
+    pub life: u64,
 }
 
 /// What of a worker's is on disk now.
@@ -38,7 +56,7 @@ pub struct Committed {
     /// How many of its writes.
     pub writes: usize,
     /// Appended updates: of which room, up to where.
-    pub updates: Vec<(RoomName, Sequence)>,
+    pub updates: Vec<(Home, Sequence)>,
 }
 
 /// Counts what has been handed in: who waits for a number has everything up to it on disk.
@@ -67,6 +85,8 @@ struct Queue {
     waiting: Vec<Kept>,
     handed_in: Ticket,
     committed: Ticket,
+    /// Whether the thread sleeps until something is handed in.
+    is_idle: bool,
     is_stopped: bool,
 }
 
@@ -95,14 +115,15 @@ impl Storage {
     }
 
     /// Hands in what a turn keeps. Never waits.
-    pub fn keep(&self, kept: Vec<Kept>) -> Ticket {
+    pub fn keep(&self, kept: &mut Vec<Kept>) {
         let bytes: usize = kept.iter().map(|kept| size(&kept.write)).sum();
         self.0.count_unsaved(bytes, 0);
         let mut queue = self.0.queue();
         queue.handed_in += kept.len() as u64;
-        queue.waiting.extend(kept);
-        self.0.filled.notify_one();
-        queue.handed_in
+        queue.waiting.append(kept);
+        if queue.is_idle {
+            self.0.filled.notify_one();
+        }
     }
 
     /// What has been handed in by now.
@@ -146,7 +167,9 @@ impl Inner {
     }
 
     fn write_until_stopped(&self, inboxes: &[mpsc::Sender<ToWorker>]) {
-        while let Some(batch) = self.next_batch() {
+        let mut previous = 0;
+        while let Some(batch) = self.next_batch(previous) {
+            previous = batch.len();
             let bytes: usize = batch.iter().map(|kept| size(&kept.write)).sum();
             if !self.write_until_taken(&batch) {
                 return;
@@ -155,17 +178,14 @@ impl Inner {
             let mut committed: Vec<Committed> = Vec::new();
             committed.resize_with(inboxes.len(), Committed::default);
             let writes = batch.len() as u64;
-            for kept in batch {
-                let Some(of_worker) = committed.get_mut(kept.worker) else {
-                    continue;
-                };
-                of_worker.writes += 1;
-                if let Write::Append { sequence, .. } = kept.write {
-                    match of_worker.updates.last_mut() {
-                        // A burst of one room: its last number says it all.
-                        Some((room, last)) if *room == kept.room => *last = sequence,
-                        _ => of_worker.updates.push((kept.room, sequence)),
-                    }
+            for kept in &batch {
+                if let Some(of_worker) = committed.get_mut(kept.home.worker) {
+                    of_worker.writes += 1;
+                }
+            }
+            for (home, through) in ends(&batch) {
+                if let Some(of_worker) = committed.get_mut(home.worker) {
+                    of_worker.updates.push((home, through));
                 }
             }
             self.queue().committed += writes;
@@ -180,21 +200,14 @@ impl Inner {
     }
 
     /// Waits for something to write, and takes all there is, up to what one commit should hold.
-    fn next_batch(&self) -> Option<Vec<Kept>> {
+    fn next_batch(&self, previous: usize) -> Option<Vec<Kept>> {
         let mut queue = self.queue();
         loop {
             if !queue.waiting.is_empty() {
-                let mut bytes = 0;
-                let fits = queue
-                    .waiting
-                    .iter()
-                    .take(COMMIT_WRITES_MAX)
-                    .take_while(|kept| {
-                        bytes += size(&kept.write);
-                        bytes <= COMMIT_BYTES_MAX
-                    });
-                let count = fits.count().max(1);
-                return Some(queue.waiting.drain(..count).collect());
+                if GATHER_FROM_WRITES <= previous {
+                    queue = self.gather(queue);
+                }
+                return Some(queue.take_batch());
             }
             if queue.is_stopped {
                 return None;
@@ -209,23 +222,38 @@ impl Inner {
                 if !self.shared.is_store_down() || !queue.waiting.is_empty() {
                     continue;
                 }
-                let waited = self.filled.wait_timeout(queue, STORE_RETRY_AFTER);
-                queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-            } else {
-                queue = self
-                    .filled
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            queue.is_idle = true;
+            let patience = match self.shared.is_store_down() {
+                true => STORE_RETRY_AFTER,
+                false => Duration::MAX,
+            };
+            let waited = self.filled.wait_timeout(queue, patience);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            queue.is_idle = false;
+        }
+    }
+
+    /// Lets more come, as long as it does.
+    fn gather<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        for _ in 0..GATHER_STEPS_MAX {
+            let before = queue.waiting.len();
+            if GATHER_WRITES_MAX <= before || queue.is_stopped {
+                break;
+            }
+            drop(queue);
+            thread::sleep(GATHER_STEP);
+            queue = self.queue();
+            if queue.waiting.len() == before {
+                break;
             }
         }
+        queue
     }
 
     /// `false` when the relay was stopped before the store took it.
     fn write_until_taken(&self, batch: &[Kept]) -> bool {
-        let writes: Vec<(RoomName, Write)> = batch
-            .iter()
-            .map(|kept| (kept.room.clone(), kept.write.clone()))
-            .collect();
+        let writes = put_together(batch);
         let mut pause = STORE_RETRY_AFTER_FIRST;
         loop {
             match self.store.write(&writes) {
@@ -263,6 +291,117 @@ impl Inner {
             .unsaved_bytes
             .set(i64::try_from(now).unwrap_or(i64::MAX));
     }
+}
+
+impl Queue {
+    fn take_batch(&mut self) -> Vec<Kept> {
+        let mut bytes = 0;
+        let fits = self
+            .waiting
+            .iter()
+            .take(COMMIT_WRITES_MAX)
+            .take_while(|kept| {
+                bytes += size(&kept.write);
+                bytes <= COMMIT_BYTES_MAX
+            });
+        let count = fits.count().max(1);
+        self.waiting.drain(..count).collect()
+    }
+}
+
+/// How far each room gets by these writes.
+pub fn ends(kept: &[Kept]) -> Vec<(Home, Sequence)> {
+    let mut ends: Vec<(Home, Sequence)> = Vec::new();
+    for kept in kept {
+        let Write::Append { sequence, .. } = kept.write else {
+            continue;
+        };
+        match ends.last_mut() {
+            // Mostly a burst of one room.
+            Some((home, last)) if *home == kept.home => *last = sequence,
+            _ => ends.push((kept.home, sequence)),
+        }
+    }
+    // The last of each room says it all.
+    ends.sort_unstable();
+    ends.dedup_by(|next, kept| {
+        let is_same = next.0 == kept.0;
+        if is_same {
+            kept.1 = next.1;
+        }
+        is_same
+    });
+    ends
+}
+
+/// What is to be written. Updates of one room that came behind each other from one session become
+/// one: a row costs as much as twenty characters in it. Not with those of others: should one break
+/// the document, it and what it was put together with are set aside.
+pub fn put_together(batch: &[Kept]) -> Vec<(RoomName, Write)> {
+    let mut writes = Vec::with_capacity(batch.len());
+    let mut rest = batch;
+    while let Some((first, others)) = rest.split_first() {
+        let run = match first.write {
+            Write::Append { .. } => others
+                .iter()
+                .take(UPDATES_TOGETHER_MAX - 1)
+                .take_while(|kept| {
+                    let is_append = matches!(kept.write, Write::Append { .. });
+                    is_append && kept.by == first.by && kept.home == first.home
+                })
+                .count(),
+            Write::Snapshot { .. } | Write::Quarantine { .. } => 0,
+        };
+        let (run, behind) = rest.split_at(1 + run);
+        rest = behind;
+        put_run_together(run, &mut writes);
+    }
+    writes
+}
+
+fn put_run_together(run: &[Kept], writes: &mut Vec<(RoomName, Write)>) {
+    if let [kept] = run {
+        writes.push((kept.room.clone(), kept.write.clone()));
+        return;
+    }
+    let mut merging = Merging::new();
+    let mut last = None;
+    for kept in run {
+        let Write::Append { sequence, update } = &kept.write else {
+            continue;
+        };
+        if !merging.push(update) {
+            finish(&mut merging, last.take(), writes);
+            if !merging.push(update) {
+                writes.push((kept.room.clone(), kept.write.clone()));
+                continue;
+            }
+        }
+        last = Some((kept, *sequence, update));
+    }
+    finish(&mut merging, last, writes);
+}
+
+/// Writes down what has been put together, in the place of its last.
+fn finish(
+    merging: &mut Merging,
+    last: Option<(&Kept, Sequence, &Bytes)>,
+    writes: &mut Vec<(RoomName, Write)>,
+) {
+    let Some((kept, sequence, update)) = last else {
+        return;
+    };
+    let mut together = Vec::new();
+    let update = match merging.updates() {
+        1 => update.clone(),
+        _ => {
+            together.reserve_exact(merging.encoded_len());
+            merging.write(&mut together);
+            Bytes::from(together)
+        }
+    };
+    *merging = Merging::new();
+    writes.push((kept.room.clone(), Write::Append { sequence, update }));
 }
 
 fn size(write: &Write) -> usize {

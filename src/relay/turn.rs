@@ -132,13 +132,12 @@ impl Turn<'_> {
         };
         connection.is_checking = true;
         let reply_to = worker.around.inboxes[worker.around.number].clone();
-        worker.orders.push_back(Order::Check {
+        worker.around.heavy.order(Order::Check {
             connection: self.connection,
             key,
             check,
             reply_to,
         });
-        worker.order_again();
     }
 
     /// The session's token was renewed.

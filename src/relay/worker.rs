@@ -34,10 +34,10 @@ use crate::relay::observing::{Departure, Timeline};
 use crate::relay::people::PeopleWriter;
 use crate::relay::rooms::{Link, OpenRoom, RoomKey, Rooms};
 use crate::relay::socket::Socket;
-use crate::relay::storage::Storage;
+use crate::relay::storage::{Kept, Storage};
 use crate::relay::watching::Watching;
 use crate::room::{Input, Reply};
-use crate::store::{Store, Write};
+use crate::store::Store;
 use crate::wire::close::Refusal;
 use crate::wire::websocket::Decoder;
 
@@ -92,13 +92,9 @@ pub struct Worker {
     pub(super) broken: Vec<ConnectionId>,
     pub(super) unloads: Vec<RoomKey>,
     /// What this turn keeps.
-    pub(super) writes: Vec<(RoomName, Write)>,
+    pub(super) writes: Vec<Kept>,
     /// Handed to the storage and not on disk yet.
     pub(super) uncommitted: usize,
-    /// Orders that the heavy threads had no room for.
-    pub(super) orders: VecDeque<Order>,
-    /// Documents to load that the loading threads had no room for.
-    pub(super) loads: VecDeque<Order>,
     /// What other workers had no room for.
     pub(super) posts: Vec<VecDeque<ToWorker>>,
     /// Where the sessions without a socket are.
@@ -110,14 +106,17 @@ pub struct Worker {
     pub(super) draining: Option<(Timestamp, Option<oneshot::Sender<bool>>)>,
     pub(super) arrivals: Vec<ConnectionId>,
     pub(super) wakers: Rc<Wakers>,
-    /// When what happens now arrived.
+    /// When what happens now arrived: a clock is read once for all that one wake-up brings.
     pub(super) began: Duration,
+    pub(super) now: Timestamp,
     /// Who came and left lately.
     pub(super) timeline: Timeline,
     /// Why sessions without a socket end, should one now.
     pub(super) beats_end_by: Departure,
     /// One for all sockets; taken out while one is read.
     pub(super) buffer: Vec<u8>,
+    /// What one member is sent that nobody else is.
+    pub(super) scratch: Vec<u8>,
 }
 
 /// How the worker's tasks are woken.
@@ -143,7 +142,7 @@ pub async fn run(around: Surroundings, mut inbox: mpsc::Receiver<ToWorker>) {
             let mut messages = Vec::with_capacity(64);
             while 0 < inbox.recv_many(&mut messages, 64).await {
                 let mut worker = worker.borrow_mut();
-                worker.began = worker.around.clock.elapsed();
+                worker.begin();
                 for message in messages.drain(..) {
                     if let ToWorker::Stop = message {
                         return;
@@ -160,7 +159,7 @@ pub async fn run(around: Surroundings, mut inbox: mpsc::Receiver<ToWorker>) {
 async fn flush_turns(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
     loop {
         wakers.flush.notified().await;
-        worker.borrow_mut().end_turn();
+        all_at_once(|| worker.borrow_mut().end_turn()).await;
     }
 }
 
@@ -173,7 +172,7 @@ async fn keep_time(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
                 // A sleep ends on the millisecond after the one asked for.
                 let sleep = tokio::time::sleep(clock.until(deadline));
                 tokio::select! {
-                    () = sleep => worker.borrow_mut().tick(),
+                    () = sleep => all_at_once(|| worker.borrow_mut().tick()).await,
                     () = wakers.timer.notified() => {}
                 }
             }
@@ -182,23 +181,31 @@ async fn keep_time(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
     }
 }
 
+/// The runtime lets a task use sockets 128 times, and then tells it that they are full. That is meant
+/// for tasks that would go on for ever; a turn ends.
+async fn all_at_once(act: impl FnOnce()) {
+    tokio::task::unconstrained(async { act() }).await;
+}
+
 /// Brings to other workers what their inboxes had no room for.
 async fn post(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
     loop {
         wakers.post.notified().await;
         loop {
             let next = {
-                let mut worker = worker.borrow_mut();
-                let inboxes = worker.around.inboxes.clone();
+                let worker = worker.borrow();
                 let waiting = worker.posts.iter().position(|posts| !posts.is_empty());
-                waiting.map(|number| (inboxes, number, worker.posts[number].pop_front()))
+                waiting.map(|number| (number, worker.around.inboxes[number].clone()))
             };
-            let Some((inboxes, number, Some(message))) = next else {
+            let Some((number, inbox)) = next else {
                 break;
             };
-            if let Some(inbox) = inboxes.get(number) {
-                // A worker that is gone needs no post.
-                let _ = inbox.send(message).await;
+            // The message stays first in line until there is room: nothing may overtake it.
+            let place = inbox.reserve().await;
+            let message = worker.borrow_mut().posts[number].pop_front();
+            // A worker that is gone needs no post.
+            if let (Ok(place), Some(message)) = (place, message) {
+                place.send(message);
             }
         }
     }
@@ -223,6 +230,7 @@ impl Worker {
         let posts = around.inboxes.iter().map(|_| VecDeque::new()).collect();
         let has_feed = around.number == FEED_WORKER;
         let feed = has_feed.then(|| Box::new(FeedHost::new(&around.policies.feed)));
+        let now = around.clock.now();
         Self {
             around,
             rooms: Rooms::default(),
@@ -238,8 +246,6 @@ impl Worker {
             unloads: Vec::new(),
             writes: Vec::new(),
             uncommitted: 0,
-            orders: VecDeque::new(),
-            loads: VecDeque::new(),
             posts,
             beat_rooms: HashMap::new(),
             hidden: HashSet::new(),
@@ -247,15 +253,25 @@ impl Worker {
             draining: None,
             arrivals: Vec::new(),
             began: Duration::ZERO,
+            now,
             timeline: Timeline::default(),
             beats_end_by: Departure::Expired,
             wakers: Rc::default(),
             buffer: vec![0; READ_BUFFER_BYTES],
+            scratch: Vec::new(),
         }
     }
 
+    /// The time at which what happens now arrived.
     pub(super) fn now(&self) -> Timestamp {
-        self.around.clock.now()
+        self.now
+    }
+
+    /// Something arrives, or is due: reads the clock.
+    pub(super) fn begin(&mut self) -> Duration {
+        self.began = self.around.clock.elapsed();
+        self.now = self.around.clock.at(self.began);
+        self.began
     }
 
     // What reaches the worker from outside.
@@ -265,7 +281,6 @@ impl Worker {
             ToWorker::Adopt(newcomer) => self.adopt(*newcomer),
             ToWorker::Call(call) => call(self),
             ToWorker::Room { room, life, input } => {
-                self.order_again();
                 if let Some(key) = self.rooms.find(&room)
                     && self.rooms.get(key).is_some_and(|open| open.life == life)
                 {
@@ -445,8 +460,7 @@ impl Worker {
             && let Some(closed) = self.rooms.close(key)
         {
             // A large document takes long to drop.
-            self.orders.push_back(Order::Forget(Box::new(closed)));
-            self.order_again();
+            self.around.heavy.order(Order::Forget(Box::new(closed)));
             self.room_deadlines.set(key, None);
             self.dirty.retain(|&dirty| dirty != key);
             self.agenda.retain(|&(other, _)| other != key);
@@ -461,7 +475,7 @@ impl Worker {
     }
 
     pub(super) fn end_turn(&mut self) {
-        let started = self.around.clock.elapsed();
+        let started = self.begin();
         self.write_now();
         self.settle();
         while let Some(key) = self.dirty.pop() {
@@ -490,8 +504,8 @@ impl Worker {
     }
 
     pub(super) fn tick(&mut self) {
+        self.begin();
         let now = self.now();
-        self.began = self.around.clock.elapsed();
         while let Some(key) = self.room_deadlines.pop_due(now) {
             if let Some(open) = self.rooms.get_mut(key) {
                 open.scheduled = None;

@@ -1,53 +1,63 @@
-//! Many small updates as one: what people type between two turns leaves as one message.
+//! Several updates as one: what people type between two turns leaves, and is kept, as one.
 //!
-//! An update that does nothing but insert items, each of one text, can be put together with others
-//! of its kind without a document: items of one client whose clocks follow each other stand behind
-//! each other in one section, and texts that continue each other become one text, as a client
-//! would have encoded them. Bytes per character fall from twenty-five to about one. What is no such
-//! update is left as it came; the order of everything is kept.
+//! An update is two lists: what clients insert, each client's part in the order of its clocks, and
+//! which clocks are deleted. Updates can be put together without a document where the clocks of each
+//! client go on: the parts are appended to each other as they are, deletions are united, and texts
+//! that continue each other become one text, as a client would have encoded them. Bytes per
+//! character fall from twenty-five to about one. An update that leaves a gap, or says that there is
+//! one, is left as it came; the order of everything is kept.
 
+use std::ops::Range;
+
+use crate::model::ClientId;
 use crate::wire::lib0::{Malformed, Reader, varuint_len, write_varuint};
+use crate::wire::validator::{self, Struct};
 
 /// Content of an item: a text. The other bits of the byte say what comes before it.
 const CONTENT_STRING: u8 = 4;
 const HAS_ORIGIN: u8 = 0x80;
 const HAS_RIGHT_ORIGIN: u8 = 0x40;
-const HAS_PARENT_KEY: u8 = 0x20;
+/// So few clients, counted anew in each update, that they can be looked through one by one.
+const CLIENTS_MAX: u64 = 64;
 
-/// Updates put together so far.
+/// Updates put together so far. They have passed the validator: of other bytes nothing but an update
+/// that is no better is made.
 #[derive(Debug, Default)]
 pub struct Merging {
     sections: Vec<Section>,
+    deletions: Vec<Deletions>,
     updates: usize,
 }
 
-/// What one client wrote.
+/// What one client inserts.
 #[derive(Debug)]
 struct Section {
     client: u64,
     clock: u64,
-    /// The clock behind the last item.
+    /// The clock behind the last struct.
     end: u64,
-    items: Vec<Item>,
-}
-
-/// An item with a text.
-#[derive(Debug)]
-struct Item {
-    /// Everything before the text, as it was written.
-    head: Vec<u8>,
-    right_origin: Option<(u64, u64)>,
+    structs: u64,
+    /// The structs, but for the text of the last if that is open.
+    bytes: Vec<u8>,
+    /// Whether the last struct is an item whose text may go on, and before what it stands.
+    open: Option<Option<(u64, u64)>>,
     text: Vec<u8>,
 }
 
-/// An item as it stands in an update.
-struct Read<'a> {
+/// What is deleted of one client.
+#[derive(Debug)]
+struct Deletions {
+    client: u64,
+    /// In the order in which they came.
+    ranges: Vec<Range<u64>>,
+}
+
+/// An item with a text.
+struct TextItem<'a> {
     head: &'a [u8],
     origin: Option<(u64, u64)>,
     right_origin: Option<(u64, u64)>,
-    text: &'a str,
-    /// How many clocks it takes: a text counts as in JavaScript.
-    length: u64,
+    text: &'a [u8],
 }
 
 impl Merging {
@@ -56,10 +66,15 @@ impl Merging {
         Self::default()
     }
 
-    /// Takes an update in, if it is one that can be put together with the others; else nothing
-    /// happens.
+    /// Takes an update in, if it can be put together with the others; else nothing happens.
     pub fn push(&mut self, update: &[u8]) -> bool {
-        self.try_push(update).unwrap_or(false)
+        if self.fits(update) != Ok(true) {
+            return false;
+        }
+        let taken = self.take(&mut Reader::new(update));
+        debug_assert!(taken.is_ok(), "it was looked through before");
+        self.updates += 1;
+        taken.is_ok()
     }
 
     /// How many updates there are.
@@ -68,101 +83,223 @@ impl Merging {
     }
 
     /// The length of the one update that `write` makes.
-    pub fn encoded_len(&self) -> usize {
-        let of_item =
-            |item: &Item| item.head.len() + varuint_len(item.text.len() as u64) + item.text.len();
+    pub fn encoded_len(&mut self) -> usize {
+        self.finish();
         let of_section = |section: &Section| {
-            varuint_len(section.items.len() as u64)
+            varuint_len(section.structs)
                 + varuint_len(section.client)
                 + varuint_len(section.clock)
-                + section.items.iter().map(of_item).sum::<usize>()
+                + section.bytes.len()
         };
-        let sections: usize = self.sections.iter().map(of_section).sum();
-        varuint_len(self.sections.len() as u64) + sections + 1
+        let of_range =
+            |range: &Range<u64>| varuint_len(range.start) + varuint_len(range.end - range.start);
+        let of_deletions = |of: &Deletions| {
+            varuint_len(of.client)
+                + varuint_len(of.ranges.len() as u64)
+                + of.ranges.iter().map(of_range).sum::<usize>()
+        };
+        varuint_len(self.sections.len() as u64)
+            + self.sections.iter().map(of_section).sum::<usize>()
+            + varuint_len(self.deletions.len() as u64)
+            + self.deletions.iter().map(of_deletions).sum::<usize>()
     }
 
     /// Writes all as one update, version 1, and begins anew.
     pub fn write(&mut self, out: &mut Vec<u8>) {
-        // As clients do: the highest id first.
-        self.sections
-            .sort_unstable_by_key(|section| std::cmp::Reverse(section.client));
+        self.finish();
         write_varuint(out, self.sections.len() as u64);
         for section in self.sections.drain(..) {
-            write_varuint(out, section.items.len() as u64);
+            write_varuint(out, section.structs);
             write_varuint(out, section.client);
             write_varuint(out, section.clock);
-            for item in section.items {
-                out.extend_from_slice(&item.head);
-                write_varuint(out, item.text.len() as u64);
-                out.extend_from_slice(&item.text);
+            out.extend_from_slice(&section.bytes);
+        }
+        write_varuint(out, self.deletions.len() as u64);
+        for of in self.deletions.drain(..) {
+            write_varuint(out, of.client);
+            write_varuint(out, of.ranges.len() as u64);
+            for range in of.ranges {
+                write_varuint(out, range.start);
+                write_varuint(out, range.end - range.start);
             }
         }
-        // Nothing is deleted.
-        write_varuint(out, 0);
         self.updates = 0;
     }
 
-    fn try_push(&mut self, update: &[u8]) -> Result<bool, Malformed> {
+    /// Whether the update goes on where the others end.
+    fn fits(&self, update: &[u8]) -> Result<bool, Malformed> {
         let mut reader = Reader::new(update);
-        if reader.varuint()? != 1 || reader.varuint()? != 1 {
+        let sections = reader.varuint()?;
+        if CLIENTS_MAX < self.sections.len() as u64 + sections {
             return Ok(false);
         }
-        let (client, clock) = (reader.varuint()?, reader.varuint()?);
-        let Some(item) = read_item(&mut reader)? else {
-            return Ok(false);
-        };
-        if reader.rest() != [0] {
+        for _ in 0..sections {
+            let structs = reader.varuint()?;
+            let (client, mut clock) = (reader.varuint()?, reader.varuint()?);
+            let mut known = self.sections.iter();
+            if known.any(|known| known.client == client && known.end != clock) {
+                return Ok(false);
+            }
+            for _ in 0..structs {
+                let read = read_struct(&mut reader, client, clock)?;
+                if read.is_skip() {
+                    return Ok(false);
+                }
+                clock = read.end;
+            }
+        }
+        let sections = reader.varuint()?;
+        if CLIENTS_MAX < self.deletions.len() as u64 + sections {
             return Ok(false);
         }
-        let known = self
-            .sections
-            .iter_mut()
-            .find(|section| section.client == client);
-        match known {
-            Some(section) if section.end == clock => section.push(&item),
-            Some(_) => return Ok(false),
-            None => {
-                let mut section = Section {
+        for _ in 0..sections {
+            let _client = reader.varuint()?;
+            let ranges = reader.varuint()?;
+            for _ in 0..ranges {
+                let (_, length) = (reader.varuint()?, reader.varuint()?);
+                if length == 0 {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(reader.is_empty())
+    }
+
+    fn take(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let sections = reader.varuint()?;
+        for _ in 0..sections {
+            let structs = reader.varuint()?;
+            let (client, clock) = (reader.varuint()?, reader.varuint()?);
+            let known = self
+                .sections
+                .iter()
+                .position(|known| known.client == client);
+            let section = match known {
+                Some(place) => &mut self.sections[place],
+                None => self.sections.push_mut(Section {
                     client,
                     clock,
                     end: clock,
-                    items: Vec::new(),
-                };
-                section.push(&item);
-                self.sections.push(section);
+                    structs: 0,
+                    bytes: Vec::new(),
+                    open: None,
+                    text: Vec::new(),
+                }),
+            };
+            for _ in 0..structs {
+                section.take_struct(reader)?;
             }
         }
-        self.updates += 1;
-        Ok(true)
+        let sections = reader.varuint()?;
+        for _ in 0..sections {
+            let client = reader.varuint()?;
+            let known = self
+                .deletions
+                .iter()
+                .position(|known| known.client == client);
+            let of = match known {
+                Some(place) => &mut self.deletions[place],
+                None => self.deletions.push_mut(Deletions {
+                    client,
+                    ranges: Vec::new(),
+                }),
+            };
+            let ranges = reader.varuint()?;
+            for _ in 0..ranges {
+                let start = reader.varuint()?;
+                of.add(start..start + reader.varuint()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything as it is to be written: texts closed, ranges in order, and as clients do the
+    /// highest id first.
+    fn finish(&mut self) {
+        for section in &mut self.sections {
+            section.close();
+        }
+        self.sections
+            .sort_unstable_by_key(|section| std::cmp::Reverse(section.client));
+        for of in &mut self.deletions {
+            of.unite();
+        }
+        self.deletions
+            .sort_unstable_by_key(|of| std::cmp::Reverse(of.client));
     }
 }
 
 impl Section {
-    fn push(&mut self, item: &Read<'_>) {
-        let continues = item.origin.is_some()
-            && item.origin == self.end.checked_sub(1).map(|last| (self.client, last));
-        self.end += item.length;
-        match self.items.last_mut() {
-            Some(last) if continues && last.right_origin == item.right_origin => {
-                last.text.extend_from_slice(item.text.as_bytes());
+    fn take_struct(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let whole = reader.rest();
+        let read = read_struct(reader, self.client, self.end)?;
+        let bytes = &whole[..whole.len() - reader.remaining()];
+        let last = self.end.checked_sub(1).map(|last| (self.client, last));
+        self.end = read.end;
+        let text = match read.info & !(HAS_ORIGIN | HAS_RIGHT_ORIGIN) {
+            CONTENT_STRING => Some(text_item(bytes)?),
+            _ => None,
+        };
+        if let Some(item) = &text
+            && item.origin.is_some()
+            && item.origin == last
+            && self.open == Some(item.right_origin)
+        {
+            self.text.extend_from_slice(item.text);
+            return Ok(());
+        }
+        self.close();
+        self.structs += 1;
+        match text {
+            Some(item) => {
+                self.bytes.extend_from_slice(item.head);
+                self.text.extend_from_slice(item.text);
+                self.open = Some(item.right_origin);
             }
-            _ => self.items.push(Item {
-                head: item.head.to_vec(),
-                right_origin: item.right_origin,
-                text: item.text.as_bytes().to_vec(),
-            }),
+            None => self.bytes.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
+
+    /// Writes the text of the last item: nothing more is added to it.
+    fn close(&mut self) {
+        if self.open.take().is_some() {
+            write_varuint(&mut self.bytes, self.text.len() as u64);
+            self.bytes.append(&mut self.text);
         }
     }
 }
 
-/// Reads an item with a text; `None` if it is something else.
-fn read_item<'a>(reader: &mut Reader<'a>) -> Result<Option<Read<'a>>, Malformed> {
-    let start = reader.rest();
-    let info = reader.u8()?;
-    if info & !(HAS_ORIGIN | HAS_RIGHT_ORIGIN) != CONTENT_STRING {
-        debug_assert!(info & HAS_PARENT_KEY == 0 || info != CONTENT_STRING);
-        return Ok(None);
+impl Deletions {
+    /// Mostly what is deleted lies directly before or behind what was deleted last.
+    fn add(&mut self, range: Range<u64>) {
+        match self.ranges.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            Some(last) if range.end == last.start => last.start = range.start,
+            _ => self.ranges.push(range),
+        }
     }
+
+    fn unite(&mut self) {
+        self.ranges.sort_unstable_by_key(|range| range.start);
+        self.ranges.dedup_by(|next, kept| {
+            let touches = next.start <= kept.end;
+            if touches {
+                kept.end = kept.end.max(next.end);
+            }
+            touches
+        });
+    }
+}
+
+fn read_struct(reader: &mut Reader<'_>, client: u64, clock: u64) -> Result<Struct, Malformed> {
+    validator::read_struct(reader, ClientId(client), clock).map_err(|_| Malformed)
+}
+
+/// The parts of an item with a text.
+fn text_item(bytes: &[u8]) -> Result<TextItem<'_>, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let info = reader.u8()?;
     let mut id = |is_there: u8| -> Result<Option<(u64, u64)>, Malformed> {
         if info & is_there == 0 {
             return Ok(None);
@@ -182,24 +319,22 @@ fn read_item<'a>(reader: &mut Reader<'a>) -> Result<Option<Read<'a>>, Malformed>
             }
         }
     }
-    let head_len = start.len() - reader.remaining();
-    let text = reader.varstring()?;
-    let length = text.chars().map(char::len_utf16).sum::<usize>() as u64;
-    Ok(start.get(..head_len).map(|head| Read {
+    let head = &bytes[..bytes.len() - reader.remaining()];
+    Ok(TextItem {
         head,
         origin,
         right_origin,
-        text,
-        length,
-    }))
+        text: reader.varbytes()?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
+    use yrs::types::ToJson;
     use yrs::updates::decoder::Decode;
-    use yrs::{Doc, GetString, OffsetKind, ReadTxn, StateVector, Text, Transact};
+    use yrs::{Doc, GetString, Map, OffsetKind, ReadTxn, StateVector, Text, Transact};
 
     use super::*;
     use crate::wire::validator;
@@ -254,21 +389,24 @@ mod tests {
         assert_eq!(merging.updates(), 0);
     }
 
+    /// Does something to the text, and returns the update.
+    fn change(
+        doc: &Doc,
+        work: impl FnOnce(&yrs::TextRef, &mut yrs::TransactionMut<'_>),
+    ) -> Vec<u8> {
+        let field = doc.get_or_insert_text("t");
+        let mut txn = doc.transact_mut();
+        work(&field, &mut txn);
+        txn.encode_update_v1()
+    }
+
     #[test]
-    fn what_is_no_plain_typing_is_left_alone() {
+    fn what_leaves_a_gap_or_comes_again_is_left_alone() {
         let ann = doc(7);
         let first = type_at(&ann, 0, "ab");
         let second = type_at(&ann, 2, "c");
         let third = type_at(&ann, 3, "d");
-        let deletion = {
-            let field = ann.get_or_insert_text("t");
-            let mut txn = ann.transact_mut();
-            let before = txn.state_vector();
-            field.remove_range(&mut txn, 0, 1);
-            txn.encode_diff_v1(&before)
-        };
         let mut merging = Merging::new();
-        assert!(!merging.push(&deletion));
         assert!(merging.push(&first));
         assert!(!merging.push(&third), "a gap");
         assert!(!merging.push(&first), "again");
@@ -277,7 +415,37 @@ mod tests {
         for length in 0..second.len() {
             assert!(!merging.push(&second[..length]));
         }
+        // Client 9 says that it leaves something out.
+        assert!(!merging.push(&[1, 2, 9, 0, 10, 2, 0, 4, 0]));
         assert_eq!(merging.updates(), 2);
+    }
+
+    #[test]
+    fn an_update_of_very_many_clients_is_left_alone() {
+        let mut update = Vec::new();
+        write_varuint(&mut update, CLIENTS_MAX + 1);
+        for client in 0..=CLIENTS_MAX {
+            update.extend_from_slice(&[1, client as u8, 0, 0, 1]);
+        }
+        update.push(0);
+        assert!(validator::update(Bytes::from(update.clone())).is_ok());
+        assert!(!Merging::new().push(&update));
+        let mut merging = Merging::new();
+        for client in 0..=CLIENTS_MAX {
+            let deletion = [0, 1, client as u8, 1, 0, 1];
+            assert_eq!(merging.push(&deletion), client < CLIENTS_MAX);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_letter_by_letter_is_one_range() {
+        let mut merging = Merging::new();
+        for clock in [9, 8, 7, 3, 4, 6] {
+            assert!(merging.push(&[0, 1, 5, 1, clock, 1]));
+        }
+        let mut merged = Vec::new();
+        merging.write(&mut merged);
+        assert_eq!(merged, [0, 1, 5, 2, 3, 2, 6, 4]);
     }
 
     proptest! {
@@ -331,6 +499,61 @@ mod tests {
                 at_once.transact().state_vector(),
                 one_by_one.transact().state_vector()
             );
+        }
+
+        /// The same when they also take back and format, and keep other things than text.
+        #[test]
+        fn whatever_they_do_one_update_does_it_too(
+            done in prop::collection::vec((0..3_usize, 0..6_u8, 0..100_u32, 1..4_u32), 1..80),
+            known in 0..20_usize,
+        ) {
+            let people = [doc(1), doc(9_000_000_000), doc(5)];
+            let (one_by_one, at_once) = (doc(11), doc(12));
+            let (mut merging, mut pieces) = (Merging::new(), Vec::new());
+            for (number, (who, what, at, length)) in done.into_iter().enumerate() {
+                let person = &people[who];
+                let map = person.get_or_insert_map("m");
+                let update = change(person, |field, txn| {
+                    let end = field.len(txn);
+                    let start = at % (end + 1);
+                    let length = length.min(end - start);
+                    match what {
+                        0 if 0 < length => field.remove_range(txn, start, length),
+                        1 if 0 < length => {
+                            let bold = yrs::types::Attrs::from([("b".into(), true.into())]);
+                            field.format(txn, start, length, bold);
+                        }
+                        2 => drop(map.insert(txn, format!("k{}", at % 3), at)),
+                        3 => drop(map.remove(txn, &format!("k{}", at % 3))),
+                        _ => field.insert(txn, start, "abc"),
+                    }
+                });
+                for other in people.iter().chain([&one_by_one]) {
+                    apply(other, &update);
+                }
+                if number < known {
+                    apply(&at_once, &update);
+                }
+                if !merging.push(&update) {
+                    let mut merged = Vec::new();
+                    merging.write(&mut merged);
+                    pieces.push(merged);
+                    prop_assert!(merging.push(&update));
+                }
+            }
+            prop_assert!(pieces.is_empty(), "nobody leaves a gap");
+            let mut merged = Vec::new();
+            let length = merging.encoded_len();
+            merging.write(&mut merged);
+            prop_assert_eq!(length, merged.len());
+            prop_assert!(validator::update(Bytes::from(merged.clone())).is_ok());
+            apply(&at_once, &merged);
+            for other in [&one_by_one, &at_once] {
+                prop_assert_eq!(text(other), text(&people[0]));
+                let map = |doc: &Doc| doc.get_or_insert_map("m").to_json(&doc.transact());
+                prop_assert_eq!(map(other), map(&people[0]));
+            }
+            prop_assert_eq!(whole(&at_once), whole(&one_by_one));
         }
 
         #[test]

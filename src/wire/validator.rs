@@ -181,22 +181,49 @@ impl Section {
         let mut clocks: Option<Range<u64>> = None;
         for _ in 0..structs {
             let start = next;
-            let kind = reader.u8()?;
-            let length = match kind {
-                KIND_GC | KIND_SKIP => length(reader)?,
-                _ => item(reader, kind, client, start)?,
-            };
-            next = start + length;
-            if next >= CLOCK_END {
-                return Err(Invalid::Clock);
-            }
-            if kind != KIND_SKIP {
+            let read = read_struct(reader, client, start)?;
+            next = read.end;
+            if !read.is_skip() {
                 let first = clocks.map_or(start, |clocks| clocks.start);
                 clocks = Some(first..next);
             }
         }
         Ok(Self { client, clocks })
     }
+}
+
+/// One thing that a section holds.
+pub(in crate::wire) struct Struct {
+    /// What it is, and for an item which neighbours it names.
+    pub info: u8,
+    /// The clock behind its last.
+    pub end: u64,
+}
+
+impl Struct {
+    /// Whether it says that nothing is there.
+    pub fn is_skip(&self) -> bool {
+        self.info == KIND_SKIP
+    }
+}
+
+/// Reads a struct that begins at `start` of `client`'s clocks.
+#[inline]
+pub(in crate::wire) fn read_struct(
+    reader: &mut Reader<'_>,
+    client: ClientId,
+    start: u64,
+) -> Result<Struct, Invalid> {
+    let info = reader.u8()?;
+    let length = match info {
+        KIND_GC | KIND_SKIP => length(reader)?,
+        _ => item(reader, info, client, start)?,
+    };
+    let end = start + length;
+    if end >= CLOCK_END {
+        return Err(Invalid::Clock);
+    }
+    Ok(Struct { info, end })
 }
 
 // The least bytes that each thing takes: what remains bounds how many there can be.
