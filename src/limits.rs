@@ -243,7 +243,7 @@ pub const GATHER_STEP: Duration = Duration::from_millis(2);
 /// ... at most so many: what an acknowledgement may be late by...
 pub const GATHER_STEPS_MAX: usize = 4;
 /// ... or when there is enough to do.
-pub const GATHER_WRITES_MAX: usize = 512;
+pub const GATHER_WRITES_MAX: usize = 4_096;
 /// How long loading a document waits for what was accepted before to be written.
 pub const LOAD_AFTER_WRITES_WITHIN: Duration = Duration::from_secs(5);
 /// Threads for heavy jobs, where there are fewer cores: a long one must not hold up all others.

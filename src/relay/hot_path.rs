@@ -48,29 +48,43 @@ const CROWD: usize = 50;
 #[test]
 fn typing_in_pairs() {
     let mut stage = Stage::new(20, 2);
-    stage.run(|client, turn| Some(client.key(turn)));
+    stage.run(|client, turn| vec![client.key(turn)]);
     stage.expect_deliveries(2 * 20);
+}
+
+#[test]
+fn bursts_of_typing_in_pairs() {
+    let mut stage = Stage::new(10, 2);
+    stage.run(|client, turn| {
+        let keys = (0..10).map(|key| client.key(1 + (turn - 1) * 10 + key));
+        keys.collect()
+    });
+    stage.expect_deliveries(2 * 10);
 }
 
 #[test]
 fn five_typing_in_a_crowd() {
     let mut stage = Stage::new(1, CROWD);
-    stage.run(|client, turn| (client.number < 5).then(|| client.key(turn)));
+    stage.run(|client, turn| said(client.number < 5, || client.key(turn)));
     stage.expect_deliveries(CROWD);
 }
 
 #[test]
 fn cursors_of_a_crowd() {
     let mut stage = Stage::new(1, CROWD);
-    stage.run(|client, turn| Some(client.cursor(turn)));
+    stage.run(|client, turn| vec![client.cursor(turn)]);
     stage.expect_deliveries(CROWD);
 }
 
 #[test]
 fn one_cursor_in_a_crowd() {
     let mut stage = Stage::new(1, CROWD);
-    stage.run(|client, turn| (client.number == 7).then(|| client.cursor(turn)));
+    stage.run(|client, turn| said(client.number == 7, || client.cursor(turn)));
     stage.expect_deliveries(CROWD - 1);
+}
+
+fn said(says: bool, message: impl Fn() -> Vec<u8>) -> Vec<Vec<u8>> {
+    says.then(message).into_iter().collect()
 }
 
 /// What is counted.
@@ -124,10 +138,10 @@ impl Stage {
         // Everybody says what real clients say first, and hears the others do so.
         for round in 0..4 {
             stage.play(turn, |client, _| match round {
-                0 => Some(client.greeting()),
-                1 => Some(client.nothing_missing()),
-                2 => Some(client.key(0)),
-                _ => Some(client.cursor(0)),
+                0 => vec![client.greeting()],
+                1 => vec![client.nothing_missing()],
+                2 => vec![client.key(0)],
+                _ => vec![client.cursor(0)],
             });
         }
         for client in &stage.clients {
@@ -174,7 +188,7 @@ impl Stage {
         }
     }
 
-    fn run(&mut self, says: impl Fn(&Client, u32) -> Option<Vec<u8>>) {
+    fn run(&mut self, says: impl Fn(&Client, u32) -> Vec<Vec<u8>>) {
         for _ in 0..TURNS {
             self.play(counted_turn, &says);
         }
@@ -184,7 +198,7 @@ impl Stage {
     fn play(
         &mut self,
         turn: fn(&mut Worker, &[ConnectionId]),
-        says: impl Fn(&Client, u32) -> Option<Vec<u8>>,
+        says: impl Fn(&Client, u32) -> Vec<Vec<u8>>,
     ) {
         let _within = self.runtime.enter();
         let turn_number = self.deliveries.len() as u32 + 1;
@@ -192,7 +206,11 @@ impl Stage {
         for client in &self.clients {
             let mut pipe = client.pipe.lock().unwrap();
             pipe.written = 0;
-            if let Some(message) = says(client, turn_number) {
+            let messages = says(client, turn_number);
+            if !messages.is_empty() {
+                ready.push(client.id);
+            }
+            for message in messages {
                 write_masked(
                     &mut pipe.input,
                     Opcode::Binary,
@@ -200,7 +218,6 @@ impl Stage {
                     [1, 2, 3, 4],
                     &message,
                 );
-                ready.push(client.id);
             }
         }
         turn(&mut self.worker, &ready);
