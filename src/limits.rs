@@ -193,6 +193,8 @@ pub const UNLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Updates put together before a document takes them in: enough that its own work is little, few
 /// enough that putting them together is.
 pub const UPDATES_TOGETHER_MAX: usize = 256;
+/// What a session types in a turn is put together up to this; more is as well sent in two.
+pub const RUN_BYTES_MAX: usize = 64 << 10;
 /// How long updates may go unapplied when nobody reads the document: they are applied together.
 pub const APPLY_WITHIN: Duration = Duration::from_millis(50);
 /// As many bytes of them end the wait.

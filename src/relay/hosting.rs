@@ -38,6 +38,12 @@ impl Worker {
         let Some(open) = self.rooms.get_mut(key) else {
             return;
         };
+        if open.room.has_run() {
+            self.mark_dirty(key);
+        }
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
         let counts = open.room.take_counts();
         if counts != Counts::default() {
             let metrics = &self.around.metrics;
@@ -281,7 +287,7 @@ impl Worker {
                 self.around.metrics.slow_resyncs.inc();
             }
             Message::PushAwareness => member.progress.awareness = Told::ToBePushed,
-            Message::Status(_)
+            Message::Status { .. }
             | Message::Nudge { .. }
             | Message::QueryAwareness
             | Message::Queued(_) => {}
@@ -383,6 +389,13 @@ impl Worker {
             return;
         };
         self.watching.tell(&open.name, change);
+    }
+
+    /// What was typed in this turn goes its ways.
+    pub(super) fn seal(&mut self, key: RoomKey) {
+        if self.rooms.get(key).is_some_and(|open| open.room.has_run()) {
+            self.let_happen(key, Input::TurnEnds);
+        }
     }
 
     /// Sends every member what it lacks.

@@ -400,7 +400,8 @@ impl Worker {
         let Some((deadline, done)) = &mut self.draining else {
             return;
         };
-        let is_stored = self.writes.is_empty() && self.uncommitted == 0;
+        let is_sealed = self.dirty.is_empty();
+        let is_stored = is_sealed && self.writes.is_empty() && self.uncommitted == 0;
         let is_done = self.connections.is_empty() && is_stored;
         if (is_done || *deadline <= self.around.clock.now())
             && let Some(done) = done.take()
@@ -476,12 +477,19 @@ impl Worker {
 
     pub(super) fn end_turn(&mut self) {
         let started = self.begin();
+        for place in 0..self.dirty.len() {
+            self.seal(self.dirty[place]);
+        }
         self.write_now();
         self.settle();
         while let Some(key) = self.dirty.pop() {
+            self.seal(key);
             self.flush_room(key);
             self.settle();
         }
+        // What followed from that, if anything did.
+        self.write_now();
+        self.settle();
         self.observe_turn(started);
     }
 

@@ -128,7 +128,12 @@ pub enum Message {
         through: Sequence,
     },
     /// Whether an update or a step 2 was taken; the store has it if so.
-    Status(bool),
+    Status {
+        /// Whether it was.
+        is_applied: bool,
+        /// Of so many the same.
+        times: u32,
+    },
     /// Awareness: your own clock is at least this, and somebody thinks you are gone.
     Nudge {
         /// The session's own id.

@@ -13,6 +13,7 @@ use crate::limits::CLOCK_END;
 use crate::model::ClientId;
 use crate::wire::lib0::{Malformed, Reader, varuint_len, write_varuint};
 use crate::wire::validator::{self, Struct};
+use crate::wire::yjs::Update;
 
 /// Content of an item: a text. The other bits of the byte say what comes before it.
 const CONTENT_STRING: u8 = 4;
@@ -82,7 +83,7 @@ impl Merging {
         if self.fits(update) != Ok(true) {
             return false;
         }
-        let taken = self.take(&mut Reader::new(update));
+        let taken = self.take_in(&mut Reader::new(update));
         debug_assert!(taken.is_ok(), "it was looked through before");
         self.updates += 1;
         taken.is_ok()
@@ -137,6 +138,14 @@ impl Merging {
         self.updates = 0;
     }
 
+    /// The one update; begins anew.
+    pub fn take(&mut self) -> Update {
+        let mut out = Vec::with_capacity(self.encoded_len());
+        self.write(&mut out);
+        debug_assert!(validator::update(out.clone().into()).is_ok());
+        Update(out.into())
+    }
+
     /// Whether the update goes on where the others end.
     fn fits(&self, update: &[u8]) -> Result<bool, Malformed> {
         let mut reader = Reader::new(update);
@@ -176,7 +185,7 @@ impl Merging {
         Ok(reader.is_empty())
     }
 
-    fn take(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    fn take_in(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         let sections = reader.varuint()?;
         for _ in 0..sections {
             let structs = reader.varuint()?;
