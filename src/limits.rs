@@ -216,8 +216,12 @@ pub const DIRECT_BYTES_MAX: usize = 1 << 20;
 pub const READ_PAUSE_BYTES: usize = 256 << 10;
 /// A ping is not answered while more than this waits to be written: answers must not pile up.
 pub const PONG_BEHIND_BYTES_MAX: usize = 16 << 10;
-/// One read of one socket, shared by all sockets of a worker: what one socket does per turn.
-pub const READ_BUFFER_BYTES: usize = 128 << 10;
+/// One read of one socket, shared by all sockets of a worker: what one socket does per turn. Some
+/// hundred updates, which take less than a millisecond.
+pub const READ_BUFFER_BYTES: usize = 16 << 10;
+/// More than this is not written to a socket within a turn, but piece by piece between turns: to a
+/// loopback or a fast network a piece takes some fifty microseconds.
+pub const WRITE_PIECE_BYTES: usize = 64 << 10;
 /// Of the buffer in which a member's own frames are put together, so much stays between turns.
 pub const SCRATCH_BYTES_KEPT: usize = 64 << 10;
 /// Of the list of what a turn keeps, room for so many stays.

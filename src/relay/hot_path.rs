@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::auth::{AuthOptions, Verifier};
 use crate::clock::{SystemClock, Timestamp};
-use crate::limits::Limits;
+use crate::limits::{Limits, READ_BUFFER_BYTES, WRITE_PIECE_BYTES};
 use crate::metrics::{DoorLabel, Metrics};
 use crate::model::{ConnectionId, Grant, Policies, RoomName, SessionId, UserId};
 use crate::relay::connection::{Door, Handling, Newcomer, Place, Seat};
@@ -81,6 +81,41 @@ fn one_cursor_in_a_crowd() {
     let mut stage = Stage::new(1, CROWD);
     stage.run(|client, turn| said(client.number == 7, || client.cursor(turn)));
     stage.expect_deliveries(CROWD - 1);
+}
+
+/// Not counted: what is too much for a turn is written between turns, a piece at a time.
+#[test]
+fn much_is_written_in_pieces_in_turn_with_others() {
+    let mut stage = Stage::new(1, 3);
+    let much = 5 * WRITE_PIECE_BYTES;
+    let text = "x".repeat(much);
+    let read_all = |worker: &mut Worker, ready: &[ConnectionId]| {
+        for _ in 0..=much / READ_BUFFER_BYTES {
+            turn(worker, ready);
+        }
+    };
+    stage.play(read_all, |client, _| {
+        said(client.number == 0, || client.text(1, &text))
+    });
+    assert_eq!(stage.deliveries, [0], "too much for a turn");
+    let mut context = Context::from_waker(Waker::noop());
+    let others: Vec<_> = stage.clients[1..].iter().map(|client| client.id).collect();
+    for &id in &others {
+        assert!(stage.worker.poll_connection(id, &mut context).is_pending());
+    }
+    let mut written = [0, 0];
+    for piece in 0.. {
+        let is_left = stage.worker.write_piece();
+        let now = [1, 2].map(|number: usize| stage.clients[number].pipe.lock().unwrap().written);
+        let grown = (now[0] - written[0], now[1] - written[1]);
+        assert!(grown.0 + grown.1 <= WRITE_PIECE_BYTES);
+        assert_eq!(0 < grown.0, piece % 2 == 0, "they take turns");
+        written = now;
+        if !is_left {
+            break;
+        }
+    }
+    assert!(much < written[0] && written[0] == written[1]);
 }
 
 fn said(says: bool, message: impl Fn() -> Vec<u8>) -> Vec<Vec<u8>> {
@@ -197,7 +232,7 @@ impl Stage {
     /// One turn: what each client says arrives, and everybody is told.
     fn play(
         &mut self,
-        turn: fn(&mut Worker, &[ConnectionId]),
+        turn: impl Fn(&mut Worker, &[ConnectionId]),
         says: impl Fn(&Client, u32) -> Vec<Vec<u8>>,
     ) {
         let _within = self.runtime.enter();
@@ -296,6 +331,11 @@ impl Client {
 
     /// The update that adds a character behind the last.
     fn key(&self, clock: u32) -> Vec<u8> {
+        self.text(clock, "x")
+    }
+
+    /// The same with a longer text.
+    fn text(&self, clock: u32, text: &str) -> Vec<u8> {
         let mut update = Vec::new();
         for number in [1, 1, self.id(), u64::from(clock)] {
             write_varuint(&mut update, number);
@@ -311,7 +351,7 @@ impl Client {
                 write_varuint(&mut update, u64::from(before));
             }
         }
-        write_varstring(&mut update, "x");
+        write_varstring(&mut update, text);
         update.push(0);
         let mut out = Vec::new();
         SyncMessage::Update(&update).write(&mut out);
@@ -413,11 +453,12 @@ impl AsyncRead for PipeEnd {
         _context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let input = std::mem::take(&mut self.0.lock().unwrap().input);
+        let input = &mut self.0.lock().unwrap().input;
         if input.is_empty() {
             return Poll::Pending;
         }
-        buffer.put_slice(&input);
+        let rest = input.split_off(input.len().min(buffer.remaining()));
+        buffer.put_slice(&std::mem::replace(input, rest));
         Poll::Ready(Ok(()))
     }
 }

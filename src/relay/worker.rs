@@ -105,6 +105,8 @@ pub struct Worker {
     pub(super) feed: Option<Box<FeedHost>>,
     pub(super) draining: Option<(Timestamp, Option<oneshot::Sender<bool>>)>,
     pub(super) arrivals: Vec<ConnectionId>,
+    /// Those who are written to between turns, for there is much; each once.
+    pub(super) line: VecDeque<ConnectionId>,
     pub(super) wakers: Rc<Wakers>,
     /// When what happens now arrived: a clock is read once for all that one wake-up brings.
     pub(super) began: Duration,
@@ -126,6 +128,7 @@ pub(super) struct Wakers {
     pub(super) timer: Notify,
     pub(super) post: Notify,
     pub(super) arrival: Notify,
+    pub(super) line: Notify,
 }
 
 /// Runs a worker on this thread until the relay is gone.
@@ -136,6 +139,7 @@ pub async fn run(around: Surroundings, mut inbox: mpsc::Receiver<ToWorker>) {
     local.spawn_local(flush_turns(worker.clone(), wakers.clone()));
     local.spawn_local(keep_time(worker.clone(), wakers.clone()));
     local.spawn_local(post(worker.clone(), wakers.clone()));
+    local.spawn_local(write_pieces(worker.clone(), wakers.clone()));
     local.spawn_local(welcome(worker.clone(), wakers));
     local
         .run_until(async move {
@@ -160,6 +164,17 @@ async fn flush_turns(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
     loop {
         wakers.flush.notified().await;
         all_at_once(|| worker.borrow_mut().end_turn()).await;
+    }
+}
+
+/// Writes what is too much for a turn. After each piece it lets the runtime look for what has arrived,
+/// and everybody whose turn it is go first.
+async fn write_pieces(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
+    loop {
+        wakers.line.notified().await;
+        while worker.borrow_mut().write_piece() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -252,6 +267,7 @@ impl Worker {
             feed,
             draining: None,
             arrivals: Vec::new(),
+            line: VecDeque::new(),
             began: Duration::ZERO,
             now,
             timeline: Timeline::default(),
@@ -342,6 +358,7 @@ impl Worker {
             seats: Vec::new(),
             state: State::Open,
             tail: Tail::default(),
+            is_in_line: false,
             waker: Waker::noop().clone(),
             pulse: Pulse::new(now, ping_every, dead_after),
             bucket: Bucket::new(now, self.around.limits.rate),
