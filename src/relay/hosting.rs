@@ -9,7 +9,7 @@ use crate::relay::heavy::{Job, Order, RoomOrder};
 use crate::relay::inbox::{Delivery, ToWorker};
 use crate::relay::observing::{Departure, Happening};
 use crate::relay::rooms::{Link, OpenRoom, RoomKey};
-use crate::relay::storage::{Committed, Home, Kept, ends, put_together};
+use crate::relay::storage::{Committed, Home, Kept, ends, writes_of};
 use crate::relay::worker::Worker;
 use crate::room::{Counts, Input, Keep, Message, Output, Room, Sequence, Task};
 use crate::store::Write;
@@ -177,16 +177,12 @@ impl Worker {
             return;
         };
         open.has_kept = true;
-        let (write, by) = match keep {
-            Keep::Append {
-                sequence,
-                update,
-                from,
-            } => (Write::Append { sequence, update }, from),
-            Keep::Snapshot { through, update } => (Write::Snapshot { through, update }, None),
+        let write = match keep {
+            Keep::Append { sequence, update } => Write::Append { sequence, update },
+            Keep::Snapshot { through, update } => Write::Snapshot { through, update },
             Keep::Quarantine { sequence } => {
                 tracing::error!(room = %open.name, sequence, "an update broke its document");
-                (Write::Quarantine { sequence }, None)
+                Write::Quarantine { sequence }
             }
         };
         self.writes.push(Kept {
@@ -197,7 +193,6 @@ impl Worker {
                 life: open.life,
             },
             write,
-            by,
         });
         self.wakers.flush.notify_one();
     }
@@ -213,7 +208,7 @@ impl Worker {
             return;
         }
         let writes = std::mem::take(&mut self.writes);
-        if let Err(error) = self.around.store.write(&put_together(&writes)) {
+        if let Err(error) = self.around.store.write(&writes_of(&writes)) {
             tracing::error!(%error, "a store that cannot fail did");
         }
         for (home, through) in ends(&writes) {

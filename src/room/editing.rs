@@ -214,7 +214,6 @@ impl Room {
         self.outputs.push_back(Output::Keep(Keep::Append {
             sequence,
             update: bytes.clone(),
-            from,
         }));
         self.outputs.push_back(Output::Update {
             sequence,

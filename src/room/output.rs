@@ -89,8 +89,6 @@ pub enum Keep {
         sequence: Sequence,
         /// A Yjs update, v1.
         update: Bytes,
-        /// Who sent it.
-        from: Option<SessionId>,
     },
     /// One update instead of all up to a place.
     Snapshot {

@@ -92,9 +92,7 @@ impl Driver {
                 inputs.push_back(Input::Reported(Box::new(task.run())));
             }
             Output::Work(task) => self.away.push(*task),
-            Output::Keep(Keep::Append {
-                sequence, update, ..
-            }) => {
+            Output::Keep(Keep::Append { sequence, update }) => {
                 self.stored.push((sequence, update));
                 self.last = sequence;
                 inputs.push_back(Input::Stored { through: sequence });
