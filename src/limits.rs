@@ -219,6 +219,8 @@ pub const PONG_BEHIND_BYTES_MAX: usize = 16 << 10;
 /// One read of one socket, shared by all sockets of a worker: what one socket does per turn. Some
 /// hundred updates, which take less than a millisecond.
 pub const READ_BUFFER_BYTES: usize = 16 << 10;
+/// A turn that has lasted so long begins nothing more: what is left waits for the next.
+pub const TURN_MAX: Duration = Duration::from_micros(500);
 /// More than this is not written to a socket within a turn, but piece by piece between turns: to a
 /// loopback or a fast network a piece takes some fifty microseconds.
 pub const WRITE_PIECE_BYTES: usize = 64 << 10;

@@ -244,7 +244,7 @@ impl Worker {
             && open.dirty_since.is_none()
         {
             open.dirty_since = Some(self.began);
-            self.dirty.push(key);
+            self.dirty.push_back(key);
             self.wakers.flush.notify_one();
         }
     }

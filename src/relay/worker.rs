@@ -19,7 +19,7 @@ use tokio::task::LocalSet;
 use crate::auth::Verifier;
 use crate::clock::{SystemClock, Timestamp};
 use crate::deadlines::Deadlines;
-use crate::limits::{Limits, READ_BUFFER_BYTES, WORKER_INBOX_MAX};
+use crate::limits::{Limits, READ_BUFFER_BYTES, TURN_MAX, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
 use crate::model::{
     ConnectionId, IdMap, Policies, RequestId, RoomName, SessionId, SessionToken, UserId,
@@ -83,8 +83,8 @@ pub struct Worker {
     pub(super) requests: HashMap<RequestId, oneshot::Sender<Reply>>,
     pub(super) room_deadlines: Deadlines<RoomKey>,
     pub(super) connection_deadlines: Deadlines<ConnectionId>,
-    /// Rooms that changed in this turn.
-    pub(super) dirty: Vec<RoomKey>,
+    /// Rooms that changed in this turn, or in one before that had no time for them; each once.
+    pub(super) dirty: VecDeque<RoomKey>,
     /// Inputs that follow from outputs.
     pub(super) agenda: VecDeque<(RoomKey, Input)>,
     pub(super) refusals: VecDeque<(Link, SessionId, Refusal)>,
@@ -187,7 +187,11 @@ async fn keep_time(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
                 // A sleep ends on the millisecond after the one asked for.
                 let sleep = tokio::time::sleep(clock.until(deadline));
                 tokio::select! {
-                    () = sleep => all_at_once(|| worker.borrow_mut().tick()).await,
+                    () = sleep => {
+                        all_at_once(|| worker.borrow_mut().tick()).await;
+                        // More may be due, but not before everybody who is ready.
+                        tokio::task::yield_now().await;
+                    }
                     () = wakers.timer.notified() => {}
                 }
             }
@@ -254,7 +258,7 @@ impl Worker {
             requests: HashMap::new(),
             room_deadlines: Deadlines::new(),
             connection_deadlines: Deadlines::new(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             agenda: VecDeque::new(),
             refusals: VecDeque::new(),
             broken: Vec::new(),
@@ -486,6 +490,12 @@ impl Worker {
         }
     }
 
+    /// Whether the thread has been kept busy for long enough: what is left is for the next turn,
+    /// behind everybody who is ready.
+    fn has_lasted(&self, started: Duration) -> bool {
+        TURN_MAX <= self.around.clock.elapsed().saturating_sub(started)
+    }
+
     /// Notes how long the thread was kept busy in one go.
     pub(super) fn observe_turn(&self, started: Duration) {
         let took = self.around.clock.elapsed().saturating_sub(started);
@@ -494,19 +504,21 @@ impl Worker {
 
     pub(super) fn end_turn(&mut self) {
         let started = self.begin();
-        for place in 0..self.dirty.len() {
-            self.seal(self.dirty[place]);
-        }
         self.write_now();
         self.settle();
-        while let Some(key) = self.dirty.pop() {
+        while let Some(key) = self.dirty.pop_front() {
             self.seal(key);
             self.flush_room(key);
             self.settle();
+            if self.has_lasted(started) {
+                break;
+            }
         }
-        // What followed from that, if anything did.
         self.write_now();
         self.settle();
+        if !self.dirty.is_empty() {
+            self.wakers.flush.notify_one();
+        }
         self.observe_turn(started);
     }
 
@@ -529,19 +541,26 @@ impl Worker {
     }
 
     pub(super) fn tick(&mut self) {
-        self.begin();
+        let started = self.begin();
         let now = self.now();
-        while let Some(key) = self.room_deadlines.pop_due(now) {
+        while !self.has_lasted(started)
+            && let Some(key) = self.room_deadlines.pop_due(now)
+        {
             if let Some(open) = self.rooms.get_mut(key) {
                 open.scheduled = None;
                 self.let_happen(key, Input::Tick);
+                self.settle();
             }
         }
-        while let Some(id) = self.connection_deadlines.pop_due(now) {
+        let since_rooms = self.around.clock.elapsed();
+        while !self.has_lasted(since_rooms)
+            && let Some(id) = self.connection_deadlines.pop_due(now)
+        {
             self.tick_connection(id, now);
         }
         self.feed_tick();
         self.settle();
+        self.observe_turn(started);
     }
 
     // What HTTP asks, by way of `ToWorker::Call`.
