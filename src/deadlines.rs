@@ -1,24 +1,23 @@
 //! What is due when, for things with one deadline each.
 
-use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
 use crate::clock::Timestamp;
-use crate::slack::give_back;
+use crate::small::{SmallMap, SmallSet};
 
 /// An ordered set of deadlines, one for each key at most.
 #[derive(Debug)]
 pub struct Deadlines<K> {
-    by_time: BTreeSet<(Timestamp, K)>,
-    of: HashMap<K, Timestamp>,
+    by_time: SmallSet<(Timestamp, K)>,
+    of: SmallMap<K, Timestamp>,
 }
 
 impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
     /// None.
     pub fn new() -> Self {
         Self {
-            by_time: BTreeSet::new(),
-            of: HashMap::new(),
+            by_time: SmallSet::new(),
+            of: SmallMap::new(),
         }
     }
 
@@ -38,7 +37,6 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
             Some(at) => self.of.insert(key.clone(), at),
             None => self.of.remove(&key),
         };
-        give_back(&mut self.of);
         if previous == deadline {
             return;
         }
@@ -62,7 +60,6 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
         }
         let (at, key) = self.by_time.pop_first()?;
         self.of.remove(&key);
-        give_back(&mut self.of);
         Some((at, key))
     }
 

@@ -32,6 +32,7 @@ pub mod presence;
 pub mod relay;
 pub mod room;
 pub mod slack;
+pub mod small;
 pub mod store;
 pub mod wire;
 

@@ -11,6 +11,7 @@ mod units;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{AuthOptions, KeySource, Secret};
@@ -225,7 +226,7 @@ fn policies(tables: &KindTables) -> Result<Policies, ConfigError> {
             .and_then(|()| check_numbers(policies.of(kind)))
             .map_err(|why| ConfigError::new(format!("[kind.{}]: {why}", kind.name())))?;
     }
-    set_numbers(&mut policies.feed, &tables.feed);
+    set_numbers(Arc::make_mut(&mut policies.feed), &tables.feed);
     check_feed(&policies.feed, &tables.feed)
         .and_then(|()| check_numbers(&policies.feed))
         .map_err(|why| ConfigError::new(format!("[kind.feed]: {why}")))?;

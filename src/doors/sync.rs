@@ -11,7 +11,7 @@ use crate::doors::upgrade::{Knock, Welcome, knock, room_of_path};
 use crate::doors::{DoorOptions, checked, renewal};
 use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::DoorLabel;
-use crate::model::{Grant, RoomName, SessionId, Token, UserId};
+use crate::model::{Grant, RoomName, SessionId, UserId};
 use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
@@ -37,9 +37,10 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
                         let room = room_of_path(&knock.path.as_str()[PREFIX.len()..])?;
                         let grant = renewal::grant(relay.verifier(), &token, &room)?;
                         let door = Box::new(SyncDoor {
-                            token,
+                            user: token.identity.user,
+                            expires_at: token.expires_at,
                             room: room.clone(),
-                            arriving: Some(grant),
+                            arriving: Some(Box::new(grant)),
                             seat: None,
                         });
                         Ok(Welcome {
@@ -56,10 +57,12 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
 
 /// One y-websocket client.
 struct SyncDoor {
-    token: Token,
+    user: UserId,
+    /// When its token ends.
+    expires_at: Option<Timestamp>,
     room: RoomName,
     /// What it may do, until it has taken its seat.
-    arriving: Option<Grant>,
+    arriving: Option<Box<Grant>>,
     seat: Option<Seat>,
 }
 
@@ -104,22 +107,22 @@ impl Door for SyncDoor {
     }
 
     fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
-        if self.token.identity.user == *user && room.is_none_or(|room| *room == self.room) {
+        if self.user == *user && room.is_none_or(|room| *room == self.room) {
             turn.close(Refusal::Revoked);
         }
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) {
         if let Some(grant) = self.arriving.take() {
-            self.seat = Some(turn.enter(&self.room, grant, Dialect::YWebsocket));
+            self.seat = Some(turn.enter(&self.room, *grant, Dialect::YWebsocket));
         }
-        if self.token.expires_at.is_some_and(|at| at <= turn.now()) {
+        if self.expires_at.is_some_and(|at| at <= turn.now()) {
             turn.close(Refusal::TokenExpired);
         }
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        self.token.expires_at
+        self.expires_at
     }
 
     fn keep_alive(&self) -> &'static [u8] {

@@ -1,5 +1,6 @@
 //! Kinds of room, and the row of numbers that makes a kind.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a room is for.
@@ -156,20 +157,20 @@ impl Policy {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policies {
     /// Of sessions.
-    pub session: Policy,
+    pub session: Arc<Policy>,
     /// Of boards.
-    pub board: Policy,
+    pub board: Arc<Policy>,
     /// Of event rooms.
-    pub event: Policy,
+    pub event: Arc<Policy>,
     /// Of workspaces.
-    pub workspace: Policy,
+    pub workspace: Arc<Policy>,
     /// Of the follow feed.
-    pub feed: Policy,
+    pub feed: Arc<Policy>,
 }
 
 impl Policies {
-    /// The numbers of one kind.
-    pub fn of(&self, kind: Kind) -> &Policy {
+    /// The numbers of one kind; all its rooms share them.
+    pub fn of(&self, kind: Kind) -> &Arc<Policy> {
         match kind {
             Kind::Session => &self.session,
             Kind::Board => &self.board,
@@ -180,12 +181,12 @@ impl Policies {
 
     /// The numbers of one kind, to be changed.
     pub fn of_mut(&mut self, kind: Kind) -> &mut Policy {
-        match kind {
+        Arc::make_mut(match kind {
             Kind::Session => &mut self.session,
             Kind::Board => &mut self.board,
             Kind::Event => &mut self.event,
             Kind::Workspace => &mut self.workspace,
-        }
+        })
     }
 
     /// How long a heartbeat session lasts in a room of this kind when it names no interval: kinds
@@ -202,11 +203,11 @@ impl Default for Policies {
     /// The contract's numbers.
     fn default() -> Self {
         Self {
-            session: Policy::of(Kind::Session),
-            board: Policy::of(Kind::Board),
-            event: Policy::of(Kind::Event),
-            workspace: Policy::of(Kind::Workspace),
-            feed: Policy::of_feed(),
+            session: Arc::new(Policy::of(Kind::Session)),
+            board: Arc::new(Policy::of(Kind::Board)),
+            event: Arc::new(Policy::of(Kind::Event)),
+            workspace: Arc::new(Policy::of(Kind::Workspace)),
+            feed: Arc::new(Policy::of_feed()),
         }
     }
 }

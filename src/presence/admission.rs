@@ -1,9 +1,10 @@
 //! Who waits for a place in a full room: first come, first served, per user.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::limits::QUEUE_USERS_MAX;
 use crate::model::{SessionId, UserId};
+use crate::small::SmallMap;
 
 /// Whether somebody who asked is in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,7 +21,7 @@ pub enum Admission {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     order: VecDeque<UserId>,
-    waiting: HashMap<UserId, Waiting>,
+    waiting: SmallMap<UserId, Waiting>,
     /// Whether places may have moved since they were last told.
     has_moved: bool,
 }

@@ -1,19 +1,19 @@
 //! Those who were in a room and left: who they are, and when they were last seen.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
 
 use crate::clock::Timestamp;
 use crate::limits::OFFLINE_PARTICIPANTS_MAX;
 use crate::model::UserId;
 use crate::presence::Participant;
+use crate::small::{SmallMap, SmallSet};
 
 /// The latest to leave, `OFFLINE_PARTICIPANTS_MAX` at most.
 #[derive(Debug, Default)]
 pub(super) struct Departed {
-    of: HashMap<UserId, Participant>,
+    of: SmallMap<UserId, Participant>,
     /// The latest first.
-    order: BTreeSet<(Reverse<Timestamp>, UserId)>,
+    order: SmallSet<(Reverse<Timestamp>, UserId)>,
 }
 
 impl Departed {

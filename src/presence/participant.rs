@@ -1,11 +1,11 @@
 //! One user in one room, made of all their sessions there.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::model::{Color, IdMap, Role, SessionId, UserId};
+use crate::model::{Color, Role, SessionId, UserId};
 use crate::presence::Status;
+use crate::small::{SmallIdMap, SmallSet};
 
 /// What one session shows of its user.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,11 +56,11 @@ impl Participant {
 /// The sessions in which one user is present, folded into one appearance.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    sessions: IdMap<SessionId, Shown>,
+    sessions: SmallIdMap<SessionId, Shown>,
     /// By when they last changed; the last is the one whose appearance is shown.
-    by_change: BTreeSet<(u64, SessionId)>,
+    by_change: SmallSet<(u64, SessionId)>,
     /// How many sessions there are with each status, in the order of `Status::BY_ACTIVITY`.
-    statuses: [usize; Status::BY_ACTIVITY.len()],
+    statuses: [u32; Status::BY_ACTIVITY.len()],
 }
 
 #[derive(Debug)]
@@ -74,19 +74,29 @@ impl Presence {
     /// shown. `None` leaves the session where it was: time changed it, not its user. One that
     /// equals the session's last changes nothing.
     pub(super) fn show(&mut self, session: SessionId, appearance: Appearance, change: Option<u64>) {
-        let before = self.sessions.get(&session);
-        if before.is_some_and(|shown| shown.appearance == appearance) {
-            return;
+        let status = appearance.status;
+        if let Some(shown) = self.sessions.get_mut(&session) {
+            if shown.appearance == appearance {
+                return;
+            }
+            let before = std::mem::replace(&mut shown.appearance, appearance).status;
+            if before != status {
+                self.count(before, |count| count.saturating_sub(1));
+                self.count(status, |count| count.saturating_add(1));
+            }
+            if let Some(change) = change {
+                self.bring_forward(change, session);
+            }
+        } else {
+            let changed = change.unwrap_or(0);
+            let shown = Shown {
+                changed,
+                appearance,
+            };
+            self.sessions.insert(session, shown);
+            self.by_change.insert((changed, session));
+            self.count(status, |count| count.saturating_add(1));
         }
-        let changed = change.or(before.map(|shown| shown.changed)).unwrap_or(0);
-        self.remove(session);
-        self.by_change.insert((changed, session));
-        self.count(appearance.status, |count| count.saturating_add(1));
-        let shown = Shown {
-            changed,
-            appearance,
-        };
-        self.sessions.insert(session, shown);
         self.check();
     }
 
@@ -130,7 +140,7 @@ impl Presence {
         self.sessions.keys().copied()
     }
 
-    fn count(&mut self, status: Status, change: impl Fn(usize) -> usize) {
+    fn count(&mut self, status: Status, change: impl Fn(u32) -> u32) {
         for (of, count) in Status::BY_ACTIVITY.iter().zip(&mut self.statuses) {
             if *of == status {
                 *count = change(*count);
@@ -140,6 +150,7 @@ impl Presence {
 
     fn check(&self) {
         debug_assert_eq!(self.sessions.len(), self.by_change.len());
-        debug_assert_eq!(self.sessions.len(), self.statuses.iter().sum::<usize>());
+        let counted = self.statuses.iter().map(|&count| count as usize);
+        debug_assert_eq!(self.sessions.len(), counted.sum::<usize>());
     }
 }

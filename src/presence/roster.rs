@@ -1,13 +1,13 @@
 //! The roster of one room: sessions in, participants and changes out.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::deadlines::Deadlines;
 use crate::limits::SEEN_EVERY;
-use crate::model::{IdMap, LastSeen, Participants, Policy, SessionId, UserId};
+use crate::model::{LastSeen, Participants, Policy, SessionId, UserId};
 use crate::presence::admission::Queue;
 use crate::presence::departed::Departed;
 use crate::presence::participant::Presence;
@@ -15,7 +15,7 @@ use crate::presence::session::Session;
 use crate::presence::{
     Admission, Appearance, Change, Participant, SessionRecord, Standing, Status,
 };
-use crate::slack::give_back;
+use crate::small::{SmallIdMap, SmallMap, SmallSet};
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,7 +47,7 @@ pub enum Event {
     /// Somebody came, looks different or went.
     Change {
         /// What.
-        change: Change,
+        change: Box<Change>,
         /// The session that did it, which is not told.
         by: Option<SessionId>,
     },
@@ -63,22 +63,22 @@ pub enum Event {
     /// The session's signs of life have stopped, and it is gone.
     Expired(SessionId),
     /// The session is to be written down.
-    Record(SessionRecord),
+    Record(Box<SessionRecord>),
     /// It is to be remembered that somebody was there: they are, or they have just gone.
-    Seen(Participant),
+    Seen(Box<Participant>),
 }
 
 /// Who is in a room, who waits, and who was there.
 #[derive(Debug)]
 pub struct Roster {
-    policy: Policy,
-    sessions: IdMap<SessionId, Session>,
+    policy: Arc<Policy>,
+    sessions: SmallIdMap<SessionId, Session>,
     /// Everybody who has a place.
-    users: HashMap<UserId, User>,
+    users: SmallMap<UserId, User>,
     queue: Queue,
     departed: Departed,
     /// Those who hide from everybody.
-    hidden: HashSet<UserId>,
+    hidden: SmallSet<UserId>,
     deadlines: Deadlines<Due>,
     /// Counts what sessions show, so that the latest is known even within one millisecond.
     change: u64,
@@ -92,7 +92,7 @@ struct User {
     sessions: usize,
     presence: Presence,
     /// What stays of them when their last session is gone, for a while.
-    lingering: Option<Lingering>,
+    lingering: Option<Box<Lingering>>,
     /// As others know them.
     told: Option<Appearance>,
     /// The last activity in a session that has ended.
@@ -125,14 +125,14 @@ enum Due {
 
 impl Roster {
     /// An empty room of a kind with these numbers.
-    pub fn new(policy: Policy) -> Self {
+    pub fn new(policy: impl Into<Arc<Policy>>) -> Self {
         Self {
-            policy,
-            sessions: IdMap::default(),
-            users: HashMap::new(),
+            policy: policy.into(),
+            sessions: SmallIdMap::new(),
+            users: SmallMap::new(),
             queue: Queue::default(),
             departed: Departed::default(),
-            hidden: HashSet::new(),
+            hidden: SmallSet::new(),
             deadlines: Deadlines::new(),
             change: 0,
             events: VecDeque::new(),
@@ -218,19 +218,19 @@ impl Roster {
         let end = now.max(entry.last_seen);
         match shown_last {
             Some(appearance) if 0 == entry.sessions && !linger.is_zero() => {
-                entry.lingering = Some(Lingering {
+                entry.lingering = Some(Box::new(Lingering {
                     appearance,
                     since: end,
                     session,
                     state: left,
-                });
+                }));
                 self.deadlines
                     .set(Due::Linger(user.clone()), Some(now + linger));
                 self.tell(now, &user, Some(session));
             }
             _ => {
                 let record = left.record(session, now, &self.policy, Some(end));
-                self.events.extend(record.map(Event::Record));
+                self.events.extend(record.map(Box::new).map(Event::Record));
                 if 0 == entry.sessions && entry.lingering.is_none() {
                     self.remove(end, now, &user);
                 } else {
@@ -406,6 +406,11 @@ impl Roster {
         self.events.pop_front()
     }
 
+    /// Nothing happens for a while: gives back the room that was made when much did.
+    pub fn rest(&mut self) {
+        self.events.shrink_to_fit();
+    }
+
     /// Everybody, connected first, then by last seen (latest first), at most
     /// `OFFLINE_PARTICIPANTS_MAX` of those gone.
     pub fn participants(&self) -> Vec<Participant> {
@@ -489,8 +494,16 @@ impl Roster {
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
         let sessions_and_users = self.sessions.capacity() + self.users.capacity();
-        let others = self.queue.len() + self.departed.iter().count() + self.hidden.capacity();
+        let others = self.queue.len() + self.departed.iter().count() + self.hidden.len();
         sessions_and_users + others + self.deadlines.capacity()
+    }
+
+    /// How much of the room made in maps and queues is for nobody.
+    #[cfg(test)]
+    pub(crate) fn spare(&self) -> usize {
+        let sessions = self.sessions.capacity() - self.sessions.len();
+        let users = self.users.capacity() - self.users.len();
+        sessions + users + self.events.capacity()
     }
 
     // Inside.
@@ -504,7 +517,12 @@ impl Roster {
         known.connected_at = now;
         known.act(now);
         let user = known.user.clone();
-        let entry = self.users.entry(user.clone()).or_default();
+        if !self.users.contains_key(&user) {
+            self.users.insert(user.clone(), User::default());
+        }
+        let Some(entry) = self.users.get_mut(&user) else {
+            return;
+        };
         entry.sessions += 1;
         // Where others know them by being there, they go on as they were; where they have to show
         // themselves first, what stays of them stays until then.
@@ -520,16 +538,16 @@ impl Roster {
     }
 
     /// What stayed of somebody is no longer needed: its session is over for the records too.
-    fn end_lingering(&mut self, user: &UserId, lingering: Lingering) {
+    fn end_lingering(&mut self, user: &UserId, lingering: Box<Lingering>) {
         self.deadlines.set(Due::Linger(user.clone()), None);
         let Lingering {
             since,
             session,
             mut state,
             ..
-        } = lingering;
+        } = *lingering;
         let record = state.record(session, since, &self.policy, Some(since));
-        self.events.extend(record.map(Event::Record));
+        self.events.extend(record.map(Box::new).map(Event::Record));
     }
 
     /// Works out again what the session shows. `by`: who did it; their session comes forward.
@@ -601,7 +619,7 @@ impl Roster {
             return;
         };
         let record = known.record(session, now, &self.policy, None);
-        self.events.extend(record.map(Event::Record));
+        self.events.extend(record.map(Box::new).map(Event::Record));
         let user = known.user.clone();
         let is_due = |entry: &User| entry.told.is_some() && entry.remembered + SEEN_EVERY <= now;
         if self.users.get(&user).is_some_and(is_due) {
@@ -615,7 +633,7 @@ impl Roster {
         }
         if let Some(seen) = self.connected_one(user) {
             let gone = Participant::gone(user.clone(), seen.appearance, now);
-            self.events.push_back(Event::Seen(gone));
+            self.events.push_back(Event::Seen(Box::new(gone)));
         }
         if let Some(entry) = self.users.get_mut(user) {
             entry.remembered = now;
@@ -728,12 +746,12 @@ impl Roster {
         match (before, self.connected_one(user)) {
             (None, Some(after)) => {
                 self.departed.forget(user);
-                let change = Change::Joined(after);
+                let change = Box::new(Change::Joined(after));
                 self.events.push_back(Event::Change { change, by });
                 self.note_seen(now, user);
             }
             (Some(before), Some(after)) => {
-                let change = Change::Changed { before, after };
+                let change = Box::new(Change::Changed { before, after });
                 self.events.push_back(Event::Change { change, by });
             }
             (Some(before), None) => self.tell_left(user, before, now, by),
@@ -749,10 +767,10 @@ impl Roster {
         by: Option<SessionId>,
     ) {
         let gone = Participant::gone(user.clone(), shown_last, end);
-        let change = Change::Left(gone.clone());
+        let change = Box::new(Change::Left(gone.clone()));
         self.events.push_back(Event::Change { change, by });
         if self.policy.memory == LastSeen::Stored {
-            self.events.push_back(Event::Seen(gone.clone()));
+            self.events.push_back(Event::Seen(Box::new(gone.clone())));
         }
         self.keep_gone(gone);
     }
@@ -799,8 +817,6 @@ impl Roster {
         for (session, position) in self.queue.moved() {
             self.events.push_back(Event::Queued { session, position });
         }
-        give_back(&mut self.sessions);
-        give_back(&mut self.users);
         self.check();
     }
 
@@ -811,6 +827,9 @@ impl Roster {
 }
 
 /// The session, if it is heard: what somebody who waits does is nothing to anybody.
-fn heard(sessions: &mut IdMap<SessionId, Session>, session: SessionId) -> Option<&mut Session> {
+fn heard(
+    sessions: &mut SmallIdMap<SessionId, Session>,
+    session: SessionId,
+) -> Option<&mut Session> {
     sessions.get_mut(&session).filter(|known| !known.is_waiting)
 }

@@ -58,12 +58,17 @@ impl Worker {
             return;
         };
         let shared = &self.around.shared;
-        let beating = open.beats.entry(token.clone()).or_insert_with(|| Beating {
-            session: shared.next_session(),
-            user: user.clone(),
-            name: grant.identity.name.clone(),
+        let known = open.beats.get(&token).map(|beating| beating.session);
+        let session = known.unwrap_or_else(|| {
+            let session = shared.next_session();
+            let beating = Beating {
+                session,
+                user: user.clone(),
+                name: grant.identity.name.clone(),
+            };
+            open.beats.insert(token.clone(), beating);
+            session
         });
-        let session = beating.session;
         self.beat_rooms.insert(token, key);
         if self.hidden.contains(&user) {
             self.let_happen(key, Input::Hide { user, hides: true });
@@ -108,8 +113,13 @@ impl Worker {
         let Some(open) = self.rooms.get_mut(key) else {
             return;
         };
-        let is_it = |_: &SessionToken, beating: &mut Beating| beating.session == session;
-        for (token, beating) in open.beats.extract_if(is_it) {
+        let is_it = |(token, beating): (&SessionToken, &Beating)| {
+            (beating.session == session).then(|| token.clone())
+        };
+        let token = open.beats.iter().find_map(is_it);
+        if let Some(token) = token
+            && let Some(beating) = open.beats.remove(&token)
+        {
             self.beat_rooms.remove(&token);
             self.timeline.note(Passage {
                 at,

@@ -13,7 +13,7 @@ use crate::wire::websocket;
 
 /// Where the frames of a room's members on this worker go.
 pub struct Outlet<'a> {
-    pub(super) connections: &'a mut IdMap<ConnectionId, Connection>,
+    pub(super) connections: &'a mut IdMap<ConnectionId, Box<Connection>>,
     pub(super) metrics: &'a Metrics,
     pub(super) now: Timestamp,
     /// Whether anybody was sent anything.
@@ -30,7 +30,8 @@ pub struct FarSend {
 
 impl Outlet<'_> {
     fn is_full(&self, id: ConnectionId) -> bool {
-        self.connections.get(&id).is_none_or(Connection::is_full)
+        let connection = self.connections.get(&id);
+        connection.is_none_or(|connection| connection.is_full())
     }
 
     fn send(

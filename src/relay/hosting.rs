@@ -102,14 +102,14 @@ impl Worker {
             }
             Output::Presence { change, by } => {
                 self.tell_watchers(key, &change);
-                self.tell_members(key, change, by);
+                self.tell_members(key, *change, by);
             }
             Output::Admitted { session } => self.admitted(key, session),
             Output::Expired { session } => {
                 self.beat_ended(key, session, Happening::Left(self.beats_end_by));
             }
-            Output::Record(record) => self.record(key, record),
-            Output::Seen(person) => self.remember_seen(key, person),
+            Output::Record(record) => self.record(key, *record),
+            Output::Seen(person) => self.remember_seen(key, *person),
             Output::Answer { request, reply } => {
                 if let Some(asker) = self.requests.remove(&request) {
                     // Whoever asked may have given up.
@@ -300,7 +300,7 @@ impl Worker {
             return;
         };
         let mut told = Vec::new();
-        for (&session, member) in &mut open.members {
+        for (&session, member) in open.members.iter_mut() {
             if session != from && matches!(member.dialect, Dialect::Hocuspocus { .. }) {
                 let before = member.direct.bytes();
                 member.direct.push_stateless(&member.dialect, text);

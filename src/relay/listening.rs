@@ -20,7 +20,6 @@ use crate::relay::turn::Turn;
 use crate::relay::worker::Worker;
 use crate::room::FromSession;
 use crate::room::Input;
-use crate::slack::give_back;
 use crate::wire::close::Refusal;
 use crate::wire::websocket::{self, Event, Opcode};
 
@@ -400,7 +399,6 @@ impl Worker {
             {
                 open.text_members -= 1;
             }
-            give_back(&mut open.members);
             let ending = departure.ending();
             self.let_happen(key, Input::Leave { session, ending });
         }
@@ -450,7 +448,7 @@ impl Worker {
         self.schedule(id);
     }
 
-    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
         let connection = self.connections.remove(&id)?;
         self.connection_deadlines.set(id, None);
         self.around.metrics.connections.of(connection.label).dec();
@@ -518,7 +516,7 @@ impl Worker {
                     ears.and_then(|ears| ears.door.next_deadline())
                         .is_some_and(|at| at <= now)
                 };
-                if self.connections.get(&id).is_some_and(is_due) {
+                if self.connections.get(&id).is_some_and(|one| is_due(one)) {
                     self.with_door(id, |door, turn| door.tick(turn));
                 }
                 if let Some(connection) = self.connections.get_mut(&id)

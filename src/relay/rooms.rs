@@ -7,10 +7,11 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::clock::Timestamp;
-use crate::model::{ConnectionId, IdMap, RoomName, SessionId, SessionToken, UserId};
+use crate::model::{ConnectionId, RoomName, SessionId, SessionToken, UserId};
 use crate::relay::fanout::{Backlog, Dialect, Direct, Progress};
 use crate::relay::news::News;
 use crate::room::{Room, Sequence};
+use crate::small::{SmallIdMap, SmallMap};
 
 /// A room's place in its worker, valid while it has members.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -27,7 +28,7 @@ pub struct OpenRoom {
     /// Which of the rooms of this name this is: results for an earlier one are dropped.
     pub(super) life: u64,
     pub(super) room: Room,
-    pub(super) members: IdMap<SessionId, Member>,
+    pub(super) members: SmallIdMap<SessionId, Member>,
     pub(super) backlog: Backlog,
     /// Up to here the last turn's end has sent.
     pub(super) flushed: Sequence,
@@ -48,7 +49,7 @@ pub struct OpenRoom {
     /// Up to here the last turn's end has told them.
     pub(super) flushed_news: u64,
     /// Sessions without a socket, by the token that ends them.
-    pub(super) beats: HashMap<SessionToken, Beating>,
+    pub(super) beats: SmallMap<SessionToken, Beating>,
 }
 
 /// A session without a socket, seen from its room.
@@ -98,7 +99,8 @@ impl Link {
 /// All rooms of a worker.
 #[derive(Default)]
 pub struct Rooms {
-    open: Slab<OpenRoom>,
+    /// Each on its own: a slab has up to twice the room it needs.
+    open: Slab<Box<OpenRoom>>,
     by_name: HashMap<RoomName, RoomKey>,
     lives: u64,
 }
@@ -113,11 +115,11 @@ impl Rooms {
     pub fn open(&mut self, name: RoomName, room: Room) -> RoomKey {
         self.lives += 1;
         let awareness = room.awareness().version();
-        let key = RoomKey(self.open.insert(OpenRoom {
+        let key = RoomKey(self.open.insert(Box::new(OpenRoom {
             name: name.clone(),
             life: self.lives,
             room,
-            members: IdMap::default(),
+            members: SmallIdMap::default(),
             backlog: Backlog::default(),
             flushed: 0,
             flushed_awareness: awareness,
@@ -129,14 +131,14 @@ impl Rooms {
             news: News::default(),
             text_members: 0,
             flushed_news: 0,
-            beats: HashMap::new(),
-        }));
+            beats: SmallMap::new(),
+        })));
         self.by_name.insert(name, key);
         key
     }
 
     /// Forgets a room.
-    pub fn close(&mut self, key: RoomKey) -> Option<OpenRoom> {
+    pub fn close(&mut self, key: RoomKey) -> Option<Box<OpenRoom>> {
         let closed = self.open.try_remove(key.0)?;
         self.by_name.remove(&closed.name);
         Some(closed)
@@ -144,22 +146,22 @@ impl Rooms {
 
     /// The room at this place.
     pub fn get(&self, key: RoomKey) -> Option<&OpenRoom> {
-        self.open.get(key.0)
+        self.open.get(key.0).map(|room| &**room)
     }
 
     /// The room at this place.
     pub fn get_mut(&mut self, key: RoomKey) -> Option<&mut OpenRoom> {
-        self.open.get_mut(key.0)
+        self.open.get_mut(key.0).map(|room| &mut **room)
     }
 
     /// Every room from a place on.
     pub fn iter_from(&self, from: RoomKey) -> impl Iterator<Item = (RoomKey, &OpenRoom)> {
         let places = from.0..self.open.capacity();
-        places.filter_map(|place| Some((RoomKey(place), self.open.get(place)?)))
+        places.filter_map(|place| Some((RoomKey(place), &**self.open.get(place)?)))
     }
 
     /// Every room.
     pub fn iter(&self) -> impl Iterator<Item = (RoomKey, &OpenRoom)> {
-        self.open.iter().map(|(key, room)| (RoomKey(key), room))
+        self.open.iter().map(|(key, room)| (RoomKey(key), &**room))
     }
 }

@@ -81,6 +81,8 @@ impl Turn<'_> {
         };
         let seat = Seat { session, place };
         if let Some(connection) = self.worker.connections.get_mut(&self.connection) {
+            // Most connections have one.
+            connection.seats.reserve_exact(1);
             connection.seats.push(seat.clone());
         }
         seat

@@ -78,7 +78,7 @@ pub struct Surroundings {
 pub struct Worker {
     pub(super) around: Surroundings,
     pub(super) rooms: Rooms,
-    pub(super) connections: IdMap<ConnectionId, Connection>,
+    pub(super) connections: IdMap<ConnectionId, Box<Connection>>,
     pub(super) watching: Watching,
     pub(super) requests: HashMap<RequestId, oneshot::Sender<Reply>>,
     pub(super) room_deadlines: Deadlines<RoomKey>,
@@ -375,7 +375,7 @@ impl Worker {
             scheduled: None,
             _place: place,
         };
-        self.connections.insert(id, connection);
+        self.connections.insert(id, Box::new(connection));
         if self.draining.is_some() {
             self.close(id, Refusal::Draining);
         }
@@ -482,7 +482,7 @@ impl Worker {
             && let Some(closed) = self.rooms.close(key)
         {
             // A large document takes long to drop.
-            self.around.heavy.order(Order::Forget(Box::new(closed)));
+            self.around.heavy.order(Order::Forget(closed));
             self.room_deadlines.set(key, None);
             self.dirty.retain(|&dirty| dirty != key);
             self.agenda.retain(|&(other, _)| other != key);

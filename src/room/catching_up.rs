@@ -52,10 +52,13 @@ impl Room {
 
     pub(super) fn load_failed(&mut self, now: Timestamp, refusal: Refusal) {
         self.answer_readers();
-        let readers = self.sessions.iter().chain(&self.waiting);
-        let sessions: Vec<SessionId> = readers
-            .filter(|(_, known)| !known.manner.has_no_document)
-            .map(|(&session, _)| session)
+        let admitted = self.sessions.iter();
+        let waiting = self.waiting.iter();
+        let sessions: Vec<SessionId> = admitted
+            .map(|(&session, known)| (session, known.manner))
+            .chain(waiting.map(|(&session, known)| (session, known.manner)))
+            .filter(|(_, manner)| !manner.has_no_document)
+            .map(|(session, _)| session)
             .collect();
         for session in sessions {
             self.refuse(Origin::Session(session), refusal);

@@ -119,7 +119,7 @@ pub enum Answer {
 /// Updates to apply and questions to answer, with the document to do it to.
 pub struct Task {
     /// `None`: begin with an empty document.
-    pub document: Option<Document>,
+    pub document: Option<Box<Document>>,
     /// What a store kept, in the order of the log; checked before it is applied.
     pub load: Vec<(Sequence, Bytes)>,
     /// What came since, in the order of the log.
@@ -131,7 +131,7 @@ pub struct Task {
 /// What came of a [`Task`].
 pub struct Report {
     /// The document; `None` when it broke.
-    pub document: Option<Document>,
+    pub document: Option<Box<Document>>,
     /// The answers; missing are those that came after a failure.
     pub answers: Vec<Answer>,
     /// Questions not answered because the document broke before.
@@ -175,7 +175,7 @@ impl Task {
             ask,
         } = self;
         let is_new = document.is_none();
-        let mut document = document.unwrap_or_else(Document::new);
+        let mut document = document.unwrap_or_else(|| Box::new(Document::new()));
         let mut report = Report {
             document: None,
             answers: Vec::with_capacity(ask.len()),
@@ -196,7 +196,7 @@ impl Task {
         let mut applied = document.apply_all(&updates, Pace::Together, &mut report.overdue);
         if applied.is_err() && is_new {
             // One of many broke it. This time it will be known which.
-            std::mem::replace(&mut document, Document::new()).abandon();
+            std::mem::replace(&mut *document, Document::new()).abandon();
             report.overdue.clear();
             applied = document.apply_all(&updates, Pace::OneByOne, &mut report.overdue);
         }
@@ -418,7 +418,10 @@ impl Document {
 
     /// With what waits behind gaps: a peer may be the one who has what it waits for.
     fn encode(&self, known: &YrsStateVector) -> Vec<u8> {
-        self.doc.transact().encode_state_as_update_v1(known)
+        let mut encoded = self.doc.transact().encode_state_as_update_v1(known);
+        // yrs makes room for a kilobyte, and what it has encoded is kept for the next who asks.
+        encoded.shrink_to_fit();
+        encoded
     }
 
     fn has_news(&self, update: &Update) -> bool {
@@ -511,7 +514,7 @@ mod tests {
         (u64::from(clock) + 1, update)
     }
 
-    fn apply(document: Option<Document>, clocks: std::ops::Range<u8>) -> Report {
+    fn apply(document: Option<Box<Document>>, clocks: std::ops::Range<u8>) -> Report {
         let task = Task {
             document,
             load: Vec::new(),

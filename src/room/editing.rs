@@ -40,7 +40,7 @@ impl Room {
                 let may_write = self
                     .sessions
                     .get(&session)
-                    .is_some_and(|known| known.grant.access == Access::Write);
+                    .is_some_and(|known| known.access == Access::Write);
                 match update.is_empty() {
                     true => {
                         self.settle(now, session);
@@ -80,15 +80,15 @@ impl Room {
 
     pub(super) fn begin_settling(&mut self, now: Timestamp, session: SessionId) {
         if let Some(known) = self.sessions.get_mut(&session)
-            && known.grant.access == Access::Write
+            && known.access == Access::Write
             && known.settling.is_none()
         {
             let until = now + SETTLE_WITHIN;
-            known.settling = Some(Settling {
+            known.settling = Some(Box::new(Settling {
                 until,
                 edits: Vec::new(),
                 bytes: 0,
-            });
+            }));
             self.settle_at = Some(self.settle_at.map_or(until, |at| at.min(until)));
         }
     }
@@ -139,7 +139,7 @@ impl Room {
         let Some(known) = self.sessions.get(&session) else {
             return;
         };
-        if known.grant.access == Access::Write {
+        if known.access == Access::Write {
             self.accept(now, Origin::Session(session), update);
         } else {
             self.counts.dropped += 1;

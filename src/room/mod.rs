@@ -27,18 +27,19 @@ mod stamp;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limits::UNLOAD_RETRY_AFTER;
-use crate::model::{Grant, IdMap, LastSeen, Policy, RequestId, SessionId, UserId};
+use crate::model::{Access, Grant, LastSeen, Policy, RequestId, SessionId, UserId};
 use crate::presence::{self, Admission, Ending, Entering, Participant, Roster, Standing};
 use crate::room::awareness::{Awareness, Event};
 use crate::room::durability::Durability;
 use crate::room::run::Run;
 use crate::room::stamp::appearance_of;
-use crate::slack::give_back;
+use crate::small::{SmallIdMap, SmallMap};
 use crate::wire::close::Refusal;
 use crate::wire::yjs::{StateVector, Update};
 
@@ -50,11 +51,11 @@ pub use output::{Keep, Message, Output, Reply};
 
 /// One room. See the module's front page.
 pub struct Room {
-    policy: Policy,
+    policy: Arc<Policy>,
     document_bytes_max: usize,
-    sessions: IdMap<SessionId, Session>,
+    sessions: SmallIdMap<SessionId, Session>,
     /// Those who wait for a place: they hear nothing but that, and are not heard.
-    waiting: IdMap<SessionId, Session>,
+    waiting: SmallIdMap<SessionId, Arriving>,
     awareness: Awareness,
     roster: Roster,
     document: Slot,
@@ -81,7 +82,7 @@ pub struct Room {
     /// When the first session has been waited for long enough.
     settle_at: Option<Timestamp>,
     /// Back ends' updates that wait to hear whether the document is empty.
-    conditional: HashMap<RequestId, Update>,
+    conditional: SmallMap<RequestId, Update>,
     durability: Durability,
     log_bytes: usize,
     is_snapshot_asked: bool,
@@ -104,11 +105,18 @@ pub struct Counts {
     pub quarantined: u64,
 }
 
+/// A session that is in. Who it is, its awareness and the roster know.
 struct Session {
-    grant: Grant,
+    access: Access,
     manner: Manner,
     /// Its edits while it is not yet known what it brings: see `Settling`.
-    settling: Option<Settling>,
+    settling: Option<Box<Settling>>,
+}
+
+/// A session that is not in yet.
+struct Arriving {
+    grant: Grant,
+    manner: Manner,
 }
 
 /// A session has said what it has and not yet what we lack. What it typed since its link opened
@@ -123,7 +131,7 @@ struct Settling {
 /// Where the document is.
 enum Slot {
     Loading,
-    Here(Document),
+    Here(Box<Document>),
     Away,
 }
 
@@ -137,13 +145,14 @@ enum Origin {
 
 impl Room {
     /// An empty room that asks for its document.
-    pub fn new(now: Timestamp, policy: Policy, document_bytes_max: usize) -> Self {
+    pub fn new(now: Timestamp, policy: impl Into<Arc<Policy>>, document_bytes_max: usize) -> Self {
+        let policy = policy.into();
         Self {
             roster: Roster::new(policy.clone()),
             policy,
             document_bytes_max,
-            sessions: IdMap::default(),
-            waiting: IdMap::default(),
+            sessions: SmallIdMap::new(),
+            waiting: SmallIdMap::new(),
             awareness: Awareness::new(),
             document: Slot::Loading,
             snapshot_bytes: 0,
@@ -159,7 +168,7 @@ impl Room {
             questions: Vec::new(),
             readers: Vec::new(),
             settle_at: None,
-            conditional: HashMap::new(),
+            conditional: SmallMap::new(),
             durability: Durability::default(),
             log_bytes: 0,
             is_snapshot_asked: false,
@@ -176,6 +185,7 @@ impl Room {
             self.seal(now);
             return;
         }
+        let may_be_last = matches!(input, Input::Tick | Input::Reported(_));
         // What was due before happens before.
         self.roster.tick(now);
         match input {
@@ -247,6 +257,9 @@ impl Room {
         self.tell_presence(now);
         self.note_emptiness(now);
         self.send_document_away(now);
+        if may_be_last {
+            self.rest();
+        }
     }
 
     /// The next thing to do; call until `None`.
@@ -337,14 +350,21 @@ impl Room {
         sessions + self.awareness.len() + self.roster.entries() + self.senders.len()
     }
 
+    /// How much of the room made in maps and queues is for nobody.
+    #[cfg(test)]
+    fn spare(&self) -> usize {
+        let sessions = self.sessions.capacity() - self.sessions.len();
+        let waiting = self.waiting.capacity() - self.waiting.len();
+        let outputs = self.outputs.capacity() - self.outputs.len();
+        let log = self.unapplied.capacity() + self.senders.capacity() + self.early.capacity();
+        let (awareness, roster) = (self.awareness.spare(), self.roster.spare());
+        sessions + waiting + outputs + log + self.questions.capacity() + awareness + roster
+    }
+
     // Coming and going.
 
     fn join(&mut self, now: Timestamp, session: SessionId, grant: Grant, manner: Manner) {
-        let arriving = Session {
-            grant,
-            manner,
-            settling: None,
-        };
+        let arriving = Arriving { grant, manner };
         if !arriving.grant.is_participant {
             // A back end is nobody who could hide.
             self.roster.forget_if_absent(&arriving.grant.identity.user);
@@ -371,18 +391,23 @@ impl Room {
     }
 
     /// The session is in: it is heard from now on.
-    fn admit(&mut self, now: Timestamp, session: SessionId, arriving: Session) {
+    fn admit(&mut self, now: Timestamp, session: SessionId, arriving: Arriving) {
         let user = &arriving.grant.identity.user;
         self.awareness.open(now, session, &arriving.grant);
         if self.roster.hides(user) {
             self.awareness.hide(now, user, true);
         }
-        self.sessions.insert(session, arriving);
+        let admitted = Session {
+            access: arriving.grant.access,
+            manner: arriving.manner,
+            settling: None,
+        };
+        self.sessions.insert(session, admitted);
     }
 
     /// A place became free for a session that waited. What it said until now was dropped: it is
     /// sent the document, and asked what it has, as if it came now.
-    fn admit_from_queue(&mut self, now: Timestamp, session: SessionId, arriving: Session) {
+    fn admit_from_queue(&mut self, now: Timestamp, session: SessionId, arriving: Arriving) {
         let has_document = !arriving.manner.has_no_document;
         self.admit(now, session, arriving);
         if has_document {
@@ -403,7 +428,6 @@ impl Room {
         if self.sessions.remove(&session).is_some() {
             // First of all the others are told: nobody is to see a ghost.
             self.awareness.close(now, session);
-            give_back(&mut self.sessions);
         }
         self.roster.leave(now, session, ending);
         self.durability.forget(session);
@@ -417,7 +441,7 @@ impl Room {
         if let Some(known) = self.sessions.get_mut(&session) {
             self.awareness.renew(now, session, &grant);
             self.roster.renew(now, session, appearance_of(&grant));
-            known.grant = grant;
+            known.access = grant.access;
         } else if let Some(known) = self.waiting.get_mut(&session) {
             self.roster.renew(now, session, appearance_of(&grant));
             known.grant = grant;
@@ -487,6 +511,20 @@ impl Room {
             // Look again after another while, which is some time even where rooms go at once.
             self.empty_since = Some(now + UNLOAD_RETRY_AFTER);
         }
+    }
+
+    /// Gives back the room that queues made when much happened, if nothing does for now.
+    fn rest(&mut self) {
+        if !self.unapplied.is_empty() || !matches!(self.document, Slot::Here(_)) {
+            return;
+        }
+        self.outputs.shrink_to_fit();
+        self.early.shrink_to_fit();
+        self.senders.shrink_to_fit();
+        self.questions.shrink_to_fit();
+        self.durability.rest();
+        self.awareness.rest();
+        self.roster.rest();
     }
 
     fn tell_awareness(&mut self, now: Timestamp) {

@@ -51,7 +51,7 @@ pub enum Output {
     /// The roster changed.
     Presence {
         /// What.
-        change: Change,
+        change: Box<Change>,
         /// The session that did it, which is not told.
         by: Option<SessionId>,
     },
@@ -66,9 +66,9 @@ pub enum Output {
         session: SessionId,
     },
     /// Write the session down as it is.
-    Record(SessionRecord),
+    Record(Box<SessionRecord>),
     /// Remember that they were here.
-    Seen(Participant),
+    Seen(Box<Participant>),
     /// The answer to a request from outside.
     Answer {
         /// Which.

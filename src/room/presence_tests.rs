@@ -408,6 +408,30 @@ fn a_room_keeps_of_a_day_what_is_there_now() {
     assert!(10_000 < next, "{next} came");
 }
 
+#[test]
+fn a_room_at_rest_has_room_for_nobody_but_those_who_are_there() {
+    for people in [1, 2, 3, 5, 7] {
+        let mut driver = Driver::new(Policy::of(Kind::Session));
+        for number in 1..=people + 1 {
+            let session = SessionId(number);
+            driver.join(session, &format!("user-{number}"), Manner::default());
+            driver.say(session, FromSession::Step1(StateVector::empty()));
+            let state = awareness_of(number, 1, r#"{"user":{}}"#);
+            driver.say(session, FromSession::Awareness(state));
+            let nothing = validator::update(vec![0, 0].into()).unwrap();
+            driver.say(session, FromSession::Step2(nothing));
+        }
+        for _ in 0..100 {
+            driver.say(ANN, FromSession::Update(an_update()));
+        }
+        // One leaves; in five maps the place that was theirs is kept for whoever comes next.
+        driver.leave(SessionId(people + 1), Ending::Clean);
+        driver.wait(Duration::from_secs(61));
+        let spare = driver.room.spare();
+        assert!(spare <= 5, "{people} people and room for {spare} more");
+    }
+}
+
 // The driver's words.
 
 fn in_words(output: &Output) -> Option<String> {
@@ -430,7 +454,7 @@ fn in_words(output: &Output) -> Option<String> {
         }
         Output::Stateless { .. } => "stateless".to_owned(),
         Output::Refuse { session, refusal } => format!("refuse {} {}", session.0, refusal.reason()),
-        Output::Presence { change, .. } => match change {
+        Output::Presence { change, .. } => match &**change {
             Change::Joined(one) => format!("joined {}", one.user),
             Change::Changed { after, .. } => format!("changed {}", after.user),
             Change::Left(one) => format!("left {}", one.user),

@@ -1031,7 +1031,7 @@ fn in_words(event: Event) -> String {
     let data = |data: Option<&str>| data.map_or_else(String::new, |data| format!(" @{data}"));
     match event {
         Event::Change { change, .. } => {
-            let verb = match &change {
+            let verb = match &*change {
                 Change::Joined(_) => "joined",
                 Change::Changed { .. } => "changed",
                 Change::Left(after) => {

@@ -500,7 +500,7 @@ impl Listener {
                 Event::Change { change, .. } => {
                     let user = change.participant().user.clone();
                     let known = self.people.get(&user).filter(|one| one.is_connected);
-                    match &change {
+                    match &*change {
                         Change::Joined(_) => assert_eq!(known, None, "joined twice"),
                         Change::Changed { before, after } => {
                             assert_eq!(known.map(|one| &one.appearance), Some(before));

@@ -1,7 +1,5 @@
 //! What is known of every client id: its clock, its state, whose it is; for a minute after it left.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -10,17 +8,17 @@ use crate::model::{ClientId, Grant, SessionId, UserId};
 use crate::presence::Appearance;
 use crate::room::awareness::Entry;
 use crate::room::stamp::Stamped;
-use crate::slack::give_back;
+use crate::small::{SmallMap, SmallSet};
 
 /// The entries of one room, with the order of their casts.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    known: HashMap<ClientId, Known>,
-    cast_order: BTreeMap<u64, ClientId>,
+    known: SmallMap<ClientId, Known>,
+    cast_order: SmallSet<(u64, ClientId)>,
     /// The part of `cast_order` that has a state.
-    present_order: BTreeMap<u64, ClientId>,
+    present_order: SmallSet<(u64, ClientId)>,
     /// Those that no session holds, by when to forget them.
-    departed: BTreeSet<(Timestamp, ClientId)>,
+    departed: SmallSet<(Timestamp, ClientId)>,
     version: u64,
     /// Counts changes of content.
     changes: u64,
@@ -75,7 +73,10 @@ impl Memory {
 
     /// Begins to know an id: at this clock, without a state.
     pub(super) fn learn(&mut self, now: Timestamp, client: ClientId, clock: u64, grant: &Grant) {
-        self.known.entry(client).or_insert_with(|| Known {
+        if self.known.contains_key(&client) {
+            return;
+        }
+        let known = Known {
             entry: Entry {
                 client,
                 clock,
@@ -94,7 +95,8 @@ impl Memory {
             raised: now,
             cast: now,
             left: None,
-        });
+        };
+        self.known.insert(client, known);
     }
 
     /// Gives the id to a session.
@@ -197,21 +199,22 @@ impl Memory {
         let Some(known) = self.known.get_mut(&client) else {
             return false;
         };
-        self.present_order.remove(&known.entry.version);
+        self.present_order.remove(&(known.entry.version, client));
         known.entry.state.take().is_some()
     }
 
     /// Puts the id last in the order of casts, so that everybody who is told in that order is.
     pub(super) fn cast(&mut self, now: Timestamp, client: ClientId) {
         if let Some(known) = self.known.get_mut(&client) {
-            self.cast_order.remove(&known.entry.version);
-            self.present_order.remove(&known.entry.version);
+            let before = (known.entry.version, client);
+            self.cast_order.remove(&before);
+            self.present_order.remove(&before);
             self.version += 1;
             known.entry.version = self.version;
             known.cast = now;
-            self.cast_order.insert(self.version, client);
+            self.cast_order.insert((self.version, client));
             if known.entry.state.is_some() {
-                self.present_order.insert(self.version, client);
+                self.present_order.insert((self.version, client));
             }
         }
         self.check();
@@ -235,15 +238,15 @@ impl Memory {
 
     pub(super) fn since(&self, version: u64) -> impl Iterator<Item = &Entry> {
         self.cast_order
-            .range((Bound::Excluded(version), Bound::Unbounded))
+            .from((version + 1, ClientId(0)))
             .filter_map(|(_, client)| self.known.get(client))
             .map(|known| &known.entry)
     }
 
     pub(super) fn present(&self) -> impl Iterator<Item = &Entry> {
         self.present_order
-            .values()
-            .filter_map(|client| self.known.get(client))
+            .iter()
+            .filter_map(|(_, client)| self.known.get(client))
             .map(|known| &known.entry)
     }
 
@@ -251,12 +254,17 @@ impl Memory {
         self.known.len()
     }
 
+    /// How much of the room made for ids is for nobody.
+    #[cfg(test)]
+    pub(super) fn spare(&self) -> usize {
+        self.known.capacity() - self.known.len()
+    }
+
     fn forget_first(&mut self) {
         if let Some((_, client)) = self.departed.pop_first()
             && let Some(known) = self.known.remove(&client)
         {
-            self.cast_order.remove(&known.entry.version);
-            give_back(&mut self.known);
+            self.cast_order.remove(&(known.entry.version, client));
         }
     }
 

@@ -48,9 +48,9 @@ use crate::clock::Timestamp;
 use crate::limits::{
     AWARENESS_CAST_AGAIN_AFTER, AWARENESS_CLOCK_MAX, AWARENESS_RETURN_WITHIN, CLIENT_ID_MAX,
 };
-use crate::model::{ClientId, Grant, IdMap, SessionId, UserId};
+use crate::model::{ClientId, Grant, SessionId, UserId};
 use crate::room::stamp::{JSON_SPACE, Stamped, stamp};
-use crate::slack::give_back;
+use crate::small::{SmallIdMap, SmallSet};
 use crate::wire::yjs::{AwarenessEntry, AwarenessUpdate};
 
 pub use event::{Entry, Event};
@@ -62,8 +62,8 @@ use session::Session;
 #[derive(Debug, Default)]
 pub struct Awareness {
     memory: Memory,
-    sessions: IdMap<SessionId, Session>,
-    pushes: BTreeSet<(Timestamp, SessionId)>,
+    sessions: SmallIdMap<SessionId, Session>,
+    pushes: SmallSet<(Timestamp, SessionId)>,
     last_end: Option<Timestamp>,
     /// The same of sessions without an own id.
     last_end_without_own: Option<Timestamp>,
@@ -80,8 +80,9 @@ impl Awareness {
     pub fn open(&mut self, now: Timestamp, session: SessionId, grant: &Grant) {
         self.close(now, session);
         let member = Session::new(now, grant.clone());
-        self.pushes
-            .extend(member.push_at.map(|push_at| (push_at, session)));
+        if let Some(push_at) = member.push_at {
+            self.pushes.insert((push_at, session));
+        }
         self.sessions.insert(session, member);
     }
 
@@ -91,7 +92,8 @@ impl Awareness {
             return;
         };
         member.grant = grant.clone();
-        for client in member.held.clone() {
+        let held: Vec<_> = member.held.iter().copied().collect();
+        for client in held {
             let text = self.memory.get(client).and_then(|known| known.text.clone());
             if let Some(text) = text
                 && let Some(stamped) = stamp(grant, &text)
@@ -181,11 +183,10 @@ impl Awareness {
         let Some(member) = self.sessions.remove(&session) else {
             return;
         };
-        give_back(&mut self.sessions);
         if let Some(push_at) = member.push_at {
             self.pushes.remove(&(push_at, session));
         }
-        for client in member.held {
+        for &client in member.held.iter() {
             let was_present = self.memory.clear(client);
             self.memory.release(now, client);
             if was_present {
@@ -228,6 +229,11 @@ impl Awareness {
         self.events.pop_front()
     }
 
+    /// Nothing happens for a while: gives back the room that was made when much did.
+    pub fn rest(&mut self) {
+        self.events.shrink_to_fit();
+    }
+
     /// The newest version given to any entry.
     pub fn version(&self) -> u64 {
         self.memory.version()
@@ -251,6 +257,13 @@ impl Awareness {
     /// Entries remembered, present and departed: for bounds and tests.
     pub fn len(&self) -> usize {
         self.memory.len()
+    }
+
+    /// How much of the room made in maps and queues is for nobody.
+    #[cfg(test)]
+    pub(super) fn spare(&self) -> usize {
+        let sessions = self.sessions.capacity() - self.sessions.len();
+        sessions + self.events.capacity() + self.memory.spare()
     }
 
     /// Whether nobody is remembered.

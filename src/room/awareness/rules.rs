@@ -35,7 +35,7 @@ fn an_announcement_is_one_state_directly_after_the_first_step_1() {
         open(&mut awareness, NOW, 1, "user-0");
         prepare(&mut awareness);
         send(&mut awareness, NOW, 1, &[(100, 5, Some(state(1)))]);
-        awareness.sessions[&SessionId(1)].own.is_some()
+        awareness.sessions.get(&SessionId(1)).unwrap().own.is_some()
     };
     let session = SessionId(1);
     assert!(held_as_own(&|room| room.step1(NOW, session)));

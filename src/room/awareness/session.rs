@@ -1,11 +1,10 @@
 //! What awareness keeps of one session: what it may do, what it holds, and where its opening is.
 
-use std::collections::BTreeSet;
-
 use crate::clock::Timestamp;
 use crate::limits::{AWARENESS_IDS_PER_SESSION_MAX, AWARENESS_PUSH_AFTER};
 use crate::model::{ClientId, Grant};
 use crate::presence::Appearance;
+use crate::small::SmallSet;
 
 /// One session, from `open` to `close`.
 #[derive(Debug)]
@@ -14,7 +13,7 @@ pub(super) struct Session {
     /// The id that is the client's own; at most one.
     pub(super) own: Option<ClientId>,
     /// The ids it holds: its own, and those of tabs that it passes on.
-    pub(super) held: BTreeSet<ClientId>,
+    pub(super) held: SmallSet<ClientId>,
     /// When the present states are pushed to it at the latest; `None` once they were.
     pub(super) push_at: Option<Timestamp>,
     /// Whether its user hides: its states are kept, and nobody is sent them.
@@ -38,7 +37,7 @@ impl Session {
         Self {
             grant,
             own: None,
-            held: BTreeSet::new(),
+            held: SmallSet::new(),
             push_at: Some(now + AWARENESS_PUSH_AFTER),
             is_hidden: false,
             shown: None,

@@ -394,7 +394,7 @@ impl World {
             let presence::Event::Change { change, .. } = event else {
                 continue;
             };
-            let word = match change {
+            let word = match *change {
                 Change::Joined(_) => "joined",
                 Change::Changed { .. } => "changed",
                 Change::Left(_) => "left",
