@@ -193,6 +193,8 @@ pub const UNLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Updates put together before a document takes them in: enough that its own work is little, few
 /// enough that putting them together is.
 pub const UPDATES_TOGETHER_MAX: usize = 256;
+/// What a session types in a turn is put together up to this; more is as well sent in two.
+pub const RUN_BYTES_MAX: usize = 64 << 10;
 /// How long updates may go unapplied when nobody reads the document: they are applied together.
 pub const APPLY_WITHIN: Duration = Duration::from_millis(50);
 /// As many bytes of them end the wait.
@@ -214,8 +216,14 @@ pub const DIRECT_BYTES_MAX: usize = 1 << 20;
 pub const READ_PAUSE_BYTES: usize = 256 << 10;
 /// A ping is not answered while more than this waits to be written: answers must not pile up.
 pub const PONG_BEHIND_BYTES_MAX: usize = 16 << 10;
-/// One read of one socket, shared by all sockets of a worker: what one socket does per turn.
-pub const READ_BUFFER_BYTES: usize = 128 << 10;
+/// One read of one socket, shared by all sockets of a worker: what one socket does per turn. Some
+/// hundred updates, which take less than a millisecond.
+pub const READ_BUFFER_BYTES: usize = 16 << 10;
+/// A turn that has lasted so long begins nothing more: what is left waits for the next.
+pub const TURN_MAX: Duration = Duration::from_micros(500);
+/// More than this is not written to a socket within a turn, but piece by piece between turns: to a
+/// loopback or a fast network a piece takes some fifty microseconds.
+pub const WRITE_PIECE_BYTES: usize = 64 << 10;
 /// Of the buffer in which a member's own frames are put together, so much stays between turns.
 pub const SCRATCH_BYTES_KEPT: usize = 64 << 10;
 /// Of the list of what a turn keeps, room for so many stays.
@@ -243,7 +251,7 @@ pub const GATHER_STEP: Duration = Duration::from_millis(2);
 /// ... at most so many: what an acknowledgement may be late by...
 pub const GATHER_STEPS_MAX: usize = 4;
 /// ... or when there is enough to do.
-pub const GATHER_WRITES_MAX: usize = 512;
+pub const GATHER_WRITES_MAX: usize = 4_096;
 /// How long loading a document waits for what was accepted before to be written.
 pub const LOAD_AFTER_WRITES_WITHIN: Duration = Duration::from_secs(5);
 /// Threads for heavy jobs, where there are fewer cores: a long one must not hold up all others.

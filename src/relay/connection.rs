@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 
 use crate::auth::TokenError;
 use crate::clock::Timestamp;
-use crate::limits::{CLOSE_LINGER, RATE_BURST_SECONDS};
+use crate::limits::{CLOSE_LINGER, RATE_BURST_SECONDS, WRITE_PIECE_BYTES};
 use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, RoomName, SessionId, Token, UserId};
 use crate::relay::rooms::RoomKey;
@@ -141,6 +141,8 @@ pub struct Connection {
     pub(super) seats: Vec<Seat>,
     pub(super) state: State,
     pub(super) tail: Tail,
+    /// Whether it is in the line of those who are written to between turns.
+    pub(super) is_in_line: bool,
     pub(super) waker: Waker,
     pub(super) pulse: Pulse,
     pub(super) bucket: Bucket,
@@ -225,6 +227,11 @@ impl Connection {
         if self.is_full() {
             return bytes;
         }
+        if WRITE_PIECE_BYTES < bytes.len() {
+            // Its task sees that it is written between turns.
+            self.waker.wake_by_ref();
+            return bytes;
+        }
         let mut context = Context::from_waker(&self.waker);
         while !bytes.is_empty() {
             match self.socket.poll_write(&mut context, bytes) {
@@ -239,38 +246,52 @@ impl Connection {
         bytes
     }
 
-    /// Goes on after the socket was full. That it takes more is a sign of life: over a slow link
-    /// it may take long until the other side sees our ping.
-    pub(super) fn flush_again(&mut self, now: Timestamp) {
+    /// Goes on after the socket was full, or was given more than a turn may write; at most a piece.
+    /// That it takes more is a sign of life: over a slow link it may take long until the other side
+    /// sees our ping.
+    pub(super) fn flush_again(&mut self, now: Timestamp) -> Flushed {
         let before = self.tail.bytes;
-        self.flush();
+        let flushed = self.flush();
         if self.tail.bytes < before {
             self.pulse.last_progress = now;
         }
+        flushed
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self) -> Flushed {
         let mut context = Context::from_waker(&self.waker);
+        let mut left = WRITE_PIECE_BYTES;
         while let Some(chunk) = self.tail.chunks.front_mut() {
-            match self.socket.poll_write(&mut context, chunk) {
+            if left == 0 {
+                return Flushed::Part;
+            }
+            let piece = chunk.len().min(left);
+            match self.socket.poll_write(&mut context, &chunk[..piece]) {
                 Poll::Ready(Ok(written)) if 0 < written => {
                     chunk.advance(written);
                     self.tail.bytes -= written;
+                    left -= written;
                     if chunk.is_empty() {
                         self.tail.chunks.pop_front();
                     }
                 }
                 Poll::Ready(_) => {
                     self.state = State::Broken;
-                    return;
+                    return Flushed::Full;
                 }
-                Poll::Pending => return,
+                Poll::Pending => return Flushed::Full,
             }
         }
         self.tail.chunks.shrink_to(4);
         if let State::Closing { .. } = self.state {
             self.socket.shut_down(&mut context);
         }
+        Flushed::All
+    }
+
+    /// Whether more waits than may be written within a turn.
+    pub(super) fn has_much(&self) -> bool {
+        WRITE_PIECE_BYTES < self.tail.bytes
     }
 
     /// How much still waits for the socket, in bytes.
@@ -311,6 +332,17 @@ impl Connection {
             State::Broken => None,
         }
     }
+}
+
+/// What came of writing what waited.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flushed {
+    /// Nothing waits any more.
+    All,
+    /// A piece was written; the socket may take another.
+    Part,
+    /// The socket takes nothing more for now, or for ever.
+    Full,
 }
 
 /// What waits for the socket.

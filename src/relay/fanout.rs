@@ -413,12 +413,14 @@ impl Direct {
                 self.push_sync(dialect, STEP_2, update);
             }
             Message::Resync { update, .. } => self.push_sync(dialect, UPDATE, update),
-            Message::Status(is_applied) => {
+            Message::Status { is_applied, times } => {
                 if let Dialect::Hocuspocus { address } = dialect {
                     self.write(|out| {
-                        websocket::write_header(out, Opcode::Binary, address.len() + 2);
-                        out.extend_from_slice(address);
-                        out.extend_from_slice(&[SYNC_STATUS, u8::from(*is_applied)]);
+                        for _ in 0..*times {
+                            websocket::write_header(out, Opcode::Binary, address.len() + 2);
+                            out.extend_from_slice(address);
+                            out.extend_from_slice(&[SYNC_STATUS, u8::from(*is_applied)]);
+                        }
                     });
                 }
             }

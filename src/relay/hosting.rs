@@ -9,7 +9,7 @@ use crate::relay::heavy::{Job, Order, RoomOrder};
 use crate::relay::inbox::{Delivery, ToWorker};
 use crate::relay::observing::{Departure, Happening};
 use crate::relay::rooms::{Link, OpenRoom, RoomKey};
-use crate::relay::storage::{Committed, Home, Kept, ends, put_together};
+use crate::relay::storage::{Committed, Home, Kept, ends, writes_of};
 use crate::relay::worker::Worker;
 use crate::room::{Counts, Input, Keep, Message, Output, Room, Sequence, Task};
 use crate::store::Write;
@@ -34,6 +34,12 @@ impl Worker {
             .and_then(|open| open.room.poll_output())
         {
             self.perform(key, output);
+        }
+        let Some(open) = self.rooms.get_mut(key) else {
+            return;
+        };
+        if open.room.has_run() {
+            self.mark_dirty(key);
         }
         let Some(open) = self.rooms.get_mut(key) else {
             return;
@@ -171,16 +177,12 @@ impl Worker {
             return;
         };
         open.has_kept = true;
-        let (write, by) = match keep {
-            Keep::Append {
-                sequence,
-                update,
-                from,
-            } => (Write::Append { sequence, update }, from),
-            Keep::Snapshot { through, update } => (Write::Snapshot { through, update }, None),
+        let write = match keep {
+            Keep::Append { sequence, update } => Write::Append { sequence, update },
+            Keep::Snapshot { through, update } => Write::Snapshot { through, update },
             Keep::Quarantine { sequence } => {
                 tracing::error!(room = %open.name, sequence, "an update broke its document");
-                (Write::Quarantine { sequence }, None)
+                Write::Quarantine { sequence }
             }
         };
         self.writes.push(Kept {
@@ -191,7 +193,6 @@ impl Worker {
                 life: open.life,
             },
             write,
-            by,
         });
         self.wakers.flush.notify_one();
     }
@@ -207,7 +208,7 @@ impl Worker {
             return;
         }
         let writes = std::mem::take(&mut self.writes);
-        if let Err(error) = self.around.store.write(&put_together(&writes)) {
+        if let Err(error) = self.around.store.write(&writes_of(&writes)) {
             tracing::error!(%error, "a store that cannot fail did");
         }
         for (home, through) in ends(&writes) {
@@ -243,7 +244,7 @@ impl Worker {
             && open.dirty_since.is_none()
         {
             open.dirty_since = Some(self.began);
-            self.dirty.push(key);
+            self.dirty.push_back(key);
             self.wakers.flush.notify_one();
         }
     }
@@ -281,7 +282,7 @@ impl Worker {
                 self.around.metrics.slow_resyncs.inc();
             }
             Message::PushAwareness => member.progress.awareness = Told::ToBePushed,
-            Message::Status(_)
+            Message::Status { .. }
             | Message::Nudge { .. }
             | Message::QueryAwareness
             | Message::Queued(_) => {}
@@ -383,6 +384,13 @@ impl Worker {
             return;
         };
         self.watching.tell(&open.name, change);
+    }
+
+    /// What was typed in this turn goes its ways.
+    pub(super) fn seal(&mut self, key: RoomKey) {
+        if self.rooms.get(key).is_some_and(|open| open.room.has_run()) {
+            self.let_happen(key, Input::TurnEnds);
+        }
     }
 
     /// Sends every member what it lacks.

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::auth::{AuthOptions, Verifier};
 use crate::clock::{SystemClock, Timestamp};
-use crate::limits::Limits;
+use crate::limits::{Limits, READ_BUFFER_BYTES, WRITE_PIECE_BYTES};
 use crate::metrics::{DoorLabel, Metrics};
 use crate::model::{ConnectionId, Grant, Policies, RoomName, SessionId, UserId};
 use crate::relay::connection::{Door, Handling, Newcomer, Place, Seat};
@@ -48,29 +48,78 @@ const CROWD: usize = 50;
 #[test]
 fn typing_in_pairs() {
     let mut stage = Stage::new(20, 2);
-    stage.run(|client, turn| Some(client.key(turn)));
+    stage.run(|client, turn| vec![client.key(turn)]);
     stage.expect_deliveries(2 * 20);
+}
+
+#[test]
+fn bursts_of_typing_in_pairs() {
+    let mut stage = Stage::new(10, 2);
+    stage.run(|client, turn| {
+        let keys = (0..10).map(|key| client.key(1 + (turn - 1) * 10 + key));
+        keys.collect()
+    });
+    stage.expect_deliveries(2 * 10);
 }
 
 #[test]
 fn five_typing_in_a_crowd() {
     let mut stage = Stage::new(1, CROWD);
-    stage.run(|client, turn| (client.number < 5).then(|| client.key(turn)));
+    stage.run(|client, turn| said(client.number < 5, || client.key(turn)));
     stage.expect_deliveries(CROWD);
 }
 
 #[test]
 fn cursors_of_a_crowd() {
     let mut stage = Stage::new(1, CROWD);
-    stage.run(|client, turn| Some(client.cursor(turn)));
+    stage.run(|client, turn| vec![client.cursor(turn)]);
     stage.expect_deliveries(CROWD);
 }
 
 #[test]
 fn one_cursor_in_a_crowd() {
     let mut stage = Stage::new(1, CROWD);
-    stage.run(|client, turn| (client.number == 7).then(|| client.cursor(turn)));
+    stage.run(|client, turn| said(client.number == 7, || client.cursor(turn)));
     stage.expect_deliveries(CROWD - 1);
+}
+
+/// Not counted: what is too much for a turn is written between turns, a piece at a time.
+#[test]
+fn much_is_written_in_pieces_in_turn_with_others() {
+    let mut stage = Stage::new(1, 3);
+    let much = 5 * WRITE_PIECE_BYTES;
+    let text = "x".repeat(much);
+    let read_all = |worker: &mut Worker, ready: &[ConnectionId]| {
+        for _ in 0..=much / READ_BUFFER_BYTES {
+            turn(worker, ready);
+        }
+    };
+    stage.play(read_all, |client, _| {
+        said(client.number == 0, || client.text(1, &text))
+    });
+    assert_eq!(stage.deliveries, [0], "too much for a turn");
+    let mut context = Context::from_waker(Waker::noop());
+    let others: Vec<_> = stage.clients[1..].iter().map(|client| client.id).collect();
+    for &id in &others {
+        assert!(stage.worker.poll_connection(id, &mut context).is_pending());
+    }
+    let mut written = [0, 0];
+    for piece in 0.. {
+        let is_left = stage.worker.write_piece();
+        let now = [1, 2].map(|number: usize| stage.clients[number].pipe.lock().unwrap().written);
+        let grown = (now[0] - written[0], now[1] - written[1]);
+        assert!(grown.0 + grown.1 <= WRITE_PIECE_BYTES);
+        assert_eq!(0 < grown.0, piece % 2 == 0, "they take turns");
+        written = now;
+        if !is_left {
+            break;
+        }
+    }
+    assert!(much < written[0] && written[0] == written[1]);
+}
+
+fn said(says: bool, message: impl Fn() -> Vec<u8>) -> Vec<Vec<u8>> {
+    says.then(message).into_iter().collect()
 }
 
 /// What is counted.
@@ -124,10 +173,10 @@ impl Stage {
         // Everybody says what real clients say first, and hears the others do so.
         for round in 0..4 {
             stage.play(turn, |client, _| match round {
-                0 => Some(client.greeting()),
-                1 => Some(client.nothing_missing()),
-                2 => Some(client.key(0)),
-                _ => Some(client.cursor(0)),
+                0 => vec![client.greeting()],
+                1 => vec![client.nothing_missing()],
+                2 => vec![client.key(0)],
+                _ => vec![client.cursor(0)],
             });
         }
         for client in &stage.clients {
@@ -174,7 +223,7 @@ impl Stage {
         }
     }
 
-    fn run(&mut self, says: impl Fn(&Client, u32) -> Option<Vec<u8>>) {
+    fn run(&mut self, says: impl Fn(&Client, u32) -> Vec<Vec<u8>>) {
         for _ in 0..TURNS {
             self.play(counted_turn, &says);
         }
@@ -183,8 +232,8 @@ impl Stage {
     /// One turn: what each client says arrives, and everybody is told.
     fn play(
         &mut self,
-        turn: fn(&mut Worker, &[ConnectionId]),
-        says: impl Fn(&Client, u32) -> Option<Vec<u8>>,
+        turn: impl Fn(&mut Worker, &[ConnectionId]),
+        says: impl Fn(&Client, u32) -> Vec<Vec<u8>>,
     ) {
         let _within = self.runtime.enter();
         let turn_number = self.deliveries.len() as u32 + 1;
@@ -192,7 +241,11 @@ impl Stage {
         for client in &self.clients {
             let mut pipe = client.pipe.lock().unwrap();
             pipe.written = 0;
-            if let Some(message) = says(client, turn_number) {
+            let messages = says(client, turn_number);
+            if !messages.is_empty() {
+                ready.push(client.id);
+            }
+            for message in messages {
                 write_masked(
                     &mut pipe.input,
                     Opcode::Binary,
@@ -200,7 +253,6 @@ impl Stage {
                     [1, 2, 3, 4],
                     &message,
                 );
-                ready.push(client.id);
             }
         }
         turn(&mut self.worker, &ready);
@@ -279,6 +331,11 @@ impl Client {
 
     /// The update that adds a character behind the last.
     fn key(&self, clock: u32) -> Vec<u8> {
+        self.text(clock, "x")
+    }
+
+    /// The same with a longer text.
+    fn text(&self, clock: u32, text: &str) -> Vec<u8> {
         let mut update = Vec::new();
         for number in [1, 1, self.id(), u64::from(clock)] {
             write_varuint(&mut update, number);
@@ -294,7 +351,7 @@ impl Client {
                 write_varuint(&mut update, u64::from(before));
             }
         }
-        write_varstring(&mut update, "x");
+        write_varstring(&mut update, text);
         update.push(0);
         let mut out = Vec::new();
         SyncMessage::Update(&update).write(&mut out);
@@ -396,11 +453,12 @@ impl AsyncRead for PipeEnd {
         _context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let input = std::mem::take(&mut self.0.lock().unwrap().input);
+        let input = &mut self.0.lock().unwrap().input;
         if input.is_empty() {
             return Poll::Pending;
         }
-        buffer.put_slice(&input);
+        let rest = input.split_off(input.len().min(buffer.remaining()));
+        buffer.put_slice(&std::mem::replace(input, rest));
         Poll::Ready(Ok(()))
     }
 }

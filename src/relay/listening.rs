@@ -9,7 +9,7 @@ use crate::limits::{FAR_QUEUE_MAX, PONG_BEHIND_BYTES_MAX, READ_PAUSE_BYTES, THRO
 use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, SessionId};
 use crate::relay::connection::{
-    Beat, Connection, Door, Ears, Handling, Newcomer, Seat, SeatPlace, State,
+    Beat, Connection, Door, Ears, Flushed, Handling, Newcomer, Seat, SeatPlace, State,
 };
 use crate::relay::feed::FeedHost;
 use crate::relay::inbox::{FarEvent, ToWorker};
@@ -45,11 +45,10 @@ impl Worker {
         if !connection.waker.will_wake(context.waker()) {
             connection.waker = context.waker().clone();
         }
-        if connection.is_full() {
-            connection.flush_again(now);
-            if !connection.is_full() {
-                self.drained(id);
-            }
+        if connection.has_much() {
+            self.put_in_line(id);
+        } else if connection.is_full() && connection.flush_again(now) == Flushed::All {
+            self.drained(id);
         }
         if !self.read_unread(id) {
             return Poll::Pending;
@@ -58,6 +57,42 @@ impl Worker {
         let outcome = self.read(id, context, &mut buffer);
         self.buffer = buffer;
         outcome
+    }
+
+    /// The socket is written to between turns from now on, a piece at a time and in turn with others:
+    /// a large document sent to a hundred newcomers must not hold up what others type.
+    fn put_in_line(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && !connection.is_in_line
+        {
+            connection.is_in_line = true;
+            self.line.push_back(id);
+            self.wakers.line.notify_one();
+        }
+    }
+
+    /// Writes a piece to the first in line; whether anybody is left in it.
+    pub(super) fn write_piece(&mut self) -> bool {
+        let Some(id) = self.line.pop_front() else {
+            return false;
+        };
+        let started = self.begin();
+        let now = self.now();
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.is_in_line = false;
+            match connection.flush_again(now) {
+                Flushed::All => self.drained(id),
+                Flushed::Part => self.put_in_line(id),
+                // Its task is woken when it takes more.
+                Flushed::Full if connection.state == State::Broken => {
+                    connection.waker.wake_by_ref()
+                }
+                Flushed::Full => {}
+            }
+            self.settle();
+            self.observe_turn(started);
+        }
+        !self.line.is_empty()
     }
 
     pub(super) fn read(

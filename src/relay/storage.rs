@@ -11,20 +11,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::limits::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, GATHER_FROM_WRITES, GATHER_STEP, GATHER_STEPS_MAX,
-    GATHER_WRITES_MAX, STORE_RETRY_AFTER, STORE_RETRY_AFTER_FIRST, UPDATES_TOGETHER_MAX,
+    GATHER_WRITES_MAX, STORE_RETRY_AFTER, STORE_RETRY_AFTER_FIRST,
 };
 use crate::metrics::Metrics;
-use crate::model::{RoomName, SessionId};
+use crate::model::RoomName;
 use crate::relay::Shared;
 use crate::relay::inbox::ToWorker;
 use crate::relay::rooms::RoomKey;
 use crate::store::{Sequence, Store, StoreError, Write};
-use crate::wire::merging::Merging;
 
 /// Something to keep, and who wants to know when it is.
 #[derive(Debug)]
@@ -35,8 +33,6 @@ pub struct Kept {
     pub home: Home,
     /// What.
     pub write: Write,
-    /// Whose edit it is.
-    pub by: Option<SessionId>,
 }
 
 /// Where a room is loaded.
@@ -253,7 +249,7 @@ impl Inner {
 
     /// `false` when the relay was stopped before the store took it.
     fn write_until_taken(&self, batch: &[Kept]) -> bool {
-        let writes = put_together(batch);
+        let writes = writes_of(batch);
         let mut pause = STORE_RETRY_AFTER_FIRST;
         loop {
             match self.store.write(&writes) {
@@ -309,6 +305,12 @@ impl Queue {
     }
 }
 
+/// What the store is given.
+pub fn writes_of(batch: &[Kept]) -> Vec<(RoomName, Write)> {
+    let write = |kept: &Kept| (kept.room.clone(), kept.write.clone());
+    batch.iter().map(write).collect()
+}
+
 /// How far each room gets by these writes.
 pub fn ends(kept: &[Kept]) -> Vec<(Home, Sequence)> {
     let mut ends: Vec<(Home, Sequence)> = Vec::new();
@@ -332,76 +334,6 @@ pub fn ends(kept: &[Kept]) -> Vec<(Home, Sequence)> {
         is_same
     });
     ends
-}
-
-/// What is to be written. Updates of one room that came behind each other from one session become
-/// one: a row costs as much as twenty characters in it. Not with those of others: should one break
-/// the document, it and what it was put together with are set aside.
-pub fn put_together(batch: &[Kept]) -> Vec<(RoomName, Write)> {
-    let mut writes = Vec::with_capacity(batch.len());
-    let mut rest = batch;
-    while let Some((first, others)) = rest.split_first() {
-        let run = match first.write {
-            Write::Append { .. } => others
-                .iter()
-                .take(UPDATES_TOGETHER_MAX - 1)
-                .take_while(|kept| {
-                    let is_append = matches!(kept.write, Write::Append { .. });
-                    is_append && kept.by == first.by && kept.home == first.home
-                })
-                .count(),
-            Write::Snapshot { .. } | Write::Quarantine { .. } => 0,
-        };
-        let (run, behind) = rest.split_at(1 + run);
-        rest = behind;
-        put_run_together(run, &mut writes);
-    }
-    writes
-}
-
-fn put_run_together(run: &[Kept], writes: &mut Vec<(RoomName, Write)>) {
-    if let [kept] = run {
-        writes.push((kept.room.clone(), kept.write.clone()));
-        return;
-    }
-    let mut merging = Merging::new();
-    let mut last = None;
-    for kept in run {
-        let Write::Append { sequence, update } = &kept.write else {
-            continue;
-        };
-        if !merging.push(update) {
-            finish(&mut merging, last.take(), writes);
-            if !merging.push(update) {
-                writes.push((kept.room.clone(), kept.write.clone()));
-                continue;
-            }
-        }
-        last = Some((kept, *sequence, update));
-    }
-    finish(&mut merging, last, writes);
-}
-
-/// Writes down what has been put together, in the place of its last.
-fn finish(
-    merging: &mut Merging,
-    last: Option<(&Kept, Sequence, &Bytes)>,
-    writes: &mut Vec<(RoomName, Write)>,
-) {
-    let Some((kept, sequence, update)) = last else {
-        return;
-    };
-    let mut together = Vec::new();
-    let update = match merging.updates() {
-        1 => update.clone(),
-        _ => {
-            together.reserve_exact(merging.encoded_len());
-            merging.write(&mut together);
-            Bytes::from(together)
-        }
-    };
-    *merging = Merging::new();
-    writes.push((kept.room.clone(), Write::Append { sequence, update }));
 }
 
 fn size(write: &Write) -> usize {

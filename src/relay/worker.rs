@@ -19,7 +19,7 @@ use tokio::task::LocalSet;
 use crate::auth::Verifier;
 use crate::clock::{SystemClock, Timestamp};
 use crate::deadlines::Deadlines;
-use crate::limits::{Limits, READ_BUFFER_BYTES, WORKER_INBOX_MAX};
+use crate::limits::{Limits, READ_BUFFER_BYTES, TURN_MAX, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
 use crate::presence::Participant;
@@ -82,8 +82,8 @@ pub struct Worker {
     pub(super) requests: HashMap<RequestId, oneshot::Sender<Reply>>,
     pub(super) room_deadlines: Deadlines<RoomKey>,
     pub(super) connection_deadlines: Deadlines<ConnectionId>,
-    /// Rooms that changed in this turn.
-    pub(super) dirty: Vec<RoomKey>,
+    /// Rooms that changed in this turn, or in one before that had no time for them; each once.
+    pub(super) dirty: VecDeque<RoomKey>,
     /// Inputs that follow from outputs.
     pub(super) agenda: VecDeque<(RoomKey, Input)>,
     pub(super) refusals: VecDeque<(Link, SessionId, Refusal)>,
@@ -104,6 +104,8 @@ pub struct Worker {
     pub(super) feed: Option<Box<FeedHost>>,
     pub(super) draining: Option<(Timestamp, Option<oneshot::Sender<bool>>)>,
     pub(super) arrivals: Vec<ConnectionId>,
+    /// Those who are written to between turns, for there is much; each once.
+    pub(super) line: VecDeque<ConnectionId>,
     pub(super) wakers: Rc<Wakers>,
     /// When what happens now arrived: a clock is read once for all that one wake-up brings.
     pub(super) began: Duration,
@@ -125,6 +127,7 @@ pub(super) struct Wakers {
     pub(super) timer: Notify,
     pub(super) post: Notify,
     pub(super) arrival: Notify,
+    pub(super) line: Notify,
 }
 
 /// Runs a worker on this thread until the relay is gone.
@@ -135,6 +138,7 @@ pub async fn run(around: Surroundings, mut inbox: mpsc::Receiver<ToWorker>) {
     local.spawn_local(flush_turns(worker.clone(), wakers.clone()));
     local.spawn_local(keep_time(worker.clone(), wakers.clone()));
     local.spawn_local(post(worker.clone(), wakers.clone()));
+    local.spawn_local(write_pieces(worker.clone(), wakers.clone()));
     local.spawn_local(welcome(worker.clone(), wakers));
     local
         .run_until(async move {
@@ -162,6 +166,17 @@ async fn flush_turns(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
     }
 }
 
+/// Writes what is too much for a turn. After each piece it lets the runtime look for what has arrived,
+/// and everybody whose turn it is go first.
+async fn write_pieces(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
+    loop {
+        wakers.line.notified().await;
+        while worker.borrow_mut().write_piece() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 async fn keep_time(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
     let clock = worker.borrow().around.clock;
     loop {
@@ -171,7 +186,11 @@ async fn keep_time(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
                 // A sleep ends on the millisecond after the one asked for.
                 let sleep = tokio::time::sleep(clock.until(deadline));
                 tokio::select! {
-                    () = sleep => all_at_once(|| worker.borrow_mut().tick()).await,
+                    () = sleep => {
+                        all_at_once(|| worker.borrow_mut().tick()).await;
+                        // More may be due, but not before everybody who is ready.
+                        tokio::task::yield_now().await;
+                    }
                     () = wakers.timer.notified() => {}
                 }
             }
@@ -238,7 +257,7 @@ impl Worker {
             requests: HashMap::new(),
             room_deadlines: Deadlines::new(),
             connection_deadlines: Deadlines::new(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             agenda: VecDeque::new(),
             refusals: VecDeque::new(),
             broken: Vec::new(),
@@ -251,6 +270,7 @@ impl Worker {
             feed,
             draining: None,
             arrivals: Vec::new(),
+            line: VecDeque::new(),
             began: Duration::ZERO,
             now,
             timeline: Timeline::default(),
@@ -341,6 +361,7 @@ impl Worker {
             seats: Vec::new(),
             state: State::Open,
             tail: Tail::default(),
+            is_in_line: false,
             waker: Waker::noop().clone(),
             pulse: Pulse::new(now, ping_every, dead_after),
             bucket: Bucket::new(now, self.around.limits.rate),
@@ -399,7 +420,8 @@ impl Worker {
         let Some((deadline, done)) = &mut self.draining else {
             return;
         };
-        let is_stored = self.writes.is_empty() && self.uncommitted == 0;
+        let is_sealed = self.dirty.is_empty();
+        let is_stored = is_sealed && self.writes.is_empty() && self.uncommitted == 0;
         let is_done = self.connections.is_empty() && is_stored;
         if (is_done || *deadline <= self.around.clock.now())
             && let Some(done) = done.take()
@@ -467,6 +489,12 @@ impl Worker {
         }
     }
 
+    /// Whether the thread has been kept busy for long enough: what is left is for the next turn,
+    /// behind everybody who is ready.
+    fn has_lasted(&self, started: Duration) -> bool {
+        TURN_MAX <= self.around.clock.elapsed().saturating_sub(started)
+    }
+
     /// Notes how long the thread was kept busy in one go.
     pub(super) fn observe_turn(&self, started: Duration) {
         let took = self.around.clock.elapsed().saturating_sub(started);
@@ -477,9 +505,18 @@ impl Worker {
         let started = self.begin();
         self.write_now();
         self.settle();
-        while let Some(key) = self.dirty.pop() {
+        while let Some(key) = self.dirty.pop_front() {
+            self.seal(key);
             self.flush_room(key);
             self.settle();
+            if self.has_lasted(started) {
+                break;
+            }
+        }
+        self.write_now();
+        self.settle();
+        if !self.dirty.is_empty() {
+            self.wakers.flush.notify_one();
         }
         self.observe_turn(started);
     }
@@ -503,20 +540,27 @@ impl Worker {
     }
 
     pub(super) fn tick(&mut self) {
-        self.begin();
+        let started = self.begin();
         let now = self.now();
-        while let Some(key) = self.room_deadlines.pop_due(now) {
+        while !self.has_lasted(started)
+            && let Some(key) = self.room_deadlines.pop_due(now)
+        {
             if let Some(open) = self.rooms.get_mut(key) {
                 open.scheduled = None;
                 open.rest();
                 self.let_happen(key, Input::Tick);
+                self.settle();
             }
         }
-        while let Some(id) = self.connection_deadlines.pop_due(now) {
+        let since_rooms = self.around.clock.elapsed();
+        while !self.has_lasted(since_rooms)
+            && let Some(id) = self.connection_deadlines.pop_due(now)
+        {
             self.tick_connection(id, now);
         }
         self.feed_tick();
         self.settle();
+        self.observe_turn(started);
     }
 
     // What HTTP asks, by way of `ToWorker::Call`.

@@ -92,6 +92,8 @@ impl Room {
         if !is_due || !matches!(self.document, Slot::Here(_)) {
             return;
         }
+        // Who asks is answered with all that came before.
+        self.seal(now);
         let Slot::Here(document) = std::mem::replace(&mut self.document, Slot::Away) else {
             return;
         };
@@ -241,9 +243,9 @@ impl Room {
 
     pub(super) fn stored(&mut self, through: Sequence) {
         self.durability.stored(through);
-        while let Some(waiter) = self.durability.pop_answered() {
+        while let Some((waiter, times)) = self.durability.pop_answered() {
             match waiter {
-                Waiter::Session(session) => self.status(session, true),
+                Waiter::Session(session) => self.status(session, true, times),
                 Waiter::Request(request) => self.answer(request, Reply::Applied),
             }
         }

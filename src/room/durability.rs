@@ -19,8 +19,8 @@ pub enum Waiter {
 pub struct Durability {
     last: Sequence,
     stored: Sequence,
-    /// In order of the sequence they wait for.
-    waiters: VecDeque<(Sequence, Waiter)>,
+    /// In order of the sequence they wait for; who waits for the same several times is told as often.
+    waiters: VecDeque<(Sequence, Waiter, u32)>,
 }
 
 impl Durability {
@@ -45,7 +45,10 @@ impl Durability {
         if self.is_durable() {
             return false;
         }
-        self.waiters.push_back((self.last, waiter));
+        match self.waiters.back_mut() {
+            Some((sequence, who, times)) if *sequence == self.last && *who == waiter => *times += 1,
+            _ => self.waiters.push_back((self.last, waiter, 1)),
+        }
         true
     }
 
@@ -54,20 +57,20 @@ impl Durability {
         self.stored = self.stored.max(through.min(self.last));
     }
 
-    /// The next who has waited for what is now durable; call until `None`.
-    pub fn pop_answered(&mut self) -> Option<Waiter> {
-        let &(sequence, waiter) = self.waiters.front()?;
+    /// The next who has waited for what is now durable, and for how many updates; call until `None`.
+    pub fn pop_answered(&mut self) -> Option<(Waiter, u32)> {
+        let &(sequence, waiter, times) = self.waiters.front()?;
         if self.stored < sequence {
             return None;
         }
         self.waiters.pop_front();
-        Some(waiter)
+        Some((waiter, times))
     }
 
     /// The session is gone and waits for nothing.
     pub fn forget(&mut self, session: SessionId) {
         self.waiters
-            .retain(|&(_, waiter)| waiter != Waiter::Session(session));
+            .retain(|&(_, waiter, _)| waiter != Waiter::Session(session));
     }
 
     /// Nothing happens for a while: gives back the room that was made when much did.
@@ -95,16 +98,20 @@ mod tests {
         assert!(durability.wait(ann));
         durability.append();
         assert!(durability.wait(bob));
+        assert!(
+            durability.wait(bob),
+            "for another update that has the same place"
+        );
         assert!(!durability.is_durable());
         durability.stored(8);
         assert_eq!(
             (durability.pop_answered(), durability.pop_answered()),
-            (Some(ann), None)
+            (Some((ann, 1)), None)
         );
         durability.stored(100);
         assert_eq!(
             (durability.pop_answered(), durability.pop_answered()),
-            (Some(bob), None)
+            (Some((bob, 2)), None)
         );
         assert!(durability.is_durable());
     }

@@ -7,6 +7,7 @@ use crate::room::document::Question;
 use crate::room::durability::Waiter;
 use crate::room::input::FromSession;
 use crate::room::output::{Keep, Message, Output, Reply};
+use crate::room::run::Run;
 use crate::room::{Origin, Room, Settling};
 use crate::wire::close::Refusal;
 use crate::wire::yjs::Update;
@@ -142,7 +143,7 @@ impl Room {
             self.accept(now, Origin::Session(session), update);
         } else {
             self.counts.dropped += 1;
-            self.status(session, false);
+            self.status(session, false, 1);
         }
     }
 
@@ -152,8 +153,10 @@ impl Room {
             self.early.push_back((origin, update));
             return;
         }
-        let bytes = update.bytes().clone();
-        if self.document_bytes_max < self.document_bytes + self.unapplied_bytes + bytes.len() {
+        let bytes = update.bytes().len();
+        let running = self.run.as_ref().map_or(0, |run| run.bytes);
+        let coming = running + self.unapplied_bytes + bytes;
+        if self.document_bytes_max < self.document_bytes + coming {
             self.refuse(origin, Refusal::LimitDocument);
             return;
         }
@@ -181,11 +184,28 @@ impl Room {
     }
 
     pub(super) fn append(&mut self, now: Timestamp, update: Update, from: Option<SessionId>) {
-        let bytes = update.bytes().clone();
         self.counts.updates += 1;
+        if let Some(run) = &mut self.run
+            && run.push(from, &update)
+        {
+            return;
+        }
+        self.seal(now);
+        // The place is taken now: whoever waits for what is durable waits for this too.
+        let sequence = self.durability.append();
+        self.run = Some(Run::new(sequence, from, update));
+    }
+
+    /// What was typed goes its ways: to the log, to the others, and soon to the document.
+    pub(super) fn seal(&mut self, now: Timestamp) {
+        let Some(run) = self.run.take() else {
+            return;
+        };
+        let (sequence, from) = (run.sequence, run.from);
+        let update = run.into_update();
+        let bytes = update.bytes().clone();
         self.log_bytes += bytes.len();
         self.unapplied_bytes += bytes.len();
-        let sequence = self.durability.append();
         self.unapplied.push((sequence, update));
         if let Some(from) = from {
             self.senders.push_back((sequence, from));
@@ -194,7 +214,6 @@ impl Room {
         self.outputs.push_back(Output::Keep(Keep::Append {
             sequence,
             update: bytes.clone(),
-            from,
         }));
         self.outputs.push_back(Output::Update {
             sequence,
@@ -210,17 +229,17 @@ impl Room {
             .get(&session)
             .is_some_and(|known| known.manner.wants_status);
         if wants_status && !self.durability.wait(Waiter::Session(session)) {
-            self.status(session, true);
+            self.status(session, true, 1);
         }
     }
 
-    pub(super) fn status(&mut self, session: SessionId, is_applied: bool) {
+    pub(super) fn status(&mut self, session: SessionId, is_applied: bool, times: u32) {
         if self
             .sessions
             .get(&session)
             .is_some_and(|known| known.manner.wants_status)
         {
-            self.tell(session, Message::Status(is_applied));
+            self.tell(session, Message::Status { is_applied, times });
         }
     }
 
@@ -245,7 +264,7 @@ impl Room {
         if !is_empty {
             self.conditional.remove(&request);
             self.answer(request, Reply::NotEmpty);
-        } else if !self.unapplied.is_empty() {
+        } else if self.run.is_some() || !self.unapplied.is_empty() {
             // Something came while we looked: look again.
             self.questions.push(Question::Emptiness { request });
         } else if let Some(update) = self.conditional.remove(&request) {

@@ -120,6 +120,8 @@ pub enum Input {
     Close,
     /// The deadline has passed.
     Tick,
+    /// Everything that arrived together has been handled: what was typed goes its ways.
+    TurnEnds,
 }
 
 /// How a session is with its room.

@@ -5,8 +5,8 @@
 //! [`Room::next_deadline`] when to come back with [`Input::Tick`]. It does not know which protocol
 //! a session speaks, how far a socket is behind, or where documents are kept.
 //!
-//! Updates are forwarded as the bytes that came, before the document has them: it catches up in
-//! batches, and always before it is read. Reading, applying and encoding are [`Task`]s that the
+//! Updates are forwarded before the document has them: it catches up in batches, and always before it
+//! is read. What one session says in one go until [`Input::TurnEnds`] is one update to all others. Reading, applying and encoding are [`Task`]s that the
 //! caller runs wherever it likes; while the document is away with one, the room goes on.
 //!
 //! Start with `input` and `output`, then [`Room::handle`]; `editing` is what sessions say,
@@ -22,6 +22,7 @@ mod object;
 mod output;
 #[cfg(test)]
 mod presence_tests;
+mod run;
 mod stamp;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use crate::model::{Access, Grant, LastSeen, Policy, RequestId, SessionId, UserId
 use crate::presence::{self, Admission, Ending, Entering, Participant, Roster, Standing};
 use crate::room::awareness::{Awareness, Event};
 use crate::room::durability::Durability;
+use crate::room::run::Run;
 use crate::room::stamp::appearance_of;
 use crate::small::{SmallIdMap, SmallMap};
 use crate::wire::close::Refusal;
@@ -66,6 +68,8 @@ pub struct Room {
     reload_at: Option<Timestamp>,
     /// What came before the document was loaded.
     early: VecDeque<(Origin, Update)>,
+    /// What the session that spoke last has typed in this turn: not yet in the log.
+    run: Option<Run>,
     /// In the log, not yet in the document.
     unapplied: Vec<(Sequence, Update)>,
     unapplied_bytes: usize,
@@ -156,6 +160,7 @@ impl Room {
             has_loaded: false,
             reload_at: None,
             early: VecDeque::new(),
+            run: None,
             unapplied: Vec::new(),
             unapplied_bytes: 0,
             senders: VecDeque::new(),
@@ -176,6 +181,10 @@ impl Room {
 
     /// Lets one thing happen. Drain `poll_output` before the next.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
+        if let Input::TurnEnds = input {
+            self.seal(now);
+            return;
+        }
         let may_be_last = matches!(input, Input::Tick | Input::Reported(_));
         // What was due before happens before.
         self.roster.tick(now);
@@ -242,6 +251,7 @@ impl Room {
                 self.apply(now, request, update, only_if_empty);
             }
             Input::Tick => self.tick(now),
+            Input::TurnEnds => self.seal(now),
         }
         self.tell_awareness(now);
         self.tell_presence(now);
@@ -316,6 +326,11 @@ impl Room {
     /// How many users have a place, and how many wait for one.
     pub fn places(&self) -> (usize, usize) {
         (self.roster.users(), self.roster.waiting())
+    }
+
+    /// Whether somebody has typed since the last `TurnEnds`.
+    pub fn has_run(&self) -> bool {
+        self.run.is_some()
     }
 
     /// Whether everything that was accepted is on disk.
@@ -487,7 +502,7 @@ impl Room {
             && self.questions.is_empty()
             && self.conditional.is_empty()
             && self.durability.is_durable();
-        if is_quiet && self.unapplied.is_empty() {
+        if is_quiet && self.run.is_none() && self.unapplied.is_empty() {
             // Said once: a deadline that has passed already would be due for ever.
             self.empty_since = None;
             self.is_over = true;

@@ -89,8 +89,6 @@ pub enum Keep {
         sequence: Sequence,
         /// A Yjs update, v1.
         update: Bytes,
-        /// Who sent it.
-        from: Option<SessionId>,
     },
     /// One update instead of all up to a place.
     Snapshot {
@@ -128,7 +126,12 @@ pub enum Message {
         through: Sequence,
     },
     /// Whether an update or a step 2 was taken; the store has it if so.
-    Status(bool),
+    Status {
+        /// Whether it was.
+        is_applied: bool,
+        /// Of so many the same.
+        times: u32,
+    },
     /// Awareness: your own clock is at least this, and somebody thinks you are gone.
     Nudge {
         /// The session's own id.

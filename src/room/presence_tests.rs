@@ -42,6 +42,7 @@ impl Driver {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             self.room.handle(self.now, input);
+            self.room.handle(self.now, Input::TurnEnds);
             while let Some(output) = self.room.poll_output() {
                 match output {
                     Output::Load if self.loads => inputs.push_back(Input::Loaded {
@@ -443,7 +444,7 @@ fn in_words(output: &Output) -> Option<String> {
                 Message::Hold => "hold".to_owned(),
                 Message::Answer { .. } => "answer".to_owned(),
                 Message::Resync { .. } => "resync".to_owned(),
-                Message::Status(_) => "status".to_owned(),
+                Message::Status { .. } => "status".to_owned(),
                 Message::Nudge { .. } => return None,
                 Message::PushAwareness => "push".to_owned(),
                 Message::QueryAwareness => "query".to_owned(),

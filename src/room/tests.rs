@@ -9,7 +9,7 @@ use yrs::updates::encoder::Encode;
 use yrs::{Doc, GetString, ReadTxn, StateVector as YrsStateVector, Text, Transact};
 
 use super::*;
-use crate::limits::{APPLY_WITHIN, SETTLE_WITHIN, SNAPSHOT_LOG_BYTES_MIN};
+use crate::limits::{APPLY_WITHIN, RUN_BYTES_MAX, SETTLE_WITHIN, SNAPSHOT_LOG_BYTES_MIN};
 use crate::model::{Access, Identity, Kind};
 
 use crate::room::document::faults;
@@ -72,6 +72,7 @@ impl Driver {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             self.room.handle(self.now, input);
+            self.room.handle(self.now, Input::TurnEnds);
             while let Some(output) = self.room.poll_output() {
                 self.perform(output, &mut inputs);
             }
@@ -91,9 +92,7 @@ impl Driver {
                 inputs.push_back(Input::Reported(Box::new(task.run())));
             }
             Output::Work(task) => self.away.push(*task),
-            Output::Keep(Keep::Append {
-                sequence, update, ..
-            }) => {
+            Output::Keep(Keep::Append { sequence, update }) => {
                 self.stored.push((sequence, update));
                 self.last = sequence;
                 inputs.push_back(Input::Stored { through: sequence });
@@ -185,8 +184,9 @@ impl Driver {
     fn statuses(&mut self) -> HashMap<SessionId, Vec<bool>> {
         let mut statuses: HashMap<SessionId, Vec<bool>> = HashMap::new();
         for told in self.take_told() {
-            if let Told::Message(session, Message::Status(is_applied)) = told {
-                statuses.entry(session).or_default().push(is_applied);
+            if let Told::Message(session, Message::Status { is_applied, times }) = told {
+                let of_session = statuses.entry(session).or_default();
+                of_session.extend((0..times).map(|_| is_applied));
             }
         }
         statuses
@@ -265,6 +265,87 @@ fn updates_are_forwarded_as_the_bytes_that_came_in_the_order_of_the_log() {
         .collect();
     assert_eq!(logged, words);
     assert_eq!(driver.statuses()[&ANN], [true, true, true]);
+}
+
+/// What was said in one turn, and how it left.
+fn in_one_turn(said: &[(SessionId, &Bytes)]) -> (Driver, Vec<(Option<SessionId>, Bytes)>) {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.join(BOB, Access::Write);
+    driver.take_told();
+    for &(session, update) in said {
+        let message = FromSession::Update(checked(update));
+        driver
+            .room
+            .handle(driver.now, Input::Message { session, message });
+    }
+    driver.handle(Input::TurnEnds);
+    let forwarded = driver.told.iter().filter_map(|told| match told {
+        Told::Update { update, from, .. } => Some((*from, update.clone())),
+        _ => None,
+    });
+    let forwarded = forwarded.collect();
+    (driver, forwarded)
+}
+
+#[test]
+fn what_a_session_types_in_one_turn_is_one_update_and_each_is_acknowledged() {
+    let words = typed(&["one ", "two ", "three "]);
+    let said: Vec<_> = words.iter().map(|word| (ANN, word)).collect();
+    let (mut driver, forwarded) = in_one_turn(&said);
+    assert_eq!(forwarded.len(), 1);
+    assert_eq!(text_of([&forwarded[0].1]), "one two three ");
+    assert_eq!(driver.stored, [(1, forwarded[0].1.clone())]);
+    assert_eq!(driver.statuses()[&ANN], [true, true, true]);
+    assert_eq!(text_of([&driver.answer_to(BOB)]), "one two three ");
+}
+
+#[test]
+fn nobody_s_updates_are_put_together_with_those_of_others() {
+    let words = typed(&["one ", "two ", "three ", "four "]);
+    let said = [
+        (ANN, &words[0]),
+        (ANN, &words[1]),
+        (BOB, &words[2]),
+        (ANN, &words[3]),
+    ];
+    let (mut driver, forwarded) = in_one_turn(&said);
+    let from: Vec<_> = forwarded.iter().map(|(from, _)| *from).collect();
+    assert_eq!(from, [Some(ANN), Some(BOB), Some(ANN)]);
+    assert_eq!(
+        text_of(forwarded.iter().map(|(_, update)| update)),
+        "one two three four "
+    );
+    let statuses = driver.statuses();
+    assert_eq!(statuses[&ANN], [true, true, true]);
+    assert_eq!(statuses[&BOB], [true]);
+}
+
+#[test]
+fn who_asks_within_a_turn_is_answered_with_what_came_before() {
+    let words = typed(&["one ", "two ", "three "]);
+    let (mut driver, _) = in_one_turn(&[(ANN, &words[0])]);
+    let message = FromSession::Update(checked(&words[1]));
+    driver.room.handle(
+        driver.now,
+        Input::Message {
+            session: ANN,
+            message,
+        },
+    );
+    assert_eq!(text_of([&driver.answer_to(BOB)]), "one two ");
+    driver.edit(ANN, &words[2]);
+    assert_eq!(text_of([&driver.answer_to(BOB)]), "one two three ");
+}
+
+#[test]
+fn an_update_beyond_a_run_s_size_leaves_as_it_came() {
+    let words = typed(&["one ", "two ", &"x".repeat(RUN_BYTES_MAX), "four "]);
+    let said: Vec<_> = words.iter().map(|word| (ANN, word)).collect();
+    let (_, forwarded) = in_one_turn(&said);
+    let updates: Vec<_> = forwarded.into_iter().map(|(_, update)| update).collect();
+    assert_eq!(updates[1..], words[2..]);
+    assert_eq!(text_of(&updates[..1]), "one two ");
 }
 
 #[test]
@@ -420,12 +501,15 @@ fn what_a_returning_client_types_waits_for_what_it_brings() {
     assert!(driver.stored.is_empty());
     driver.say(ANN, FromSession::Step2(checked(&words[0])));
     driver.edit(ANN, &words[2]);
-    let order: Vec<Bytes> = driver
-        .stored
-        .iter()
-        .map(|(_, update)| update.clone())
-        .collect();
-    assert_eq!(order, words);
+    // What is before a gap is never behind it.
+    let sections = driver.stored.iter().flat_map(|(_, update)| {
+        let update = checked(update);
+        update.clock_ends().collect::<Vec<_>>()
+    });
+    let clocks: Vec<_> = sections.map(|(_, start, end)| (start, end)).collect();
+    assert_eq!(clocks, [(0, 8), (8, 14)]);
+    let stored = driver.stored.iter().map(|(_, update)| update);
+    assert_eq!(text_of(stored), "one two three ");
     assert_eq!(driver.statuses()[&ANN], [true, true, true]);
 }
 

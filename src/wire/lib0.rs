@@ -55,13 +55,25 @@ impl<'a> Reader<'a> {
     /// An unsigned integer up to 2^53-1, in at most eight bytes.
     #[inline]
     pub fn varuint(&mut self) -> Result<u64, Malformed> {
-        self.varuint_within(8, VARUINT_MAX)
+        match self.rest {
+            [small, rest @ ..] if *small < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*small))
+            }
+            _ => self.varuint_within(8, VARUINT_MAX),
+        }
     }
 
     /// An unsigned integer of 32 bits, in at most five bytes.
     #[inline]
     pub fn varuint32(&mut self) -> Result<u64, Malformed> {
-        self.varuint_within(5, u64::from(u32::MAX))
+        match self.rest {
+            [small, rest @ ..] if *small < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*small))
+            }
+            _ => self.varuint_within(5, u64::from(u32::MAX)),
+        }
     }
 
     /// A signed integer between -(2^53-1) and 2^53-1, in at most eight bytes.
@@ -99,22 +111,40 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.varbytes()?).map_err(|_| Malformed)
     }
 
-    #[inline]
-    fn varuint_within(&mut self, bytes_max: u32, value_max: u64) -> Result<u64, Malformed> {
-        let mut value = 0;
-        for index in 0..bytes_max {
-            let byte = self.u8()?;
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if byte & 0x80 == 0 {
-                return if value <= value_max {
-                    Ok(value)
-                } else {
-                    Err(Malformed)
-                };
+    fn varuint_within(&mut self, bytes_max: usize, value_max: u64) -> Result<u64, Malformed> {
+        // Eight bytes at once where there are so many: the first without a top bit is the last.
+        let (value, length) = match self.rest.first_chunk() {
+            Some(bytes) => {
+                let bytes = u64::from_le_bytes(*bytes);
+                let ends = !bytes & 0x8080_8080_8080_8080;
+                let length = ends.trailing_zeros() as usize / 8 + 1;
+                (bytes & (u64::MAX >> (64 - 8 * length.min(8))), length)
             }
+            None => {
+                let length = self.rest.iter().position(|byte| byte & 0x80 == 0);
+                let length = length.ok_or(Malformed)? + 1;
+                let bytes = self.rest[..length].iter().rev();
+                (
+                    bytes.fold(0, |value, byte| value << 8 | u64::from(*byte)),
+                    length,
+                )
+            }
+        };
+        let value = without_top_bits(value);
+        if bytes_max < length || value_max < value {
+            return Err(Malformed);
         }
-        Err(Malformed)
+        self.rest = &self.rest[length..];
+        Ok(value)
     }
+}
+
+/// Puts the lower seven bits of each byte together: pairs, then pairs of pairs, then both halves.
+#[inline]
+fn without_top_bits(bytes: u64) -> u64 {
+    let bits = (bytes & 0x007f_007f_007f_007f) | (bytes & 0x7f00_7f00_7f00_7f00) >> 1;
+    let bits = (bits & 0x0000_3fff_0000_3fff) | (bits & 0x3fff_0000_3fff_0000) >> 2;
+    (bits & 0x0000_0000_0fff_ffff) | (bits & 0x0fff_ffff_0000_0000) >> 4
 }
 
 /// Appends an unsigned integer in as few bytes as possible.
@@ -228,7 +258,41 @@ mod tests {
         assert_eq!(Reader::new(&[2, 0xff, 0xfe]).varstring(), Err(Malformed));
     }
 
+    /// As the format is defined, a byte at a time.
+    fn slowly(bytes: &[u8], bytes_max: usize, value_max: u128) -> Option<(u64, usize)> {
+        let mut value = 0_u128;
+        for (place, byte) in bytes.iter().take(bytes_max).enumerate() {
+            value |= u128::from(byte & 0x7f) << (7 * place);
+            if byte & 0x80 == 0 {
+                return (value <= value_max).then_some((value as u64, place + 1));
+            }
+        }
+        None
+    }
+
     proptest! {
+        #[test]
+        fn eight_bytes_at_once_are_read_like_one_at_a_time(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(0x80), Just(0xff)], 0..12),
+        ) {
+            for (is_small, bytes_max, value_max) in
+                [(false, 8, u128::from(VARUINT_MAX)), (true, 5, u128::from(u32::MAX))]
+            {
+                let mut reader = Reader::new(&bytes);
+                let read = match is_small {
+                    true => reader.varuint32(),
+                    false => reader.varuint(),
+                };
+                match slowly(&bytes, bytes_max, value_max) {
+                    Some((value, length)) => {
+                        prop_assert_eq!(read, Ok(value));
+                        prop_assert_eq!(reader.remaining(), bytes.len() - length);
+                    }
+                    None => prop_assert_eq!(read, Err(Malformed)),
+                }
+            }
+        }
+
         #[test]
         fn what_is_written_is_read_back(value in 0..=VARUINT_MAX, bytes: Vec<u8>, text: String) {
             let mut out = Vec::new();

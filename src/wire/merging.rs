@@ -9,9 +9,11 @@
 
 use std::ops::Range;
 
+use crate::limits::CLOCK_END;
 use crate::model::ClientId;
 use crate::wire::lib0::{Malformed, Reader, varuint_len, write_varuint};
 use crate::wire::validator::{self, Struct};
+use crate::wire::yjs::Update;
 
 /// Content of an item: a text. The other bits of the byte say what comes before it.
 const CONTENT_STRING: u8 = 4;
@@ -68,10 +70,20 @@ impl Merging {
 
     /// Takes an update in, if it can be put together with the others; else nothing happens.
     pub fn push(&mut self, update: &[u8]) -> bool {
+        if let Ok(Some(key)) = Key::read(update)
+            && let Some(section) = self.sections.iter_mut().find(|it| it.client == key.client)
+        {
+            let goes_on = section.end == key.clock;
+            if goes_on {
+                section.take_text(&key.item, key.clock + key.length);
+                self.updates += 1;
+            }
+            return goes_on;
+        }
         if self.fits(update) != Ok(true) {
             return false;
         }
-        let taken = self.take(&mut Reader::new(update));
+        let taken = self.take_in(&mut Reader::new(update));
         debug_assert!(taken.is_ok(), "it was looked through before");
         self.updates += 1;
         taken.is_ok()
@@ -126,6 +138,14 @@ impl Merging {
         self.updates = 0;
     }
 
+    /// The one update; begins anew.
+    pub fn take(&mut self) -> Update {
+        let mut out = Vec::with_capacity(self.encoded_len());
+        self.write(&mut out);
+        debug_assert!(validator::update(out.clone().into()).is_ok());
+        Update(out.into())
+    }
+
     /// Whether the update goes on where the others end.
     fn fits(&self, update: &[u8]) -> Result<bool, Malformed> {
         let mut reader = Reader::new(update);
@@ -165,7 +185,7 @@ impl Merging {
         Ok(reader.is_empty())
     }
 
-    fn take(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    fn take_in(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         let sections = reader.varuint()?;
         for _ in 0..sections {
             let structs = reader.varuint()?;
@@ -234,31 +254,29 @@ impl Section {
         let whole = reader.rest();
         let read = read_struct(reader, self.client, self.end)?;
         let bytes = &whole[..whole.len() - reader.remaining()];
-        let last = self.end.checked_sub(1).map(|last| (self.client, last));
-        self.end = read.end;
-        let text = match read.info & !(HAS_ORIGIN | HAS_RIGHT_ORIGIN) {
-            CONTENT_STRING => Some(text_item(bytes)?),
-            _ => None,
-        };
-        if let Some(item) = &text
-            && item.origin.is_some()
-            && item.origin == last
-            && self.open == Some(item.right_origin)
-        {
-            self.text.extend_from_slice(item.text);
-            return Ok(());
-        }
-        self.close();
-        self.structs += 1;
-        match text {
-            Some(item) => {
-                self.bytes.extend_from_slice(item.head);
-                self.text.extend_from_slice(item.text);
-                self.open = Some(item.right_origin);
-            }
-            None => self.bytes.extend_from_slice(bytes),
+        if read.info & !(HAS_ORIGIN | HAS_RIGHT_ORIGIN) == CONTENT_STRING {
+            self.take_text(&text_item(&mut Reader::new(bytes))?, read.end);
+        } else {
+            self.close();
+            self.structs += 1;
+            self.bytes.extend_from_slice(bytes);
+            self.end = read.end;
         }
         Ok(())
+    }
+
+    /// Takes an item in that ends before this clock.
+    fn take_text(&mut self, item: &TextItem<'_>, end: u64) {
+        let last = self.end.checked_sub(1).map(|last| (self.client, last));
+        self.end = end;
+        let continues = item.origin.is_some() && item.origin == last;
+        if !continues || self.open != Some(item.right_origin) {
+            self.close();
+            self.structs += 1;
+            self.bytes.extend_from_slice(item.head);
+            self.open = Some(item.right_origin);
+        }
+        self.text.extend_from_slice(item.text);
     }
 
     /// Writes the text of the last item: nothing more is added to it.
@@ -296,9 +314,46 @@ fn read_struct(reader: &mut Reader<'_>, client: u64, clock: u64) -> Result<Struc
     validator::read_struct(reader, ClientId(client), clock).map_err(|_| Malformed)
 }
 
+/// What nearly every update is: one item with a text, and nothing deleted.
+struct Key<'a> {
+    client: u64,
+    clock: u64,
+    item: TextItem<'a>,
+    /// How many clocks it takes.
+    length: u64,
+}
+
+impl<'a> Key<'a> {
+    #[inline]
+    fn read(update: &'a [u8]) -> Result<Option<Self>, Malformed> {
+        let &[1, 1, ref rest @ ..] = update else {
+            return Ok(None);
+        };
+        let mut reader = Reader::new(rest);
+        let (client, clock) = (reader.varuint()?, reader.varuint()?);
+        let info = reader.rest().first().copied().unwrap_or_default();
+        if info & !(HAS_ORIGIN | HAS_RIGHT_ORIGIN) != CONTENT_STRING {
+            return Ok(None);
+        }
+        let item = text_item(&mut reader)?;
+        // As JavaScript counts: what UTF-8 takes four bytes for is two.
+        let units = |byte: &u8| u64::from(byte & 0xc0 != 0x80) + u64::from(0xf0 <= *byte);
+        let length: u64 = item.text.iter().map(units).sum();
+        let is_all = reader.rest() == [0];
+        Ok(
+            (is_all && 0 < length && clock + length < CLOCK_END).then_some(Self {
+                client,
+                clock,
+                item,
+                length,
+            }),
+        )
+    }
+}
+
 /// The parts of an item with a text.
-fn text_item(bytes: &[u8]) -> Result<TextItem<'_>, Malformed> {
-    let mut reader = Reader::new(bytes);
+fn text_item<'a>(reader: &mut Reader<'a>) -> Result<TextItem<'a>, Malformed> {
+    let bytes = reader.rest();
     let info = reader.u8()?;
     let mut id = |is_there: u8| -> Result<Option<(u64, u64)>, Malformed> {
         if info & is_there == 0 {
@@ -311,7 +366,7 @@ fn text_item(bytes: &[u8]) -> Result<TextItem<'_>, Malformed> {
         // The first of its kind says where it is: by a name, or in another item.
         match reader.varuint()? {
             1 => {
-                reader.varstring()?;
+                reader.varbytes()?;
             }
             _ => {
                 reader.varuint()?;

@@ -233,22 +233,24 @@ async fn no_acknowledgement_comes_before_its_write_has_returned() {
         writers.push((writer, room, before));
     }
     store.slow_writes(Duration::from_millis(4));
+    let word = |number: usize| format!("{number} ");
     let watched = writers.iter().map(|(writer, room, before)| {
         let store = &store;
         async move {
             let all_in_time = |state: &State| {
                 // First what was acknowledged, then what is on disk, which only grows.
                 let acknowledged = state.accepted - before;
-                let on_disk = store.appended(room).len();
+                let on_disk = store.typed(room);
+                let needed: usize = (0..acknowledged).map(|number| word(number).len()).sum();
                 assert!(
-                    acknowledged <= on_disk,
-                    "{room}: {acknowledged} acknowledged, {on_disk} on disk"
+                    needed as u64 <= on_disk,
+                    "{room}: {acknowledged} words acknowledged, {on_disk} characters on disk"
                 );
                 acknowledged == 120
             };
             let typing = async {
                 for number in 0..120 {
-                    writer.write(&format!("{number} "));
+                    writer.write(&word(number));
                     tokio::time::sleep(Duration::from_millis(3)).await;
                 }
             };

@@ -59,6 +59,9 @@ async fn people_in_a_workspace_see_where_the_others_are() {
         "resourceId": "7",
     });
     ann.say(update).await;
+    // The answer to what comes behind it says that it has arrived.
+    ann.say(json!({"type": "?"})).await;
+    assert_eq!(code(&ann.hear().await), "BAD_MESSAGE");
     let (mut bob, users) = enter(&relay, "w1", "bob").await;
     let here = json!([{
         "userId": "ann", "userName": "Ann A.", "userImage": "https://example.org/ann.png",

@@ -17,8 +17,9 @@ use crate::system;
 
 const MODULE: &str = "relay::hot_path";
 const COUNTED: &str = "copresence::relay::hot_path::counted_turn*";
-const TESTS: [&str; 4] = [
+const TESTS: [&str; 5] = [
     "typing_in_pairs",
+    "bursts_of_typing_in_pairs",
     "five_typing_in_a_crowd",
     "cursors_of_a_crowd",
     "one_cursor_in_a_crowd",

@@ -12,6 +12,7 @@ use copresence::store::{
     Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Sequence, SqliteStore,
     Store, StoreError, Stored, Write,
 };
+use copresence::wire::validator;
 use tempfile::TempDir;
 
 use crate::support::document::Document;
@@ -41,6 +42,8 @@ pub struct Faults {
     pub writes_failed: usize,
     /// The appends of each room whose `write` has returned well, in that order.
     pub appended: HashMap<String, Vec<Sequence>>,
+    /// How many clocks they hold: characters, where people type.
+    pub typed: HashMap<String, u64>,
 }
 
 impl FaultyStore {
@@ -109,6 +112,12 @@ impl FaultyStore {
         faults.appended.get(room).cloned().unwrap_or_default()
     }
 
+    /// How many characters of a room are on disk.
+    pub fn typed(&self, room: &str) -> u64 {
+        let faults = self.faults();
+        faults.typed.get(room).copied().unwrap_or_default()
+    }
+
     /// Waits until what has happened is as it should.
     pub async fn until(&self, what: &str, holds: impl Fn(&Faults) -> bool) {
         polled(what, || {
@@ -165,9 +174,12 @@ impl Store for FaultyStore {
         self.real.write(batch)?;
         let mut faults = self.faults();
         for (room, write) in batch {
-            if let Write::Append { sequence, .. } = write {
+            if let Write::Append { sequence, update } = write {
                 let appended = faults.appended.entry(room.as_str().to_owned());
                 appended.or_default().push(*sequence);
+                let update = validator::update(update.clone()).unwrap();
+                let clocks = update.clock_ends().map(|(_, start, end)| end - start);
+                *faults.typed.entry(room.as_str().to_owned()).or_default() += clocks.sum::<u64>();
             }
         }
         Ok(())
