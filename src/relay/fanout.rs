@@ -190,7 +190,9 @@ impl Backlog {
 
     /// Nothing happens for a while: gives back the room that was made when much did.
     pub fn rest(&mut self) {
-        self.recent.shrink_to_fit();
+        if self.recent.is_empty() {
+            self.recent.shrink_to_fit();
+        }
     }
 }
 

@@ -66,7 +66,9 @@ impl News {
 
     /// Nothing happens for a while: gives back the room that was made when much did.
     pub fn rest(&mut self) {
-        self.items.shrink_to_fit();
+        if self.items.is_empty() {
+            self.items.shrink_to_fit();
+        }
     }
 }
 

@@ -75,7 +75,10 @@ impl Durability {
 
     /// Nothing happens for a while: gives back the room that was made when much did.
     pub fn rest(&mut self) {
-        self.waiters.shrink_to_fit();
+        // While a store is slow, many wait, and more will.
+        if self.waiters.is_empty() {
+            self.waiters.shrink_to_fit();
+        }
     }
 
     /// Whether everything accepted is on disk.

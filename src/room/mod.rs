@@ -520,7 +520,9 @@ impl Room {
         }
         self.outputs.shrink_to_fit();
         self.early.shrink_to_fit();
-        self.senders.shrink_to_fit();
+        if self.senders.is_empty() {
+            self.senders.shrink_to_fit();
+        }
         self.questions.shrink_to_fit();
         self.durability.rest();
         self.awareness.rest();
@@ -543,7 +545,9 @@ impl Room {
                 Event::Shows {
                     session,
                     appearance,
-                } => self.roster.show(now, session, appearance),
+                } => self
+                    .roster
+                    .show(now, session, appearance.map(|shown| *shown)),
                 Event::Active { session } => self.roster.bring_forward(now, session),
             }
         }

@@ -34,7 +34,7 @@ pub enum Event {
         session: SessionId,
         /// From the state that changed last among those it holds and that have a `presence` or a
         /// `user` object.
-        appearance: Option<Appearance>,
+        appearance: Option<Box<Appearance>>,
     },
     /// The session's state changed in content (a renewal does not): of several tabs this is the one
     /// that shows its user now.

@@ -612,7 +612,7 @@ impl Awareness {
             member.shown.clone_from(&appearance);
             self.events.push_back(Event::Shows {
                 session,
-                appearance,
+                appearance: appearance.map(Box::new),
             });
         }
     }

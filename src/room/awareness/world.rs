@@ -376,7 +376,7 @@ impl World {
                         let client = &self.clients[self.links[&session].client];
                         let entering = Entering {
                             user: client.grant.identity.user.clone(),
-                            identity: identity.clone(),
+                            identity: (**identity).clone(),
                             may_wait: false,
                             lasts: None,
                         };
@@ -385,7 +385,8 @@ impl World {
                             .hide(self.now, &entering.user.clone(), is_hidden);
                         self.roster.enter(self.now, session, entering);
                     }
-                    self.roster.show(self.now, session, appearance);
+                    self.roster
+                        .show(self.now, session, appearance.map(|shown| *shown));
                 }
                 Event::Active { session } => self.roster.bring_forward(self.now, session),
             }
