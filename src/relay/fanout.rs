@@ -187,6 +187,11 @@ impl Backlog {
             self.recent.shrink_to(64);
         }
     }
+
+    /// Nothing happens for a while: gives back the room that was made when much did.
+    pub fn rest(&mut self) {
+        self.recent.shrink_to_fit();
+    }
 }
 
 /// What a member has been told of awareness.

@@ -7,15 +7,16 @@ use bytes::Bytes;
 use crate::clock::{SystemClock, Timestamp};
 use crate::limits::{BACKLOG_BYTES_MAX, TURN_MAX};
 use crate::metrics::Metrics;
-use crate::model::{ConnectionId, IdMap, SessionId};
+use crate::model::{ConnectionId, SessionId};
 use crate::relay::connection::{Connection, State};
+use crate::relay::connections::Connections;
 use crate::relay::fanout::{self, Frames, Recent, Told, Turnful};
 use crate::relay::rooms::{Link, Member, OpenRoom};
 use crate::wire::websocket;
 
 /// Where the frames of a room's members on this worker go.
 pub struct Outlet<'a> {
-    pub(super) connections: &'a mut IdMap<ConnectionId, Box<Connection>>,
+    pub(super) connections: &'a mut Connections,
     pub(super) metrics: &'a Metrics,
     pub(super) now: Timestamp,
     /// Whether anybody was sent anything.
@@ -51,8 +52,7 @@ const WRITES_BETWEEN_LOOKS: usize = 8;
 
 impl Outlet<'_> {
     fn is_full(&self, id: ConnectionId) -> bool {
-        let connection = self.connections.get(&id);
-        connection.is_none_or(|connection| connection.is_full())
+        self.connections.get(&id).is_none_or(Connection::is_full)
     }
 
     fn send(

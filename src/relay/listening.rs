@@ -457,7 +457,7 @@ impl Worker {
         self.schedule(id);
     }
 
-    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         let connection = self.connections.remove(&id)?;
         self.connection_deadlines.set(id, None);
         self.around.metrics.connections.of(connection.label).dec();
@@ -525,7 +525,7 @@ impl Worker {
                     ears.and_then(|ears| ears.door.next_deadline())
                         .is_some_and(|at| at <= now)
                 };
-                if self.connections.get(&id).is_some_and(|one| is_due(one)) {
+                if self.connections.get(&id).is_some_and(is_due) {
                     self.with_door(id, |door, turn| door.tick(turn));
                 }
                 if let Some(connection) = self.connections.get_mut(&id)

@@ -9,6 +9,7 @@
 
 mod attendance;
 mod connection;
+mod connections;
 mod fanout;
 mod far;
 mod feed;

@@ -63,6 +63,11 @@ impl News {
             self.items.shrink_to(16);
         }
     }
+
+    /// Nothing happens for a while: gives back the room that was made when much did.
+    pub fn rest(&mut self) {
+        self.items.shrink_to_fit();
+    }
 }
 
 /// What one member is told of changes: not its own, and of each user only what it comes to.

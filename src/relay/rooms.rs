@@ -52,6 +52,18 @@ pub struct OpenRoom {
     pub(super) beats: SmallMap<SessionToken, Beating>,
 }
 
+impl OpenRoom {
+    /// A deadline came, most often because nothing else did: gives back the room that queues made
+    /// when much happened.
+    pub(super) fn rest(&mut self) {
+        if self.dirty_since.is_none() {
+            self.backlog.rest();
+            self.news.rest();
+            self.touched.shrink_to_fit();
+        }
+    }
+}
+
 /// A session without a socket, seen from its room.
 pub struct Beating {
     pub(super) session: SessionId,

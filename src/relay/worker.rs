@@ -21,12 +21,11 @@ use crate::clock::{SystemClock, Timestamp};
 use crate::deadlines::Deadlines;
 use crate::limits::{Limits, READ_BUFFER_BYTES, TURN_MAX, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
-use crate::model::{
-    ConnectionId, IdMap, Policies, RequestId, RoomName, SessionId, SessionToken, UserId,
-};
+use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
 use crate::presence::Participant;
 use crate::relay::Shared;
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, Pulse, State, Tail};
+use crate::relay::connections::Connections;
 use crate::relay::feed::{FEED_WORKER, FeedHost};
 use crate::relay::heavy::{HeavyPool, Order};
 use crate::relay::inbox::{Delivery, ToWorker};
@@ -78,7 +77,7 @@ pub struct Surroundings {
 pub struct Worker {
     pub(super) around: Surroundings,
     pub(super) rooms: Rooms,
-    pub(super) connections: IdMap<ConnectionId, Box<Connection>>,
+    pub(super) connections: Connections,
     pub(super) watching: Watching,
     pub(super) requests: HashMap<RequestId, oneshot::Sender<Reply>>,
     pub(super) room_deadlines: Deadlines<RoomKey>,
@@ -253,7 +252,7 @@ impl Worker {
         Self {
             around,
             rooms: Rooms::default(),
-            connections: IdMap::default(),
+            connections: Connections::default(),
             watching: Watching::default(),
             requests: HashMap::new(),
             room_deadlines: Deadlines::new(),
@@ -375,7 +374,7 @@ impl Worker {
             scheduled: None,
             _place: place,
         };
-        self.connections.insert(id, Box::new(connection));
+        self.connections.insert(id, connection);
         if self.draining.is_some() {
             self.close(id, Refusal::Draining);
         }
@@ -548,6 +547,7 @@ impl Worker {
         {
             if let Some(open) = self.rooms.get_mut(key) {
                 open.scheduled = None;
+                open.rest();
                 self.let_happen(key, Input::Tick);
                 self.settle();
             }
