@@ -206,6 +206,14 @@ impl Connection {
         }
     }
 
+    /// The same later: the turn has lasted long enough. The connection is to be put in line.
+    pub(super) fn put_off(&mut self, now: Timestamp, bytes: Bytes) {
+        self.pulse.last_sent = now;
+        if self.state != State::Broken && !bytes.is_empty() {
+            self.tail.push(bytes);
+        }
+    }
+
     /// The same for what is no message to the other side's program: pings, pongs, goodbyes.
     pub(super) fn write_control(&mut self, mut chunk: Bytes) {
         let left = self.write_through(&chunk).len();

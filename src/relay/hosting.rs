@@ -404,16 +404,23 @@ impl Worker {
             metrics: &self.around.metrics,
             now: self.now,
             has_sent: false,
+            clock: self.around.clock,
+            turn_began: self.began,
+            is_late: false,
+            writes: 0,
+            line: Vec::new(),
         };
         let named = |session| self.around.shared.session_name(session);
         let (far, resyncs) = open.collect(&mut outlet, named, &mut self.scratch);
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_BYTES_KEPT);
-        if outlet.has_sent
-            && let Some(since) = dirty_since
-        {
+        let Outlet { has_sent, line, .. } = outlet;
+        if has_sent && let Some(since) = dirty_since {
             let took = self.around.clock.elapsed().saturating_sub(since);
             self.around.metrics.delivery.observe(took);
+        }
+        for id in line {
+            self.put_in_line(id);
         }
         for FarSend {
             worker,

@@ -61,7 +61,7 @@ impl Worker {
 
     /// The socket is written to between turns from now on, a piece at a time and in turn with others:
     /// a large document sent to a hundred newcomers must not hold up what others type.
-    fn put_in_line(&mut self, id: ConnectionId) {
+    pub(super) fn put_in_line(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(&id)
             && !connection.is_in_line
         {
@@ -71,12 +71,23 @@ impl Worker {
         }
     }
 
+    /// Writes pieces to the first in line, as many as a turn has time for; whether anybody is left in it.
+    pub(super) fn write_pieces(&mut self) -> bool {
+        let started = self.begin();
+        let mut is_left = self.write_piece();
+        while is_left && !self.has_lasted(started) {
+            is_left = self.write_piece();
+        }
+        self.settle();
+        self.observe_turn(started);
+        is_left
+    }
+
     /// Writes a piece to the first in line; whether anybody is left in it.
     pub(super) fn write_piece(&mut self) -> bool {
         let Some(id) = self.line.pop_front() else {
             return false;
         };
-        let started = self.begin();
         let now = self.now();
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.is_in_line = false;
@@ -89,8 +100,6 @@ impl Worker {
                 }
                 Flushed::Full => {}
             }
-            self.settle();
-            self.observe_turn(started);
         }
         !self.line.is_empty()
     }

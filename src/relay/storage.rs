@@ -230,8 +230,10 @@ impl Inner {
         }
     }
 
-    /// Lets more come, as long as it does.
+    /// Lets more come, as long as it does: where each waits for its acknowledgement before it goes on,
+    /// nearly all have come after the first step.
     fn gather<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        let mut came_before = 0;
         for _ in 0..GATHER_STEPS_MAX {
             let before = queue.waiting.len();
             if GATHER_WRITES_MAX <= before || queue.is_stopped {
@@ -240,9 +242,11 @@ impl Inner {
             drop(queue);
             thread::sleep(GATHER_STEP);
             queue = self.queue();
-            if queue.waiting.len() == before {
+            let came = queue.waiting.len() - before;
+            if came == 0 || 2 * came < came_before {
                 break;
             }
+            came_before = came;
         }
         queue
     }

@@ -166,12 +166,12 @@ async fn flush_turns(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
     }
 }
 
-/// Writes what is too much for a turn. After each piece it lets the runtime look for what has arrived,
+/// Writes what is too much for a turn. After some pieces it lets the runtime look for what has arrived,
 /// and everybody whose turn it is go first.
 async fn write_pieces(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
     loop {
         wakers.line.notified().await;
-        while worker.borrow_mut().write_piece() {
+        while worker.borrow_mut().write_pieces() {
             tokio::task::yield_now().await;
         }
     }
@@ -491,7 +491,7 @@ impl Worker {
 
     /// Whether the thread has been kept busy for long enough: what is left is for the next turn,
     /// behind everybody who is ready.
-    fn has_lasted(&self, started: Duration) -> bool {
+    pub(super) fn has_lasted(&self, started: Duration) -> bool {
         TURN_MAX <= self.around.clock.elapsed().saturating_sub(started)
     }
 
