@@ -162,7 +162,10 @@ pub async fn run(around: Surroundings, mut inbox: mpsc::Receiver<ToWorker>) {
 async fn flush_turns(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
     loop {
         wakers.flush.notified().await;
-        all_at_once(|| worker.borrow_mut().end_turn()).await;
+        while all_at_once(|| worker.borrow_mut().end_turn()).await {
+            // Some rooms are left for the next turn, which begins with everybody who is ready.
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -201,8 +204,8 @@ async fn keep_time(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
 
 /// The runtime lets a task use sockets 128 times, and then tells it that they are full. That is meant
 /// for tasks that would go on for ever; a turn ends.
-async fn all_at_once(act: impl FnOnce()) {
-    tokio::task::unconstrained(async { act() }).await;
+async fn all_at_once<T>(act: impl FnOnce() -> T) -> T {
+    tokio::task::unconstrained(async { act() }).await
 }
 
 /// Brings to other workers what their inboxes had no room for.
@@ -501,7 +504,8 @@ impl Worker {
         self.around.turns.observe(took.as_secs_f64());
     }
 
-    pub(super) fn end_turn(&mut self) {
+    /// Sends what has changed; whether rooms are left for which there was no time.
+    pub(super) fn end_turn(&mut self) -> bool {
         let started = self.begin();
         self.write_now();
         self.settle();
@@ -515,10 +519,8 @@ impl Worker {
         }
         self.write_now();
         self.settle();
-        if !self.dirty.is_empty() {
-            self.wakers.flush.notify_one();
-        }
         self.observe_turn(started);
+        !self.dirty.is_empty()
     }
 
     // Time.

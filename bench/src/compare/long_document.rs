@@ -1,5 +1,6 @@
 //! A document of many single edits: taking it in, and giving it to those who join.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -18,7 +19,7 @@ use crate::compare::table::{Row, Table, count, shown};
 use crate::compare::{Bench, median, millis};
 use crate::server::Server;
 use crate::stopwatch::Stopwatch;
-use crate::typing::LongText;
+use crate::typing::{self, LongText};
 
 /// About as many as the best known recording of somebody writing a paper has.
 const EDITS: usize = 260_000;
@@ -31,6 +32,8 @@ const ALONE_TIMES: usize = 10;
 /// What is written at once.
 const PIECE_BYTES: usize = 64 << 10;
 const TAKEN_WITHIN: Duration = Duration::from_secs(180);
+/// How long a server may take to come to rest before its memory is looked at.
+const RESTED_AFTER: Duration = Duration::from_secs(3);
 const ASKED_EVERY: Duration = Duration::from_secs(2);
 const WHO: [Contestant; 7] = [
     Contestant::Hocuspocus,
@@ -57,6 +60,10 @@ pub fn run(bench: &Bench) -> Result<Vec<Table>> {
     let updates: Vec<Vec<u8>> = (0..edits).map(|_| text.next_update()).collect();
     let typed = text.typed();
     let (mut intakes, mut joins) = (Vec::new(), Vec::new());
+    let typed_at_end = match bench.contestants(&[Contestant::Relay]).next() {
+        Some(relay) => Some(memory_of_plain_typing(bench, relay, edits)?),
+        None => None,
+    };
     for contestant in bench.contestants(&WHO) {
         eprintln!("long document: {}", contestant.name());
         match once(bench, contestant, &updates, typed) {
@@ -72,7 +79,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Table>> {
                     why: "failed",
                     others: vec![String::new(); count],
                 };
-                intakes.push(failed(2));
+                intakes.push(failed(4));
                 joins.push(failed(6));
             }
         }
@@ -83,14 +90,17 @@ pub fn run(bench: &Bench) -> Result<Vec<Table>> {
             name: "intake",
             title: format!("Taking in {edits} single edits"),
             unit: "CPU µs each",
-            columns: vec!["edits/s", "acknowledged"],
+            columns: vec!["edits/s", "acknowledged", "memory, MiB", "to its encoding"],
             rows: intakes,
             notes: vec![
                 "One client sends them as fast as they are taken, alone in its room, and asks for \
                  the document at the end. Where there are acknowledgements it waits for all of \
                  them; the relay's mean that the edit is on disk, Hocuspocus's that it is in \
-                 memory."
+                 memory. Memory is what the server has grown by three seconds later, with the \
+                 document loaded, and how many times the length of the document as one update \
+                 that is."
                     .to_owned(),
+                typed_at_end.unwrap_or_default(),
             ],
         },
         Table {
@@ -115,6 +125,27 @@ pub fn run(bench: &Bench) -> Result<Vec<Table>> {
     ])
 }
 
+/// What a document takes that was typed from its beginning to its end: one text, no jumps, nothing
+/// taken back.
+fn memory_of_plain_typing(bench: &Bench, relay: Contestant, characters: usize) -> Result<String> {
+    let server = bench.programs.start(relay)?;
+    let empty = server.resident_bytes()?;
+    let updates: Vec<Vec<u8>> = (0..characters as u64)
+        .map(|clock| typing::append(CLIENT, clock))
+        .collect();
+    let taken = take_in(&server, relay, &updates)?;
+    thread::sleep(RESTED_AFTER);
+    let held = server.resident_bytes()?.saturating_sub(empty) as f64;
+    Ok(format!(
+        "A text of {} characters typed in one go is {} KiB as one update; the relay has grown by {} \
+         KiB with it, {} times as much, its buffers and its connection included.",
+        count(characters as f64),
+        shown(taken.encoded_bytes as f64 / 1_024.0),
+        shown(held / 1_024.0),
+        shown(held / taken.encoded_bytes as f64),
+    ))
+}
+
 fn once(
     bench: &Bench,
     contestant: Contestant,
@@ -122,22 +153,26 @@ fn once(
     typed: u64,
 ) -> Result<(Row, Row)> {
     let server = bench.programs.start(contestant)?;
-    let before = server.cpu()?;
+    let (before, empty) = (server.cpu()?, server.resident_bytes()?);
     let watch = Stopwatch::start();
     // It stays while others join: some forget a document once nobody has it open.
-    let (statuses, _writer) = take_in(&server, contestant, updates)?;
+    let taken = take_in(&server, contestant, updates)?;
     let took = watch.elapsed().as_secs_f64();
     let cpu = (server.cpu()? - before).as_secs_f64();
+    thread::sleep(RESTED_AFTER);
+    let held = server.resident_bytes()?.saturating_sub(empty) as f64;
     let intake = Row {
         contestant,
         figure: Some(cpu * 1e6 / updates.len() as f64),
         why: "",
         others: vec![
             count(updates.len() as f64 / took),
-            match statuses {
+            match taken.statuses {
                 0 => "no".to_owned(),
-                _ => count(statuses as f64),
+                statuses => count(statuses as f64),
             },
+            shown(held / 1_048_576.0),
+            shown(held / taken.encoded_bytes as f64),
         ],
     };
     eprintln!("    {} µs each", shown(cpu * 1e6 / updates.len() as f64));
@@ -187,12 +222,18 @@ fn once(
     Ok((intake, join))
 }
 
-/// Sends all, and returns how many were acknowledged, and the socket.
-fn take_in(
-    server: &Server,
-    contestant: Contestant,
-    updates: &[Vec<u8>],
-) -> Result<(usize, Socket)> {
+/// What came of sending all.
+struct Taken {
+    /// How many were acknowledged.
+    statuses: usize,
+    /// The length of the document as one update.
+    encoded_bytes: usize,
+    /// The writer's, still open.
+    _socket: Socket,
+}
+
+/// Sends all.
+fn take_in(server: &Server, contestant: Contestant, updates: &[Vec<u8>]) -> Result<Taken> {
     let (protocol, room) = (contestant.protocol(), contestant.room(ROOM));
     let token = Signer::new()?.token(contestant, CLIENT)?;
     let mut socket = Socket::open(server.address, &contestant.path(&room, &token))?;
@@ -209,7 +250,7 @@ fn take_in(
     let mut buffer = vec![0; READ_BYTES];
     let mut events = Events::with_capacity(8);
     let mut updates_left = updates.iter();
-    let (mut answers, mut statuses) = (0, 0);
+    let (mut answers, mut statuses, mut encoded_bytes) = (0, 0, 0);
     let mut asked: Option<Duration> = None;
     let watch = Stopwatch::start();
     let wanted = match protocol {
@@ -236,7 +277,10 @@ fn take_in(
         socket.flush();
         poll.poll(&mut events, Some(Duration::from_millis(100)))?;
         while socket.read(&mut buffer, |payload| match protocol.hear(payload) {
-            Ok(Heard::Answer(_)) => answers += 1,
+            Ok(Heard::Answer(update)) => {
+                answers += 1;
+                encoded_bytes = update.len();
+            }
             Ok(Heard::Status(true)) => statuses += 1,
             _ => {}
         })? == Brought::Part
@@ -246,7 +290,11 @@ fn take_in(
             "the server closed after {statuses} statuses"
         );
         if asked.is_some() && 1 < answers {
-            return Ok((statuses, socket));
+            return Ok(Taken {
+                statuses,
+                encoded_bytes,
+                _socket: socket,
+            });
         }
         ensure!(watch.elapsed() < TAKEN_WITHIN, "it takes too long");
     }
