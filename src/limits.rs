@@ -195,8 +195,10 @@ pub const UNLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub const UPDATES_TOGETHER_MAX: usize = 256;
 /// What a session types in a turn is put together up to this; more is as well sent in two.
 pub const RUN_BYTES_MAX: usize = 64 << 10;
-/// How long updates may go unapplied when nobody reads the document: they are applied together.
-pub const APPLY_WITHIN: Duration = Duration::from_millis(50);
+/// How long updates may go unapplied when nobody reads the document: they are applied together. A
+/// transaction costs as much as twenty keys in it, and a wake-up of its own; two people who type make
+/// ten keys in this time.
+pub const APPLY_WITHIN: Duration = Duration::from_millis(500);
 /// As many bytes of them end the wait.
 pub const UNAPPLIED_BYTES_MAX: usize = 256 << 10;
 /// A log shorter than this is not worth a snapshot.

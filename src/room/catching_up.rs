@@ -86,7 +86,10 @@ impl Room {
 
     /// Gives the document what it lacks and asks what there is to ask, if it is time.
     pub(super) fn send_document_away(&mut self, now: Timestamp) {
+        // Nobody is there for whom it would be worth waiting for more.
+        let is_last = self.empty_since.is_some() && !self.unapplied.is_empty();
         let is_due = !self.questions.is_empty()
+            || is_last
             || self.apply_at.is_some_and(|at| at <= now)
             || UNAPPLIED_BYTES_MAX < self.unapplied_bytes;
         if !is_due || !matches!(self.document, Slot::Here(_)) {

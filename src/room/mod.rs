@@ -183,6 +183,7 @@ impl Room {
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         if let Input::TurnEnds = input {
             self.seal(now);
+            self.send_document_away(now);
             return;
         }
         let may_be_last = matches!(input, Input::Tick | Input::Reported(_));
