@@ -26,11 +26,6 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
         self.of.contains_key(key)
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.of.is_empty()
-    }
-
     /// Sets, moves or clears the deadline of `key`.
     pub fn set(&mut self, key: K, deadline: Option<Timestamp>) {
         let previous = match deadline {
