@@ -183,11 +183,12 @@ const _: () = assert!(
     "clients that hear nothing for 30 s drop the link; one late keep-alive must not matter"
 );
 
-/// Updates of one document that may wait for others they depend on. Providers send in order, so
-/// these come from broken or hostile clients; each makes the next one slower to apply.
-pub const PENDING_UPDATES_MAX: usize = 1_000;
+/// Updates of one document that may wait for others they depend on: what somebody types while
+/// offline edits are still on their way, and what broken or hostile clients send. Each update of the
+/// room is compared with all of them.
+pub const HELD_UPDATES_MAX: usize = 1_000;
 /// The same in bytes.
-pub const PENDING_BYTES_MAX: usize = 8 << 20;
+pub const HELD_BYTES_MAX: usize = 8 << 20;
 /// A room that could not be unloaded when its time had come is looked at again after this long.
 pub const UNLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Updates put together before a document takes them in: enough that its own work is little, few
@@ -262,10 +263,10 @@ pub const HEAVY_THREADS_MIN: usize = 4;
 pub const LOAD_THREADS: usize = 8;
 /// The address of a Hocuspocus frame: a room name and the id of a session, with room to spare.
 pub const ADDRESS_BYTES_MAX: usize = 1_024;
-/// How long a session's edits wait for its step 2, which real clients send at once when asked.
-pub const SETTLE_WITHIN: Duration = Duration::from_secs(1);
-/// How much of them may wait.
-pub const SETTLING_BYTES_MAX: usize = 1 << 20;
+
+/// How long updates wait for a session to say what it has, which real clients do first of all. Who
+/// does not is sent what comes then.
+pub const ASKS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Windows of one user in the feed whose connections are gone: somebody who comes and goes without
 /// resuming must not fill the memory in the minute that each of them lingers.

@@ -365,10 +365,14 @@ impl Plan {
             return Self::Refuse("the target has content that the source lacks");
         }
         // An earlier copy, and the source's log was compacted since.
-        Self::Write(vec![Write::Snapshot {
-            through: source.last.max(target.last),
+        let through = source.last.max(target.last);
+        let snapshot = Write::Snapshot {
+            through,
             update: wanted.update,
-        }])
+        };
+        let waiting = (through + 1..).zip(wanted.waiting);
+        let waiting = waiting.map(|(sequence, update)| Write::Append { sequence, update });
+        Self::Write(std::iter::once(snapshot).chain(waiting).collect())
     }
 }
 

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::model::SessionId;
-use crate::room::{Answer, Question, Task};
+use crate::room::{Answer, HoldBack, Question, Task};
 use crate::store::Sequence;
 use crate::wire::validator;
 use crate::wire::yjs::{StateVector, Update};
@@ -17,6 +17,8 @@ pub(super) struct Reading {
     /// All of it as one update. Equal documents that came about differently may differ here; see
     /// [`Reading::normal`].
     pub(super) update: Bytes,
+    /// Updates that stand on others which have not come, in the order of their bytes.
+    pub(super) waiting: Vec<Bytes>,
     /// What could not be read, and was left out.
     pub(super) faults: Vec<Fault>,
 }
@@ -46,13 +48,9 @@ impl Reading {
         }
         loop {
             match apply(sound.clone()) {
-                Ok((state_vector, update)) => {
+                Ok(reading) => {
                     faults.sort_by_key(|fault| fault.sequence);
-                    return Self {
-                        state_vector,
-                        update,
-                        faults,
-                    };
+                    return Self { faults, ..reading };
                 }
                 Err(broken) => {
                     // Without it, what follows is read all the same.
@@ -75,16 +73,21 @@ impl Reading {
         }
         Self {
             faults: self.faults.clone(),
+            waiting: self.waiting.clone(),
             ..normal
         }
     }
 }
 
-/// The state vector and everything, or the update on which yrs failed: one of those given.
-fn apply(updates: Vec<(Sequence, Update)>) -> Result<(Bytes, Bytes), Sequence> {
+/// What these updates are together, or the one of them on which yrs failed.
+fn apply(updates: Vec<(Sequence, Update)>) -> Result<Reading, Sequence> {
     let Some(&(last, _)) = updates.last() else {
-        let nothing = (StateVector::empty(), Update::empty());
-        return Ok((nothing.0.bytes().clone(), nothing.1.bytes().clone()));
+        return Ok(Reading {
+            state_vector: StateVector::empty().bytes().clone(),
+            update: Update::empty().bytes().clone(),
+            waiting: Vec::new(),
+            faults: Vec::new(),
+        });
     };
     let report = Task {
         document: None,
@@ -96,12 +99,20 @@ fn apply(updates: Vec<(Sequence, Update)>) -> Result<(Bytes, Bytes), Sequence> {
         }],
     }
     .run();
+    let held = report.holdback.into_iter().flat_map(HoldBack::into_held);
+    let mut waiting: Vec<_> = held.map(|held| held.rest.update.bytes().clone()).collect();
+    waiting.sort();
     match report.answers.into_iter().next() {
         Some(Answer::Diff {
             state_vector,
             update,
             ..
-        }) => Ok((state_vector, update)),
+        }) => Ok(Reading {
+            state_vector,
+            update,
+            waiting,
+            faults: Vec::new(),
+        }),
         _ => Err(report.broken.unwrap_or(last)),
     }
 }

@@ -106,7 +106,14 @@ enum Imported {
 fn export(store: &dyn Store, room: &RoomName) -> anyhow::Result<Bytes> {
     let stored = store.load(room)?;
     ensure!(0 < stored.last, "there is no document for {room}");
-    Ok(read(room, &stored)?.update)
+    let reading = read(room, &stored)?;
+    match reading.waiting.len() {
+        0 => {}
+        waiting => eprintln!(
+            "{room}: {waiting} edits stand on others that have not come, and are not in the file"
+        ),
+    }
+    Ok(reading.update)
 }
 
 /// Adds an update to a document, as an editor would.

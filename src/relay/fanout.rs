@@ -216,7 +216,7 @@ pub struct Progress {
     pub awareness: Told,
     /// Up to here it has been told who came and went.
     pub news: u64,
-    /// Whether its answer to step 1 is being made: updates wait until it is sent.
+    /// Whether its step 1 has not been answered yet: updates wait until it is.
     pub is_held: bool,
     /// Whether it has asked for the whole document, having fallen too far behind.
     pub is_resyncing: bool,
@@ -396,10 +396,10 @@ pub struct Direct {
 }
 
 impl Direct {
-    /// Adds a room's message. `Hold` and `PushAwareness` are no bytes.
+    /// Adds a room's message. `Hold`, `Listen` and `PushAwareness` are no bytes.
     pub fn push(&mut self, dialect: &Dialect, message: &Message) {
         match message {
-            Message::Hold | Message::PushAwareness => {}
+            Message::Hold | Message::Listen | Message::PushAwareness => {}
             Message::Queued(position) => self.write(|out| dialect.write_queued(out, *position)),
             _ if !dialect.has_document() => {}
             Message::QueryAwareness => self.write(|out| {

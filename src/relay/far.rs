@@ -136,7 +136,7 @@ impl Worker {
                 position: open.newest,
                 awareness: Told::Nothing,
                 news: open.news.newest(),
-                is_held: false,
+                is_held: dialect.has_document(),
                 is_resyncing: false,
             };
             let member = Member {

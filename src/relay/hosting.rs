@@ -272,6 +272,11 @@ impl Worker {
                 member.progress.position = newest;
                 return;
             }
+            Message::Listen => {
+                member.progress.is_held = false;
+                self.touch(key, session);
+                return;
+            }
             Message::Answer { through, .. } => {
                 member.progress.is_held = false;
                 member.progress.position = *through;

@@ -8,18 +8,14 @@ use crate::limits::{RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX};
 use crate::model::SessionId;
 use crate::room::document::{Answer, Question, Report, Sequence, Task};
 use crate::room::durability::Waiter;
+use crate::room::holdback::{Held, HoldBack};
 use crate::room::output::{Keep, Message, Output, Reply};
 use crate::room::{Origin, Room, Slot};
 use crate::wire::close::Refusal;
-use crate::wire::validator;
+use crate::wire::yjs::Update;
 
 impl Room {
-    pub(super) fn loaded(
-        &mut self,
-        now: Timestamp,
-        updates: Vec<(Sequence, Bytes)>,
-        last: Sequence,
-    ) {
+    pub(super) fn loaded(&mut self, updates: Vec<(Sequence, Bytes)>, last: Sequence) {
         if !matches!(self.document, Slot::Loading) {
             return;
         }
@@ -45,9 +41,6 @@ impl Room {
             ask,
         };
         self.outputs.push_back(Output::Work(Box::new(task)));
-        for (origin, update) in std::mem::take(&mut self.early) {
-            self.accept(now, origin, update);
-        }
     }
 
     pub(super) fn load_failed(&mut self, now: Timestamp, refusal: Refusal) {
@@ -69,6 +62,7 @@ impl Room {
                 self.answer(request, Reply::Refused(refusal));
             }
         }
+        self.early_bytes = 0;
         for (origin, _) in std::mem::take(&mut self.early) {
             if let Origin::Request(_) = origin {
                 self.refuse(origin, refusal);
@@ -117,15 +111,13 @@ impl Room {
                 .push_back(Output::Keep(Keep::Quarantine { sequence }));
             self.counts.quarantined += 1;
         }
-        for &sequence in &report.overdue {
-            if let Some(session) = self.sender(sequence) {
-                self.refuse(Origin::Session(session), Refusal::LimitDocument);
-            }
-        }
         let Some(document) = report.document else {
             self.broken(report);
             return;
         };
+        if let Some(holdback) = report.holdback {
+            self.begin_with(now, holdback);
+        }
         let applied = document.applied();
         self.document_bytes = document.bytes();
         self.document = Slot::Here(document);
@@ -136,12 +128,6 @@ impl Room {
         {
             self.senders.pop_front();
         }
-        if let Some(update) = report
-            .catch_up
-            .and_then(|bytes| validator::update(bytes).ok())
-        {
-            self.append(now, update, None);
-        }
         for answer in report.answers {
             self.answered(now, applied, answer);
         }
@@ -149,6 +135,46 @@ impl Room {
             self.is_snapshot_asked = true;
             self.questions.push(Question::Snapshot);
         }
+    }
+
+    /// The document has been built from its log, for the first time or again: what waits now, and what
+    /// was accepted in the meantime.
+    fn begin_with(&mut self, now: Timestamp, holdback: HoldBack) {
+        let Some(before) = self.holdback.replace(holdback) else {
+            self.early_bytes = 0;
+            for (origin, update) in std::mem::take(&mut self.early) {
+                self.accept(now, origin, update);
+            }
+            return;
+        };
+        // An update may have been set aside: what stands on it waits for ever.
+        self.seal(now);
+        for (sequence, update) in std::mem::take(&mut self.unapplied) {
+            let from = self.sender(sequence);
+            self.take_again(sequence, from, update);
+        }
+        for held in before.into_held() {
+            self.take_again(held.sequence, held.from, held.rest.update);
+        }
+    }
+
+    /// What has been passed on, or waits, already.
+    fn take_again(&mut self, sequence: Sequence, from: Option<SessionId>, update: Update) {
+        let Some(holdback) = &mut self.holdback else {
+            return;
+        };
+        let admitted = holdback.admit(update);
+        if let Some(rest) = admitted.rest
+            && !holdback.holds(&rest)
+        {
+            holdback.hold(Held {
+                sequence,
+                from,
+                rest,
+            });
+        }
+        self.unapplied
+            .extend(admitted.ready.map(|ready| (sequence, ready)));
     }
 
     /// Whether the log has outgrown what it would be as one update; sooner near the limit, so that
@@ -198,7 +224,6 @@ impl Room {
                     true if may_write => self.accept(now, Origin::Departed, update),
                     _ => self.confirm(session),
                 }
-                self.settle(now, session);
             }
             Answer::Whole { request, update } => {
                 let is_durable = self.durability.is_durable();
@@ -209,14 +234,29 @@ impl Room {
             }
             Answer::Snapshot { update } => {
                 self.is_snapshot_asked = false;
+                self.keep_held_beyond(now, applied);
                 self.snapshot_bytes = update.len();
-                self.log_bytes = self.unapplied_bytes;
+                let waiting = self.holdback.as_ref().map_or(0, HoldBack::bytes);
+                self.log_bytes = self.unapplied_bytes + waiting;
                 let keep = Keep::Snapshot {
                     through: applied,
                     update,
                 };
                 self.outputs.push_back(Output::Keep(keep));
             }
+        }
+    }
+
+    /// A snapshot replaces everything up to there but what waits: that gets a place behind it.
+    fn keep_held_beyond(&mut self, now: Timestamp, through: Sequence) {
+        self.seal(now);
+        let held = self.holdback.iter_mut().flat_map(HoldBack::held_mut);
+        for held in held.filter(|held| held.sequence <= through) {
+            held.sequence = self.durability.append();
+            self.outputs.push_back(Output::Keep(Keep::Append {
+                sequence: held.sequence,
+                update: held.rest.update.bytes().clone(),
+            }));
         }
     }
 

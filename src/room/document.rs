@@ -13,8 +13,9 @@ use yrs::updates::decoder::Decode;
 use yrs::updates::encoder::Encode;
 use yrs::{Doc, OffsetKind, Options, ReadTxn, StateVector as YrsStateVector, Transact};
 
-use crate::limits::{PENDING_BYTES_MAX, PENDING_UPDATES_MAX, UPDATES_TOGETHER_MAX};
+use crate::limits::UPDATES_TOGETHER_MAX;
 use crate::model::{RequestId, SessionId};
+use crate::room::holdback::{Held, HoldBack};
 use crate::wire::merging::Merging;
 use crate::wire::validator;
 use crate::wire::yjs::{StateVector, Update};
@@ -27,17 +28,9 @@ pub struct Document {
     doc: Doc,
     /// The last update of the log that has been applied.
     applied: Sequence,
-    /// Applied updates that wait for others they depend on: a bound on how slow yrs may get.
-    pending: Pending,
     /// The last encoding made, for the next who asks the same before anything changes.
     encoded: Option<Encoded>,
     /// The size of the document's last full encoding, plus what has been applied since.
-    bytes: usize,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Pending {
-    updates: usize,
     bytes: usize,
 }
 
@@ -136,14 +129,11 @@ pub struct Report {
     pub answers: Vec<Answer>,
     /// Questions not answered because the document broke before.
     pub unanswered: Vec<Question>,
-    /// What those lack who saw the updates go by one by one: a block that had waited behind a gap
-    /// became visible, and a newcomer of the meantime was never sent it.
-    pub catch_up: Option<Bytes>,
+    /// Of a document that was loaded: how far everybody's clocks go, and what waits for others.
+    pub holdback: Option<HoldBack>,
     /// The update on which yrs failed, if there is no doubt which: it is not loaded again. Without
     /// it a document that broke is built anew from all there is, and then it will be known.
     pub broken: Option<Sequence>,
-    /// Updates that piled up behind a gap beyond the limit.
-    pub overdue: Vec<Sequence>,
     /// Updates of the store that are no updates: left out.
     pub damaged: Vec<Sequence>,
 }
@@ -180,34 +170,42 @@ impl Task {
             document: None,
             answers: Vec::with_capacity(ask.len()),
             unanswered: Vec::new(),
-            catch_up: None,
+            holdback: None,
             broken: None,
-            overdue: Vec::new(),
             damaged: Vec::new(),
         };
         let mut updates = Vec::with_capacity(load.len() + apply.len());
+        let mut sifting = Sifting::default();
         for (sequence, bytes) in load {
             match validator::update(bytes) {
-                Ok(update) => updates.push((sequence, update)),
+                Ok(update) => sifting.add(sequence, update, &mut updates),
                 Err(_) => report.damaged.push(sequence),
             }
         }
-        updates.extend(apply);
-        let mut applied = document.apply_all(&updates, Pace::Together, &mut report.overdue);
+        match is_new {
+            true => {
+                for (sequence, update) in apply {
+                    sifting.add(sequence, update, &mut updates);
+                }
+            }
+            // The room has sifted them.
+            false => updates.extend(apply),
+        }
+        let mut applied = document.apply_all(&updates, Pace::Together);
         if applied.is_err() && is_new {
             // One of many broke it. This time it will be known which.
             std::mem::replace(&mut *document, Document::new()).abandon();
-            report.overdue.clear();
-            applied = document.apply_all(&updates, Pace::OneByOne, &mut report.overdue);
+            applied = document.apply_all(&updates, Pace::OneByOne);
         }
-        match applied {
-            Ok(catch_up) => report.catch_up = catch_up,
-            Err(broken) => {
-                document.abandon();
-                report.broken = broken;
-                report.unanswered = ask;
-                return report;
-            }
+        if let Err(broken) = applied {
+            document.abandon();
+            report.broken = broken;
+            report.unanswered = ask;
+            return report;
+        }
+        if is_new {
+            document.applied = sifting.last.max(document.applied);
+            report.holdback = Some(sifting.holdback);
         }
         let mut questions = ask.into_iter();
         while let Some(question) = questions.next() {
@@ -228,6 +226,32 @@ impl Task {
     }
 }
 
+/// Goes through a log from its beginning.
+#[derive(Default)]
+struct Sifting {
+    holdback: HoldBack,
+    last: Sequence,
+}
+
+impl Sifting {
+    /// Adds what can be applied now, of this update and of those before it.
+    fn add(&mut self, sequence: Sequence, update: Update, out: &mut Vec<(Sequence, Update)>) {
+        self.last = sequence;
+        let admitted = self.holdback.admit(update);
+        if let Some(rest) = admitted.rest {
+            self.holdback.hold(Held {
+                sequence,
+                from: None,
+                rest,
+            });
+        }
+        out.extend(admitted.ready.map(|ready| (sequence, ready)));
+        while let Some((_, ready)) = self.holdback.release() {
+            out.push((sequence, ready));
+        }
+    }
+}
+
 impl Document {
     fn new() -> Self {
         let options = Options {
@@ -242,7 +266,6 @@ impl Document {
         Self {
             doc: Doc::with_options(options),
             applied: 0,
-            pending: Pending::default(),
             encoded: None,
             bytes: 0,
         }
@@ -259,28 +282,15 @@ impl Document {
     }
 
     /// Applies updates in order; the error is the sequence number on which yrs failed, if known.
-    /// Returns the difference to send around when a gap closed.
     fn apply_all(
         &mut self,
         updates: &[(Sequence, Update)],
         pace: Pace,
-        overdue: &mut Vec<Sequence>,
-    ) -> Result<Option<Bytes>, Option<Sequence>> {
-        let Some((last, _)) = updates.last() else {
-            return Ok(None);
-        };
-        self.encoded = None;
-        let (before, _) = self.state();
-        let mut ends = before.clone();
-        for (_, update) in updates {
-            for (client, _, end) in update.clock_ends() {
-                // Clocks are below 2^31: the validator saw to it.
-                ends.set_max(
-                    ClientID::new(client.0),
-                    u32::try_from(end).unwrap_or(u32::MAX),
-                );
-            }
+    ) -> Result<(), Option<Sequence>> {
+        if updates.is_empty() {
+            return Ok(());
         }
+        self.encoded = None;
         let mut rest = updates;
         while let Some((first, _)) = rest.first() {
             let (count, bytes) = match pace {
@@ -301,48 +311,22 @@ impl Document {
             }
             if let Some((sequence, _)) = now.last() {
                 self.applied = *sequence;
-                if PENDING_UPDATES_MAX < self.pending.updates
-                    || PENDING_BYTES_MAX < self.pending.bytes
-                {
-                    overdue.push(*sequence);
-                }
             }
             self.bytes += bytes.len();
             rest = later;
         }
-        debug_assert_eq!(self.applied, *last, "every update was applied");
-        // A block behind a gap is integrated, but the state vector stays before the gap and nobody
-        // who joins meanwhile is sent the block. When the gap closes, the state vector passes
-        // everything these updates hold: then all are sent the difference.
-        let (after, _) = self.state();
-        let gap_closed = after
-            .iter()
-            .any(|(client, &clock)| ends.get(client) < clock);
-        Ok(gap_closed.then(|| Bytes::from(self.encode(&before))))
+        Ok(())
     }
 
     fn apply(&mut self, bytes: &Bytes) -> Result<(), Box<dyn std::error::Error>> {
         let update = yrs::Update::decode_v1(bytes)?;
         let mut transaction = self.doc.transact_mut();
         transaction.apply_update(update)?;
-        let is_missing = transaction.has_missing_updates();
-        drop(transaction);
-        self.pending = match is_missing {
-            true => Pending {
-                updates: self.pending.updates + 1,
-                bytes: self.pending.bytes + bytes.len(),
-            },
-            false => Pending::default(),
-        };
+        debug_assert!(
+            !transaction.has_missing_updates(),
+            "nothing is applied before what it stands on"
+        );
         Ok(())
-    }
-
-    fn state(&self) -> (YrsStateVector, bool) {
-        let transaction = self.doc.transact();
-        (
-            transaction.state_vector(),
-            transaction.has_missing_updates(),
-        )
     }
 
     fn answer(&mut self, question: Question) -> Answer {
@@ -380,13 +364,10 @@ impl Document {
                 request,
                 update: self.whole(),
             },
-            Question::Emptiness { request } => {
-                let (state, is_missing) = self.state();
-                Answer::Emptiness {
-                    request,
-                    is_empty: state.is_empty() && !is_missing,
-                }
-            }
+            Question::Emptiness { request } => Answer::Emptiness {
+                request,
+                is_empty: self.doc.transact().state_vector().is_empty(),
+            },
             Question::Snapshot => Answer::Snapshot {
                 update: self.whole(),
             },
@@ -416,9 +397,8 @@ impl Document {
         update
     }
 
-    /// With what waits behind gaps: a peer may be the one who has what it waits for.
     fn encode(&self, known: &YrsStateVector) -> Vec<u8> {
-        let mut encoded = self.doc.transact().encode_state_as_update_v1(known);
+        let mut encoded = self.doc.transact().encode_diff_v1(known);
         // yrs makes room for a kilobyte, and what it has encoded is kept for the next who asks.
         encoded.shrink_to_fit();
         encoded

@@ -1,15 +1,17 @@
 //! What sessions and back ends say, and the place in the log that their updates get.
 
 use crate::clock::Timestamp;
-use crate::limits::{APPLY_WITHIN, SETTLE_WITHIN, SETTLING_BYTES_MAX};
+use crate::limits::APPLY_WITHIN;
 use crate::model::{Access, RequestId, SessionId};
 use crate::room::document::Question;
 use crate::room::durability::Waiter;
+use crate::room::holdback::{Held, HoldBack};
 use crate::room::input::FromSession;
 use crate::room::output::{Keep, Message, Output, Reply};
 use crate::room::run::Run;
-use crate::room::{Origin, Room, Settling};
+use crate::room::{Origin, Room};
 use crate::wire::close::Refusal;
+use crate::wire::frontier::{Admitted, Rest};
 use crate::wire::yjs::Update;
 
 impl Room {
@@ -24,8 +26,8 @@ impl Room {
         match message {
             FromSession::Step1(state_vector) => {
                 self.awareness.step1(now, session);
+                self.silent.retain(|&(_, silent)| silent != session);
                 self.tell(session, Message::Hold);
-                self.begin_settling(now, session);
                 // The newest question counts: a client that asks again has forgotten the first.
                 self.questions.retain(|question| {
                     !matches!(question, Question::Diff { session: asked, .. } if *asked == session)
@@ -42,10 +44,7 @@ impl Room {
                     .get(&session)
                     .is_some_and(|known| known.access == Access::Write);
                 match update.is_empty() {
-                    true => {
-                        self.settle(now, session);
-                        self.confirm(session);
-                    }
+                    true => self.confirm(session),
                     // Every return brings the whole delete set: most of the time it is no news.
                     false => self.questions.push(Question::Novelty {
                         session,
@@ -58,7 +57,7 @@ impl Room {
                 self.awareness.other(now, session);
                 match update.is_empty() {
                     true => self.confirm(session),
-                    false => self.edit_in_order(now, session, update),
+                    false => self.edit(now, session, update),
                 }
             }
             FromSession::Awareness(update) => self.awareness.receive(now, session, &update),
@@ -78,63 +77,6 @@ impl Room {
         }
     }
 
-    pub(super) fn begin_settling(&mut self, now: Timestamp, session: SessionId) {
-        if let Some(known) = self.sessions.get_mut(&session)
-            && known.access == Access::Write
-            && known.settling.is_none()
-        {
-            let until = now + SETTLE_WITHIN;
-            known.settling = Some(Box::new(Settling {
-                until,
-                edits: Vec::new(),
-                bytes: 0,
-            }));
-            self.settle_at = Some(self.settle_at.map_or(until, |at| at.min(until)));
-        }
-    }
-
-    /// It is known what the session brings, or it has been waited for long enough.
-    pub(super) fn settle(&mut self, now: Timestamp, session: SessionId) {
-        let settling = self
-            .sessions
-            .get_mut(&session)
-            .and_then(|known| known.settling.take());
-        for update in settling.into_iter().flat_map(|settling| settling.edits) {
-            self.edit(now, session, update);
-        }
-    }
-
-    pub(super) fn settle_overdue(&mut self, now: Timestamp) {
-        if self.settle_at.is_none_or(|at| now < at) {
-            return;
-        }
-        let deadlines = self
-            .sessions
-            .iter()
-            .filter_map(|(&session, known)| Some((session, known.settling.as_ref()?.until)));
-        let (due, later): (Vec<_>, Vec<_>) = deadlines.partition(|&(_, until)| until <= now);
-        self.settle_at = later.into_iter().map(|(_, until)| until).min();
-        for (session, _) in due {
-            self.settle(now, session);
-        }
-    }
-
-    pub(super) fn edit_in_order(&mut self, now: Timestamp, session: SessionId, update: Update) {
-        let settling = self
-            .sessions
-            .get_mut(&session)
-            .and_then(|known| known.settling.as_mut());
-        let Some(settling) = settling else {
-            self.edit(now, session, update);
-            return;
-        };
-        settling.bytes += update.bytes().len();
-        settling.edits.push(update);
-        if SETTLING_BYTES_MAX < settling.bytes {
-            self.settle(now, session);
-        }
-    }
-
     pub(super) fn edit(&mut self, now: Timestamp, session: SessionId, update: Update) {
         let Some(known) = self.sessions.get(&session) else {
             return;
@@ -147,15 +89,22 @@ impl Room {
         }
     }
 
-    /// A valid update of somebody who may write: gives it its place and sends it on.
+    /// A valid update of somebody who may write: gives it its place and sends on what stands on what
+    /// was sent on before.
     pub(super) fn accept(&mut self, now: Timestamp, origin: Origin, update: Update) {
-        if !self.has_loaded {
-            self.early.push_back((origin, update));
-            return;
-        }
         let bytes = update.bytes().len();
+        let Some(holdback) = &mut self.holdback else {
+            match self.document_bytes_max < self.early_bytes + bytes {
+                true => self.refuse(origin, Refusal::LimitDocument),
+                false => {
+                    self.early_bytes += bytes;
+                    self.early.push_back((origin, update));
+                }
+            }
+            return;
+        };
         let running = self.run.as_ref().map_or(0, |run| run.bytes);
-        let coming = running + self.unapplied_bytes + bytes;
+        let coming = running + self.unapplied_bytes + holdback.bytes() + bytes;
         if self.document_bytes_max < self.document_bytes + coming {
             self.refuse(origin, Refusal::LimitDocument);
             return;
@@ -164,22 +113,63 @@ impl Room {
             Origin::Session(session) => Some(session),
             Origin::Request(_) | Origin::Departed => None,
         };
-        self.append(now, update, from);
+        let Admitted { ready, rest } = holdback.admit(update);
+        if let Some(ready) = ready {
+            self.append(now, ready, from);
+        }
+        if let Some(rest) = rest
+            && !self.hold(now, from, rest)
+        {
+            self.refuse(origin, Refusal::LimitDocument);
+            return;
+        }
+        self.release(now);
         match origin {
             Origin::Session(session) => {
                 self.roster.touch(now, session);
-                if self
-                    .sessions
-                    .get(&session)
-                    .is_some_and(|known| known.manner.wants_status)
-                {
-                    self.durability.wait(Waiter::Session(session));
-                }
+                self.confirm(session);
             }
             Origin::Request(request) => {
-                self.durability.wait(Waiter::Request(request));
+                if !self.durability.wait(Waiter::Request(request)) {
+                    self.answer(request, Reply::Applied);
+                }
             }
             Origin::Departed => {}
+        }
+    }
+
+    /// Keeps what cannot be passed on yet; `false` if too much waits already.
+    fn hold(&mut self, now: Timestamp, from: Option<SessionId>, rest: Rest) -> bool {
+        let Some(holdback) = &self.holdback else {
+            return false;
+        };
+        if holdback.holds(&rest) {
+            return true;
+        }
+        if holdback.is_too_much(&rest) {
+            return false;
+        }
+        // The log is written in its order.
+        self.seal(now);
+        let sequence = self.durability.append();
+        let update = rest.update.bytes().clone();
+        self.log_bytes += update.len();
+        self.outputs
+            .push_back(Output::Keep(Keep::Append { sequence, update }));
+        if let Some(holdback) = &mut self.holdback {
+            holdback.hold(Held {
+                sequence,
+                from,
+                rest,
+            });
+        }
+        true
+    }
+
+    /// Passes on what waited for what has just come.
+    fn release(&mut self, now: Timestamp) {
+        while let Some((from, update)) = self.holdback.as_mut().and_then(HoldBack::release) {
+            self.append(now, update, from);
         }
     }
 
@@ -261,7 +251,8 @@ impl Room {
     }
 
     pub(super) fn emptiness_known(&mut self, now: Timestamp, request: RequestId, is_empty: bool) {
-        if !is_empty {
+        let waits = self.holdback.as_ref().is_some_and(|it| 0 < it.bytes());
+        if !is_empty || waits {
             self.conditional.remove(&request);
             self.answer(request, Reply::NotEmpty);
         } else if self.run.is_some() || !self.unapplied.is_empty() {

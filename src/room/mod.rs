@@ -17,6 +17,7 @@ mod catching_up;
 mod document;
 mod durability;
 mod editing;
+mod holdback;
 mod input;
 mod object;
 mod output;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::limits::UNLOAD_RETRY_AFTER;
+use crate::limits::{ASKS_WITHIN, UNLOAD_RETRY_AFTER};
 use crate::model::{Access, Grant, LastSeen, Policy, RequestId, SessionId, UserId};
 use crate::presence::{self, Admission, Ending, Entering, Participant, Roster, Standing};
 use crate::room::awareness::{Awareness, Event};
@@ -46,6 +47,7 @@ use crate::wire::yjs::{StateVector, Update};
 #[cfg(test)]
 pub(crate) use document::faults;
 pub use document::{Answer, Document, Question, Report, Sequence, Task};
+pub use holdback::HoldBack;
 pub use input::{FromSession, Input, Manner};
 pub use output::{Keep, Message, Output, Reply};
 
@@ -66,8 +68,11 @@ pub struct Room {
     has_loaded: bool,
     /// A failed rebuild is tried again then.
     reload_at: Option<Timestamp>,
-    /// What came before the document was loaded.
+    /// What came before the document was loaded, and how much it is.
     early: VecDeque<(Origin, Update)>,
+    early_bytes: usize,
+    /// What has been passed on, and what waits for that. Known once the document has been built.
+    holdback: Option<HoldBack>,
     /// What the session that spoke last has typed in this turn: not yet in the log.
     run: Option<Run>,
     /// In the log, not yet in the document.
@@ -77,10 +82,11 @@ pub struct Room {
     senders: VecDeque<(Sequence, SessionId)>,
     apply_at: Option<Timestamp>,
     questions: Vec<Question>,
+    /// Sessions that have not said yet what they have, and how long updates wait for that: those that
+    /// are typed before it has the document it could not place.
+    silent: VecDeque<(Timestamp, SessionId)>,
     /// Who asked who is here before it was known who was.
     readers: Vec<RequestId>,
-    /// When the first session has been waited for long enough.
-    settle_at: Option<Timestamp>,
     /// Back ends' updates that wait to hear whether the document is empty.
     conditional: SmallMap<RequestId, Update>,
     durability: Durability,
@@ -109,23 +115,12 @@ pub struct Counts {
 struct Session {
     access: Access,
     manner: Manner,
-    /// Its edits while it is not yet known what it brings: see `Settling`.
-    settling: Option<Box<Settling>>,
 }
 
 /// A session that is not in yet.
 struct Arriving {
     grant: Grant,
     manner: Manner,
-}
-
-/// A session has said what it has and not yet what we lack. What it typed since its link opened
-/// rests on what it typed before, which its step 2 will bring: until then its edits wait, so that
-/// they are passed on in the order in which they can be applied.
-struct Settling {
-    until: Timestamp,
-    edits: Vec<Update>,
-    bytes: usize,
 }
 
 /// Where the document is.
@@ -160,14 +155,16 @@ impl Room {
             has_loaded: false,
             reload_at: None,
             early: VecDeque::new(),
+            early_bytes: 0,
+            holdback: None,
             run: None,
             unapplied: Vec::new(),
             unapplied_bytes: 0,
             senders: VecDeque::new(),
             apply_at: None,
             questions: Vec::new(),
+            silent: VecDeque::new(),
             readers: Vec::new(),
-            settle_at: None,
             conditional: SmallMap::new(),
             durability: Durability::default(),
             log_bytes: 0,
@@ -196,7 +193,7 @@ impl Room {
                 people,
             } => {
                 self.roster.remember(people);
-                self.loaded(now, updates, last);
+                self.loaded(updates, last);
                 self.answer_readers();
             }
             Input::LoadFailed { refusal } => self.load_failed(now, refusal),
@@ -279,7 +276,7 @@ impl Room {
         [
             apply,
             unload,
-            self.settle_at,
+            self.silent.front().map(|&(until, _)| until),
             self.reload_at,
             self.awareness.next_deadline(),
             self.roster.next_deadline(),
@@ -348,7 +345,11 @@ impl Room {
     #[cfg(test)]
     fn entries(&self) -> usize {
         let sessions = self.sessions.capacity() + self.waiting.capacity();
-        sessions + self.awareness.len() + self.roster.entries() + self.senders.len()
+        sessions
+            + self.awareness.len()
+            + self.roster.entries()
+            + self.senders.len()
+            + self.silent.len()
     }
 
     /// How much of the room made in maps and queues is for nobody.
@@ -401,9 +402,11 @@ impl Room {
         let admitted = Session {
             access: arriving.grant.access,
             manner: arriving.manner,
-            settling: None,
         };
         self.sessions.insert(session, admitted);
+        if !arriving.manner.has_no_document {
+            self.silent.push_back((now + ASKS_WITHIN, session));
+        }
     }
 
     /// A place became free for a session that waited. What it said until now was dropped: it is
@@ -412,9 +415,9 @@ impl Room {
         let has_document = !arriving.manner.has_no_document;
         self.admit(now, session, arriving);
         if has_document {
+            self.silent.retain(|&(_, silent)| silent != session);
             self.tell(session, Message::Hold);
             self.tell(session, Message::QueryAwareness);
-            self.begin_settling(now, session);
             self.questions.push(Question::Diff {
                 session,
                 state_vector: StateVector::empty(),
@@ -423,9 +426,8 @@ impl Room {
     }
 
     fn leave(&mut self, now: Timestamp, session: SessionId, ending: Ending) {
-        // What it typed last was meant to be kept.
-        self.settle(now, session);
         self.waiting.remove(&session);
+        self.silent.retain(|&(_, silent)| silent != session);
         if self.sessions.remove(&session).is_some() {
             // First of all the others are told: nobody is to see a ghost.
             self.awareness.close(now, session);
@@ -488,7 +490,12 @@ impl Room {
 
     fn tick(&mut self, now: Timestamp) {
         self.awareness.tick(now);
-        self.settle_overdue(now);
+        while let Some(&(until, session)) = self.silent.front()
+            && until <= now
+        {
+            self.silent.pop_front();
+            self.tell(session, Message::Listen);
+        }
         if self.reload_at.is_some_and(|at| at <= now) {
             self.reload_at = None;
             self.outputs.push_back(Output::Load);
@@ -521,6 +528,7 @@ impl Room {
         }
         self.outputs.shrink_to_fit();
         self.early.shrink_to_fit();
+        self.silent.shrink_to_fit();
         if self.senders.is_empty() {
             self.senders.shrink_to_fit();
         }

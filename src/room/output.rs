@@ -107,8 +107,10 @@ pub enum Keep {
 /// A message for one session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Message {
-    /// An answer to step 1 is being made: hold updates back until it is sent.
+    /// Hold updates back, as from the beginning, until its step 1 is answered.
     Hold,
+    /// It has not said for some time what it has: let it have what has come and comes.
+    Listen,
     /// "This is what I have", and then the answer, which contains the log up to `through`.
     Answer {
         /// A state vector.

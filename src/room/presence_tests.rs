@@ -141,7 +141,7 @@ fn who_waits_hears_nothing_and_is_not_heard() {
     );
     driver.say(BOB, FromSession::Alive);
     driver.wait(Duration::from_secs(1));
-    assert_eq!(driver.take_told(), ["tell 1 push"]);
+    assert_eq!(driver.take_told(), ["tell 1 push", "tell 1 listen"]);
     assert!(driver.room.awareness().is_empty());
     assert_eq!(driver.room.connected().len(), 1);
     assert_eq!(driver.room.take_counts(), Counts::default());
@@ -442,6 +442,7 @@ fn in_words(output: &Output) -> Option<String> {
         Output::Tell { session, message } => {
             let message = match message {
                 Message::Hold => "hold".to_owned(),
+                Message::Listen => "listen".to_owned(),
                 Message::Answer { .. } => "answer".to_owned(),
                 Message::Resync { .. } => "resync".to_owned(),
                 Message::Status { .. } => "status".to_owned(),

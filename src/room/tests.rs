@@ -9,7 +9,9 @@ use yrs::updates::encoder::Encode;
 use yrs::{Doc, GetString, ReadTxn, StateVector as YrsStateVector, Text, Transact};
 
 use super::*;
-use crate::limits::{APPLY_WITHIN, RUN_BYTES_MAX, SETTLE_WITHIN, SNAPSHOT_LOG_BYTES_MIN};
+use crate::limits::{
+    APPLY_WITHIN, ASKS_WITHIN, HELD_UPDATES_MAX, RUN_BYTES_MAX, SNAPSHOT_LOG_BYTES_MIN,
+};
 use crate::model::{Access, Identity, Kind};
 
 use crate::room::document::faults;
@@ -210,6 +212,15 @@ fn typed(words: &[&str]) -> Vec<Bytes> {
             Bytes::from(transaction.encode_update_v1())
         })
         .collect()
+}
+
+/// The update of a client that writes this at the beginning.
+fn written_by(client: u64, text: &str) -> Bytes {
+    let doc = Doc::with_client_id(client);
+    let field = doc.get_or_insert_text("text");
+    let mut transaction = doc.transact_mut();
+    field.insert(&mut transaction, 0, text);
+    transaction.encode_update_v1().into()
 }
 
 fn text_of<'a>(updates: impl IntoIterator<Item = &'a Bytes>) -> String {
@@ -498,47 +509,102 @@ fn what_a_returning_client_types_waits_for_what_it_brings() {
     // "one" was typed offline, "two" as soon as the link was open, before we had asked for "one".
     driver.say(ANN, FromSession::Step1(StateVector::empty()));
     driver.edit(ANN, &words[1]);
-    assert!(driver.stored.is_empty());
+    assert_eq!(driver.stored, [(1, words[1].clone())], "kept all the same");
     driver.say(ANN, FromSession::Step2(checked(&words[0])));
     driver.edit(ANN, &words[2]);
     // What is before a gap is never behind it.
-    let sections = driver.stored.iter().flat_map(|(_, update)| {
-        let update = checked(update);
-        update.clock_ends().collect::<Vec<_>>()
+    let sent = received(&driver.told, BOB);
+    let clocks = sent.iter().flat_map(|update| {
+        let ends = checked(update).clock_ends().collect::<Vec<_>>();
+        ends.into_iter().map(|(_, start, end)| (start, end))
     });
-    let clocks: Vec<_> = sections.map(|(_, start, end)| (start, end)).collect();
-    assert_eq!(clocks, [(0, 8), (8, 14)]);
-    let stored = driver.stored.iter().map(|(_, update)| update);
-    assert_eq!(text_of(stored), "one two three ");
+    assert_eq!(clocks.collect::<Vec<_>>(), [(0, 8), (8, 14)]);
+    assert_eq!(text_of(&sent), "one two three ");
     assert_eq!(driver.statuses()[&ANN], [true, true, true]);
 }
 
 #[test]
-fn a_client_that_never_says_what_it_brings_is_not_waited_for_long() {
+fn what_waits_for_its_foundation_survives_a_snapshot_and_a_restart() {
     let words = typed(&["one ", "two ", "three "]);
     let mut driver = Driver::new();
     driver.join(ANN, Access::Write);
-    driver.say(ANN, FromSession::Step1(StateVector::empty()));
     driver.edit(ANN, &words[0]);
-    assert!(driver.stored.is_empty());
-    assert!(
-        driver
-            .room
-            .next_deadline()
-            .is_some_and(|at| at <= driver.now + SETTLE_WITHIN)
-    );
-    driver.wait(SETTLE_WITHIN);
-    assert_eq!(driver.stored.len(), 1);
-    driver.edit(ANN, &words[1]);
-    assert_eq!(driver.stored.len(), 2);
-    // Who leaves before has typed it all the same.
-    driver.say(ANN, FromSession::Step1(StateVector::empty()));
     driver.edit(ANN, &words[2]);
-    driver.handle(Input::Leave {
-        session: ANN,
-        ending: Ending::Lost,
-    });
-    assert_eq!(driver.stored.len(), 3);
+    assert_eq!(driver.statuses()[&ANN], [true, true], "both are kept");
+    // Comes again when its author returns; it is not kept again.
+    driver.say(ANN, FromSession::Step2(checked(&words[2])));
+    assert_eq!(driver.stored.len(), 2);
+    assert_eq!(driver.statuses()[&ANN], [true]);
+    let long = "x".repeat(SNAPSHOT_LOG_BYTES_MIN + 1);
+    driver.edit(ANN, &written_by(8, &long));
+    driver.wait(APPLY_WITHIN);
+    assert_eq!(driver.stored.len(), 2, "a snapshot, and what waits");
+    assert_eq!(driver.stored[1].1, words[2]);
+
+    driver.restart();
+    driver.join(BOB, Access::Write);
+    driver.take_told();
+    driver.say(BOB, FromSession::Step1(StateVector::empty()));
+    driver.edit(BOB, &words[1]);
+    driver.wait(APPLY_WITHIN);
+    let received = received(&driver.told, ANN);
+    assert!(received.contains(&words[2]), "what had waited comes last");
+    let text = text_of([&driver.answer_to(BOB)]);
+    assert!(text.contains("one two three "), "{text:?}");
+}
+
+#[test]
+fn who_never_asks_for_the_document_is_sent_updates_after_a_while() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.join(BOB, Access::Write);
+    driver.say(BOB, FromSession::Step1(StateVector::empty()));
+    driver.take_told();
+    let listens = |told: &[Told]| {
+        let of = |told: &Told| match told {
+            Told::Message(session, Message::Listen) => Some(*session),
+            _ => None,
+        };
+        told.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    driver.wait(ASKS_WITHIN);
+    assert_eq!(listens(&driver.take_told()), [ANN]);
+    driver.wait(ASKS_WITHIN);
+    assert_eq!(listens(&driver.take_told()), []);
+}
+
+#[test]
+fn more_than_may_wait_is_refused() {
+    let words = typed(&["one "; HELD_UPDATES_MAX + 2]);
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    for word in words.iter().skip(1) {
+        driver.edit(ANN, word);
+    }
+    let refused = Told::Refused(ANN, Refusal::LimitDocument);
+    let refusals = driver.take_told();
+    assert_eq!(refusals.iter().filter(|told| **told == refused).count(), 1);
+    assert_eq!(driver.stored.len(), HELD_UPDATES_MAX);
+    driver.edit(ANN, &words[0]);
+    let text = text_of([&driver.answer_to(ANN)]);
+    assert_eq!(text, "one ".repeat(HELD_UPDATES_MAX + 1));
+}
+
+#[test]
+fn what_comes_while_the_document_is_built_is_not_taken_beyond_its_limit() {
+    let mut driver = Driver::new();
+    driver.restart();
+    driver.runs_tasks = false;
+    driver.restart();
+    driver.join(ANN, Access::Write);
+    let half = "x".repeat(DOCUMENT_BYTES_MAX / 2);
+    driver.edit(ANN, &written_by(8, &half));
+    driver.edit(ANN, &written_by(9, &half));
+    let refused = Told::Refused(ANN, Refusal::LimitDocument);
+    assert!(driver.told.contains(&refused));
+    let task = driver.away.pop().expect("the log is read");
+    driver.handle(Input::Reported(Box::new(task.run())));
+    assert_eq!(driver.stored.len(), 1);
 }
 
 #[test]

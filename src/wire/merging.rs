@@ -55,10 +55,10 @@ struct Deletions {
 }
 
 /// An item with a text.
-struct TextItem<'a> {
+pub(in crate::wire) struct TextItem<'a> {
     head: &'a [u8],
-    origin: Option<(u64, u64)>,
-    right_origin: Option<(u64, u64)>,
+    pub origin: Option<(u64, u64)>,
+    pub right_origin: Option<(u64, u64)>,
     text: &'a [u8],
 }
 
@@ -315,17 +315,17 @@ fn read_struct(reader: &mut Reader<'_>, client: u64, clock: u64) -> Result<Struc
 }
 
 /// What nearly every update is: one item with a text, and nothing deleted.
-struct Key<'a> {
-    client: u64,
-    clock: u64,
-    item: TextItem<'a>,
+pub(in crate::wire) struct Key<'a> {
+    pub client: u64,
+    pub clock: u64,
+    pub item: TextItem<'a>,
     /// How many clocks it takes.
-    length: u64,
+    pub length: u64,
 }
 
 impl<'a> Key<'a> {
     #[inline]
-    fn read(update: &'a [u8]) -> Result<Option<Self>, Malformed> {
+    pub fn read(update: &'a [u8]) -> Result<Option<Self>, Malformed> {
         let &[1, 1, ref rest @ ..] = update else {
             return Ok(None);
         };

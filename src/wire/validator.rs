@@ -214,10 +214,21 @@ pub(in crate::wire) fn read_struct(
     client: ClientId,
     start: u64,
 ) -> Result<Struct, Invalid> {
+    read_struct_and(reader, client, start, |_, _| ())
+}
+
+/// As `read_struct`; tells which clocks of which clients the struct names: its neighbours and parent.
+#[inline]
+pub(in crate::wire) fn read_struct_and(
+    reader: &mut Reader<'_>,
+    client: ClientId,
+    start: u64,
+    names: impl FnMut(ClientId, u64),
+) -> Result<Struct, Invalid> {
     let info = reader.u8()?;
     let length = match info {
         KIND_GC | KIND_SKIP => length(reader)?,
-        _ => item(reader, info, client, start)?,
+        _ => item(reader, info, client, start, names)?,
     };
     let end = start + length;
     if end >= CLOCK_END {
@@ -243,17 +254,24 @@ const HAS_RIGHT_ORIGIN: u8 = 0x40;
 const HAS_ORIGIN: u8 = 0x80;
 
 /// An item after its first byte: where it belongs, and its content. Returns its length in clocks.
-fn item(reader: &mut Reader<'_>, info: u8, client: ClientId, clock: u64) -> Result<u64, Invalid> {
+#[inline]
+fn item(
+    reader: &mut Reader<'_>,
+    info: u8,
+    client: ClientId,
+    clock: u64,
+    mut names: impl FnMut(ClientId, u64),
+) -> Result<u64, Invalid> {
     if info & HAS_ORIGIN != 0 {
-        reference(reader, client, clock)?;
+        reference(reader, client, clock, &mut names)?;
     }
     if info & HAS_RIGHT_ORIGIN != 0 {
-        reference(reader, client, clock)?;
+        reference(reader, client, clock, &mut names)?;
     }
     // An item with a neighbour has that one's parent, and writes none.
     if info & (HAS_ORIGIN | HAS_RIGHT_ORIGIN) == 0 {
         match reader.u8()? {
-            0 => reference(reader, client, clock)?,
+            0 => reference(reader, client, clock, &mut names)?,
             1 => drop(reader.varstring()?),
             _ => return Err(Invalid::Malformed),
         }
@@ -412,12 +430,19 @@ fn embedded_json(reader: &mut Reader<'_>) -> Result<(), Invalid> {
 }
 
 /// The id of something written before `clock` of `client`, so far as that can be told.
-fn reference(reader: &mut Reader<'_>, client: ClientId, clock: u64) -> Result<(), Invalid> {
+#[inline]
+fn reference(
+    reader: &mut Reader<'_>,
+    client: ClientId,
+    clock: u64,
+    names: &mut impl FnMut(ClientId, u64),
+) -> Result<(), Invalid> {
     let other = self::client(reader)?;
     let other_clock = self::clock(reader)?;
     if other == client && other_clock >= clock {
         return Err(Invalid::Reference);
     }
+    names(other, other_clock);
     Ok(())
 }
 
