@@ -4,7 +4,7 @@ use yrs::{Map, Text};
 
 use crate::support::client::{Client, Provider, converged, presence_of};
 use crate::support::document::Document;
-use crate::support::frames;
+use crate::support::frames::{self, Message};
 use crate::support::old_client::OldClient;
 use crate::support::random::Random;
 use crate::support::raw::RawSocket;
@@ -155,6 +155,45 @@ fn chain(client: u64) -> (Document, Vec<Vec<u8>>) {
     let updates = words
         .map(|word| author.edit(|document, transaction| document.text.push(transaction, word)));
     (author, updates.to_vec())
+}
+
+#[tokio::test]
+async fn nobody_is_sent_what_they_cannot_place_yet() {
+    let relay = Relay::start();
+    let (room, token) = ("session/early-bird", tokens::member("ann"));
+    let (_, updates) = chain(90);
+    let path = format!("/sync/{room}?token={token}");
+    let mut ann = RawSocket::open(relay.address, &path).await;
+    ann.say(&frames::step1(&[0])).await;
+    ann.say(&frames::update(&updates[0])).await;
+    ann.fence().await.unwrap();
+    // One asks what there is after something has been typed, the other never does.
+    let path = format!("/sync/{room}?token={}", tokens::member("ben"));
+    let before = now();
+    let mut ben = RawSocket::open(relay.address, &path).await;
+    let mut cid = RawSocket::open(relay.address, &path).await;
+    ben.fence().await.unwrap();
+    cid.fence().await.unwrap();
+    ann.say(&frames::update(&updates[1])).await;
+    ann.fence().await.unwrap();
+    ben.say(&frames::step1(&[0])).await;
+    let is_content = |frame: &[u8]| matches!(frames::read(frame), Some(Message::Update { .. }));
+    let answer = ben.heard_that(is_content).await.unwrap();
+    let Some(Message::Update {
+        is_answer: true,
+        update,
+    }) = frames::read(&answer)
+    else {
+        panic!("an update came before the answer: {answer:?}");
+    };
+    assert_eq!(Document::of_update(update).text(), "one two ");
+    let news = cid.heard_that(is_content).await.unwrap();
+    assert_eq!(news, frames::update(&updates[1]));
+    let took = now() - before;
+    assert!(
+        900 < took.as_millis(),
+        "it might still have asked: {took:?}"
+    );
 }
 
 /// Three changes of one author that need nothing of each other and have only their place in a row:
