@@ -54,8 +54,17 @@ pub fn remove(client: u64, clock: u64) -> Vec<u8> {
 /// How far from its end a long text is still worked on.
 const REACH: usize = 20_000;
 
-/// A long text as one person makes it: of ten keys seven write and three take back, and every
-/// fiftieth follows a jump elsewhere. The same keys in each run.
+/// Out of so many keys one follows a jump elsewhere,
+const JUMPS_EVERY: usize = 200;
+/// so many in a row write,
+const WRITTEN_IN_A_ROW: usize = 23;
+/// and so many in a row take back.
+const REMOVED_IN_A_ROW: usize = 10;
+
+/// A long text as one person makes it, key by key. It comes out like the best known recording of
+/// somebody writing a paper (automerge-perf: 182,315 keys that write and 77,463 that take back leave
+/// 104,852 characters, in about 11,000 pieces): as many of each, give or take a hundredth. The same
+/// keys in each run.
 pub struct LongText {
     client: u64,
     /// All characters ever, in their order; the removed ones stay, as they do in Yjs.
@@ -64,8 +73,9 @@ pub struct LongText {
     cursor: usize,
     next_clock: u32,
     length: usize,
-    /// Of ten keys, how many take back.
-    removals: usize,
+    /// Whether anything is taken back at all, and whether something is just now.
+    may_remove: bool,
+    is_removing: bool,
     random: u64,
 }
 
@@ -83,7 +93,8 @@ impl LongText {
             cursor: 0,
             next_clock: 0,
             length: 0,
-            removals: 3,
+            may_remove: true,
+            is_removing: false,
             random: 0x9e37_79b9_7f4a_7c15,
         }
     }
@@ -91,7 +102,7 @@ impl LongText {
     /// The same, but everything that is written stays.
     pub fn without_removals(client: u64) -> Self {
         Self {
-            removals: 0,
+            may_remove: false,
             ..Self::new(client)
         }
     }
@@ -108,15 +119,23 @@ impl LongText {
 
     /// The next key, as an update.
     pub fn next_update(&mut self) -> Vec<u8> {
-        if self.below(50) == 0 {
+        if self.below(JUMPS_EVERY) == 0 {
             let end = self.characters.len();
             self.cursor = end - self.below(end.min(REACH) + 1);
+            self.is_removing = false;
+        }
+        let in_a_row = match self.is_removing {
+            true => REMOVED_IN_A_ROW,
+            false => WRITTEN_IN_A_ROW,
+        };
+        if self.below(in_a_row) == 0 {
+            self.is_removing = self.may_remove && !self.is_removing;
         }
         // Editors write behind what can be seen, before what was removed there.
         while 0 < self.cursor && self.characters[self.cursor - 1].is_removed {
             self.cursor -= 1;
         }
-        if 0 < self.cursor && self.below(10) < self.removals {
+        if 0 < self.cursor && self.is_removing {
             self.cursor -= 1;
             self.length -= 1;
             let removed = &mut self.characters[self.cursor];
