@@ -97,6 +97,7 @@ fn apply(updates: Vec<(Sequence, Update)>) -> Result<Reading, Sequence> {
             session: SessionId(0),
             state_vector: StateVector::empty(),
         }],
+        folds: false,
     }
     .run();
     let held = report.holdback.into_iter().flat_map(HoldBack::into_held);

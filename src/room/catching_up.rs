@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::limits::{RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX};
+use crate::limits::{FOLD_AFTER, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX};
 use crate::model::SessionId;
 use crate::room::document::{Answer, Question, Report, Sequence, Task};
 use crate::room::durability::Waiter;
@@ -39,6 +39,7 @@ impl Room {
             load: updates,
             apply,
             ask,
+            folds: false,
         };
         self.outputs.push_back(Output::Work(Box::new(task)));
     }
@@ -82,7 +83,9 @@ impl Room {
     pub(super) fn send_document_away(&mut self, now: Timestamp) {
         // Nobody is there for whom it would be worth waiting for more.
         let is_last = self.empty_since.is_some() && !self.unapplied.is_empty();
+        let folds = self.fold_at.is_some_and(|at| at <= now);
         let is_due = !self.questions.is_empty()
+            || folds
             || is_last
             || self.apply_at.is_some_and(|at| at <= now)
             || UNAPPLIED_BYTES_MAX < self.unapplied_bytes;
@@ -95,11 +98,14 @@ impl Room {
             return;
         };
         self.apply_at = None;
+        self.fold_at = None;
         self.unapplied_bytes = 0;
+        let apply = std::mem::take(&mut self.unapplied);
         let task = Task {
             document: Some(document),
             load: Vec::new(),
-            apply: std::mem::take(&mut self.unapplied),
+            folds: folds && apply.is_empty(),
+            apply,
             ask: std::mem::take(&mut self.questions),
         };
         self.outputs.push_back(Output::Work(Box::new(task)));
@@ -120,6 +126,9 @@ impl Room {
         }
         let applied = document.applied();
         self.document_bytes = document.bytes();
+        // To open it again takes time in proportion.
+        let rest = FOLD_AFTER + FOLD_AFTER * (self.document_bytes >> 20) as u32;
+        self.fold_at = document.is_open().then(|| now + rest);
         self.document = Slot::Here(document);
         while self
             .senders

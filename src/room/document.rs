@@ -2,7 +2,8 @@
 //!
 //! This is the only file that calls yrs. A [`Task`] owns the document while it runs, so that it can
 //! run on any thread with a large stack; the room that sent it away goes on without, and gets the
-//! document back in the [`Report`]. An update on which yrs panics costs the document (its state can
+//! document back in the [`Report`]. A document at rest is not a yrs document but its encoding, which is
+//! enough to read it: see [`Encoded`]. An update on which yrs panics costs the document (its state can
 //! no longer be trusted) and is named in the report; the room then rebuilds from what is stored.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +17,7 @@ use yrs::{Doc, OffsetKind, Options, ReadTxn, StateVector as YrsStateVector, Tran
 use crate::limits::UPDATES_TOGETHER_MAX;
 use crate::model::{RequestId, SessionId};
 use crate::room::holdback::{Held, HoldBack};
+use crate::wire::encoded::Encoded;
 use crate::wire::merging::Merging;
 use crate::wire::validator;
 use crate::wire::yjs::{StateVector, Update};
@@ -23,18 +25,26 @@ use crate::wire::yjs::{StateVector, Update};
 /// The place of an update in its document's log; the first is 1.
 pub type Sequence = u64;
 
-/// A yrs document, and how far it is along its log.
+/// A document, and how far it is along its log.
 pub struct Document {
-    doc: Doc,
+    form: Form,
     /// The last update of the log that has been applied.
     applied: Sequence,
     /// The last encoding made, for the next who asks the same before anything changes.
-    encoded: Option<Encoded>,
+    answered: Option<Answered>,
     /// The size of the document's last full encoding, plus what has been applied since.
     bytes: usize,
 }
 
-struct Encoded {
+enum Form {
+    /// Being edited.
+    Open(Doc),
+    /// At rest.
+    Folded(Encoded),
+}
+
+/// An encoding of what somebody lacks.
+struct Answered {
     state_vector: Bytes,
     update: Bytes,
 }
@@ -119,6 +129,8 @@ pub struct Task {
     pub apply: Vec<(Sequence, Update)>,
     /// Answered in order, after all of `apply`.
     pub ask: Vec<Question>,
+    /// Whether nobody is expected to edit it soon.
+    pub folds: bool,
 }
 
 /// What came of a [`Task`].
@@ -142,6 +154,15 @@ impl Task {
     /// A rough guess of how long `run` takes, in microseconds: what decides where it runs.
     pub fn cost_micros(&self) -> usize {
         let document_bytes = self.document.as_ref().map_or(0, |document| document.bytes);
+        let is_open = (self.document.as_ref()).is_some_and(|document| document.is_open());
+        let opening = match !is_open && !self.apply.is_empty() {
+            true => document_bytes / 20,
+            false => 0,
+        };
+        let folding = match is_open && self.folds {
+            true => document_bytes / 20,
+            false => 0,
+        };
         let loading: usize = self
             .load
             .iter()
@@ -153,7 +174,12 @@ impl Task {
             .map(|(_, update)| 2 + update.bytes().len() / 20)
             .sum();
         let encodings = self.ask.len().min(1 + self.ask.len() / 8);
-        loading + applying + self.ask.len() + encodings * (document_bytes + applying * 10) / 100
+        opening
+            + folding
+            + loading
+            + applying
+            + self.ask.len()
+            + encodings * (document_bytes + applying * 10) / 100
     }
 
     /// Applies and answers. Never panics; call it on a thread with a large stack.
@@ -163,6 +189,7 @@ impl Task {
             load,
             apply,
             ask,
+            folds,
         } = self;
         let is_new = document.is_none();
         let mut document = document.unwrap_or_else(|| Box::new(Document::new()));
@@ -221,6 +248,11 @@ impl Task {
                 }
             }
         }
+        if folds && catch_unwind(AssertUnwindSafe(|| document.fold())).is_err() {
+            report.broken = Some(document.applied);
+            document.abandon();
+            return report;
+        }
         report.document = Some(document);
         report
     }
@@ -254,19 +286,10 @@ impl Sifting {
 
 impl Document {
     fn new() -> Self {
-        let options = Options {
-            // Zero is nobody's: the relay never writes content of its own.
-            client_id: ClientID::new(0),
-            offset_kind: OffsetKind::Utf16,
-            skip_gc: false,
-            // Otherwise the relay would write deletions of its own.
-            cleanup_formatting: false,
-            ..Options::default()
-        };
         Self {
-            doc: Doc::with_options(options),
+            form: Form::Folded(Encoded::empty()),
             applied: 0,
-            encoded: None,
+            answered: None,
             bytes: 0,
         }
     }
@@ -274,6 +297,11 @@ impl Document {
     /// The last update of the log that has been applied.
     pub fn applied(&self) -> Sequence {
         self.applied
+    }
+
+    /// Whether it takes the memory of a document that is being edited.
+    pub fn is_open(&self) -> bool {
+        matches!(self.form, Form::Open(_))
     }
 
     /// About how large the document's encoding is.
@@ -290,7 +318,10 @@ impl Document {
         if updates.is_empty() {
             return Ok(());
         }
-        self.encoded = None;
+        self.answered = None;
+        if catch_unwind(AssertUnwindSafe(|| self.open())).is_err() {
+            return Err(None);
+        }
         let mut rest = updates;
         while let Some((first, _)) = rest.first() {
             let (count, bytes) = match pace {
@@ -319,8 +350,11 @@ impl Document {
     }
 
     fn apply(&mut self, bytes: &Bytes) -> Result<(), Box<dyn std::error::Error>> {
+        let Form::Open(doc) = &self.form else {
+            return Err("a folded document cannot be edited".into());
+        };
         let update = yrs::Update::decode_v1(bytes)?;
-        let mut transaction = self.doc.transact_mut();
+        let mut transaction = doc.transact_mut();
         transaction.apply_update(update)?;
         debug_assert!(
             !transaction.has_missing_updates(),
@@ -329,14 +363,56 @@ impl Document {
         Ok(())
     }
 
+    /// Makes it a document that can be edited.
+    fn open(&mut self) {
+        let Form::Folded(encoded) = &self.form else {
+            return;
+        };
+        let options = Options {
+            // Zero is nobody's: the relay never writes content of its own.
+            client_id: ClientID::new(0),
+            offset_kind: OffsetKind::Utf16,
+            skip_gc: false,
+            // Otherwise the relay would write deletions of its own.
+            cleanup_formatting: false,
+            ..Options::default()
+        };
+        let whole = encoded.bytes().clone();
+        let is_empty = encoded.is_empty();
+        self.form = Form::Open(Doc::with_options(options));
+        if !is_empty && let Err(error) = self.apply(&whole) {
+            // Came out of yrs, and goes back in.
+            panic!("a document's own encoding does not apply: {error}");
+        }
+    }
+
+    /// Makes it its encoding, if that is sound.
+    fn fold(&mut self) {
+        if !self.is_open() {
+            return;
+        }
+        let update = validator::update(self.whole());
+        if let Some(encoded) = update.ok().and_then(Encoded::new) {
+            self.form = Form::Folded(encoded);
+            self.answered = None;
+        }
+    }
+
+    fn state_vector(&self) -> Bytes {
+        match &self.form {
+            Form::Open(doc) => doc.transact().state_vector().encode_v1().into(),
+            Form::Folded(encoded) => encoded.state_vector(),
+        }
+    }
+
     fn answer(&mut self, question: Question) -> Answer {
         match question {
             Question::Diff {
                 session,
                 state_vector,
             } => {
-                let update = self.encode_shared(state_vector.bytes());
-                let state_vector = self.doc.transact().state_vector().encode_v1().into();
+                let update = self.encode_shared(&state_vector);
+                let state_vector = self.state_vector();
                 Answer::Diff {
                     session,
                     update,
@@ -352,7 +428,10 @@ impl Document {
                 update,
                 may_write,
             } => {
-                let has_news = self.has_news(&update);
+                let has_news = match &self.form {
+                    Form::Open(doc) => has_news(doc, &update),
+                    Form::Folded(encoded) => encoded.has_news(&update),
+                };
                 Answer::Novelty {
                     session,
                     update,
@@ -366,7 +445,10 @@ impl Document {
             },
             Question::Emptiness { request } => Answer::Emptiness {
                 request,
-                is_empty: self.doc.transact().state_vector().is_empty(),
+                is_empty: match &self.form {
+                    Form::Open(doc) => doc.transact().state_vector().is_empty(),
+                    Form::Folded(encoded) => encoded.is_empty(),
+                },
             },
             Question::Snapshot => Answer::Snapshot {
                 update: self.whole(),
@@ -375,54 +457,27 @@ impl Document {
     }
 
     fn whole(&mut self) -> Bytes {
-        let update = self.encode_shared(&Bytes::from_static(&[0]));
+        let update = self.encode_shared(&StateVector::empty());
         self.bytes = update.len();
         update
     }
 
     /// Many join at once with the same state vector, most often the empty one: encode it once.
-    fn encode_shared(&mut self, state_vector: &Bytes) -> Bytes {
-        if let Some(encoded) = &self.encoded
-            && encoded.state_vector == *state_vector
+    fn encode_shared(&mut self, known: &StateVector) -> Bytes {
+        if let Some(answered) = &self.answered
+            && answered.state_vector == *known.bytes()
         {
-            return encoded.update.clone();
+            return answered.update.clone();
         }
-        // A state vector that passed the validator decodes; if it should not, everything is right.
-        let known = YrsStateVector::decode_v1(state_vector).unwrap_or_default();
-        let update = Bytes::from(self.encode(&known));
-        self.encoded = Some(Encoded {
-            state_vector: state_vector.clone(),
+        let update = match &self.form {
+            Form::Open(doc) => Bytes::from(encode(doc, known)),
+            Form::Folded(encoded) => encoded.lacking(known),
+        };
+        self.answered = Some(Answered {
+            state_vector: known.bytes().clone(),
             update: update.clone(),
         });
         update
-    }
-
-    fn encode(&self, known: &YrsStateVector) -> Vec<u8> {
-        let mut encoded = self.doc.transact().encode_diff_v1(known);
-        // yrs makes room for a kilobyte, and what it has encoded is kept for the next who asks.
-        encoded.shrink_to_fit();
-        encoded
-    }
-
-    fn has_news(&self, update: &Update) -> bool {
-        let transaction = self.doc.transact();
-        let known = transaction.state_vector();
-        let has_blocks = update
-            .clock_ends()
-            .any(|(client, _, end)| u64::from(known.get(&ClientID::new(client.0))) < end);
-        if has_blocks {
-            return true;
-        }
-        let Ok(decoded) = yrs::Update::decode_v1(update.bytes()) else {
-            return false;
-        };
-        if decoded.delete_set().is_empty() {
-            return false;
-        }
-        !decoded
-            .delete_set()
-            .diff(&transaction.snapshot().delete_set)
-            .is_empty()
     }
 
     /// Leaks the document: after a panic inside yrs nothing of it can be trusted, its destructor
@@ -430,6 +485,36 @@ impl Document {
     fn abandon(self) {
         std::mem::forget(self);
     }
+}
+
+fn encode(doc: &Doc, known: &StateVector) -> Vec<u8> {
+    // A state vector that passed the validator decodes; if it should not, everything is right.
+    let known = YrsStateVector::decode_v1(known.bytes()).unwrap_or_default();
+    let mut encoded = doc.transact().encode_diff_v1(&known);
+    // yrs makes room for a kilobyte, and what it has encoded is kept for the next who asks.
+    encoded.shrink_to_fit();
+    encoded
+}
+
+fn has_news(doc: &Doc, update: &Update) -> bool {
+    let transaction = doc.transact();
+    let known = transaction.state_vector();
+    let has_blocks = update
+        .clock_ends()
+        .any(|(client, _, end)| u64::from(known.get(&ClientID::new(client.0))) < end);
+    if has_blocks {
+        return true;
+    }
+    let Ok(decoded) = yrs::Update::decode_v1(update.bytes()) else {
+        return false;
+    };
+    if decoded.delete_set().is_empty() {
+        return false;
+    }
+    !decoded
+        .delete_set()
+        .diff(&transaction.snapshot().delete_set)
+        .is_empty()
 }
 
 /// Whether updates may be put together before yrs has them. That spares most of its work: a
@@ -500,6 +585,7 @@ mod tests {
             load: Vec::new(),
             apply: clocks.map(key).collect(),
             ask: Vec::new(),
+            folds: false,
         };
         task.run()
     }
@@ -523,11 +609,33 @@ mod tests {
     fn together_or_one_by_one_the_document_is_the_same() {
         let together = apply(None, 0..10).document.unwrap();
         let mut one_by_one = Document::new();
+        one_by_one.open();
         for clock in 0..10 {
             one_by_one.apply(key(clock).1.bytes()).unwrap();
         }
-        let nothing = YrsStateVector::default();
-        assert_eq!(together.encode(&nothing), one_by_one.encode(&nothing));
+        let mut together = together;
+        assert_eq!(together.whole(), one_by_one.whole());
         assert_eq!(together.applied(), 10);
+    }
+
+    #[test]
+    fn folded_or_not_the_document_is_the_same() {
+        let mut document = apply(None, 0..10).document.unwrap();
+        assert!(document.is_open());
+        let (whole, state_vector) = (document.whole(), document.state_vector());
+        let knows_six = validator::state_vector(Bytes::from_static(&[1, 7, 6])).unwrap();
+        let end = document.encode_shared(&knows_six);
+        document.fold();
+        assert!(!document.is_open());
+        assert_eq!(
+            (document.whole(), document.state_vector()),
+            (whole, state_vector)
+        );
+        assert_eq!(document.encode_shared(&knows_six), end);
+        let opened = apply(Some(document), 10..12).document.unwrap();
+        assert!(opened.is_open());
+        let mut opened = opened;
+        let mut direct = apply(None, 0..12).document.unwrap();
+        assert_eq!(opened.whole(), direct.whole());
     }
 }

@@ -81,6 +81,8 @@ pub struct Room {
     /// Who sent what is unapplied or away being applied.
     senders: VecDeque<(Sequence, SessionId)>,
     apply_at: Option<Timestamp>,
+    /// When nobody will have edited the document for long enough.
+    fold_at: Option<Timestamp>,
     questions: Vec<Question>,
     /// Sessions that have not said yet what they have, and how long updates wait for that: those that
     /// are typed before it has the document it could not place.
@@ -162,6 +164,7 @@ impl Room {
             unapplied_bytes: 0,
             senders: VecDeque::new(),
             apply_at: None,
+            fold_at: None,
             questions: Vec::new(),
             silent: VecDeque::new(),
             readers: Vec::new(),
@@ -267,14 +270,15 @@ impl Room {
 
     /// When to call `handle` with `Tick` next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let apply = self
-            .apply_at
-            .filter(|_| matches!(self.document, Slot::Here(_)));
+        let is_here = matches!(self.document, Slot::Here(_));
+        let apply = self.apply_at.filter(|_| is_here);
+        let fold = self.fold_at.filter(|_| is_here);
         let unload = self
             .empty_since
             .map(|since| since + self.policy.unload_after);
         [
             apply,
+            fold,
             unload,
             self.silent.front().map(|&(until, _)| until),
             self.reload_at,

@@ -10,7 +10,7 @@ use yrs::{Doc, GetString, ReadTxn, StateVector as YrsStateVector, Text, Transact
 
 use super::*;
 use crate::limits::{
-    APPLY_WITHIN, ASKS_WITHIN, HELD_UPDATES_MAX, RUN_BYTES_MAX, SNAPSHOT_LOG_BYTES_MIN,
+    APPLY_WITHIN, ASKS_WITHIN, FOLD_AFTER, HELD_UPDATES_MAX, RUN_BYTES_MAX, SNAPSHOT_LOG_BYTES_MIN,
 };
 use crate::model::{Access, Identity, Kind};
 
@@ -571,6 +571,37 @@ fn who_never_asks_for_the_document_is_sent_updates_after_a_while() {
     assert_eq!(listens(&driver.take_told()), [ANN]);
     driver.wait(ASKS_WITHIN);
     assert_eq!(listens(&driver.take_told()), []);
+}
+
+#[test]
+fn a_document_that_nobody_edits_is_kept_as_its_encoding() {
+    let is_open = |driver: &Driver| match &driver.room.document {
+        Slot::Here(document) => document.is_open(),
+        Slot::Loading | Slot::Away => panic!("the document is elsewhere"),
+    };
+    let words = typed(&["one ", "two ", "three "]);
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    assert!(!is_open(&driver), "nothing has been written");
+    driver.edit(ANN, &words[0]);
+    driver.wait(APPLY_WITHIN);
+    assert!(is_open(&driver));
+    driver.wait(FOLD_AFTER / 2);
+    driver.edit(ANN, &words[1]);
+    driver.wait(APPLY_WITHIN);
+    driver.wait(FOLD_AFTER / 2);
+    assert!(is_open(&driver), "it has been edited lately");
+    driver.wait(FOLD_AFTER);
+    assert!(!is_open(&driver));
+    // It is read as it is, also by somebody who comes again.
+    driver.join(BOB, Access::Write);
+    assert_eq!(text_of([&driver.answer_to(BOB)]), "one two ");
+    driver.say(BOB, FromSession::Step2(checked(&words[1])));
+    assert!(!is_open(&driver));
+    driver.edit(BOB, &words[2]);
+    driver.wait(APPLY_WITHIN);
+    assert!(is_open(&driver));
+    assert_eq!(text_of([&driver.answer_to(ANN)]), "one two three ");
 }
 
 #[test]

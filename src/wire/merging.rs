@@ -16,9 +16,9 @@ use crate::wire::validator::{self, Struct};
 use crate::wire::yjs::Update;
 
 /// Content of an item: a text. The other bits of the byte say what comes before it.
-const CONTENT_STRING: u8 = 4;
-const HAS_ORIGIN: u8 = 0x80;
-const HAS_RIGHT_ORIGIN: u8 = 0x40;
+pub(in crate::wire) const CONTENT_STRING: u8 = 4;
+pub(in crate::wire) const HAS_ORIGIN: u8 = 0x80;
+pub(in crate::wire) const HAS_RIGHT_ORIGIN: u8 = 0x40;
 /// So few clients, counted anew in each update, that they can be looked through one by one.
 const CLIENTS_MAX: u64 = 64;
 
@@ -59,7 +59,7 @@ pub(in crate::wire) struct TextItem<'a> {
     head: &'a [u8],
     pub origin: Option<(u64, u64)>,
     pub right_origin: Option<(u64, u64)>,
-    text: &'a [u8],
+    pub text: &'a [u8],
 }
 
 impl Merging {
@@ -352,7 +352,7 @@ impl<'a> Key<'a> {
 }
 
 /// The parts of an item with a text.
-fn text_item<'a>(reader: &mut Reader<'a>) -> Result<TextItem<'a>, Malformed> {
+pub(in crate::wire) fn text_item<'a>(reader: &mut Reader<'a>) -> Result<TextItem<'a>, Malformed> {
     let bytes = reader.rest();
     let info = reader.u8()?;
     let mut id = |is_there: u8| -> Result<Option<(u64, u64)>, Malformed> {

@@ -2,7 +2,7 @@
 //!
 //! `lib0` reads and writes the encoding all Yjs protocols share, `yjs` the sync and awareness
 //! messages, `validator` (with `json`) tells sane updates from forged ones, `frontier` what can be
-//! applied from what rests on something missing, `merging` puts updates together. `y_websocket` and
+//! applied from what rests on something missing, `merging` puts updates together, `encoded` answers from a document's bytes. `y_websocket` and
 //! `hocuspocus` are the framings of the two Yjs doors, `websocket` the frames of RFC 6455 below them.
 //! `boards`, `workspaces` and `feed` are dialects in JSON, which share `dialect`; `heartbeat` has the
 //! bodies of presence without a socket. `url` decodes the names and tokens in addresses, and `close`
@@ -13,9 +13,12 @@
 pub mod boards;
 pub mod close;
 pub mod dialect;
+pub mod encoded;
 pub mod feed;
 pub mod frontier;
 pub mod heartbeat;
+#[cfg(test)]
+mod histories;
 pub mod hocuspocus;
 mod json;
 pub mod lib0;
