@@ -191,9 +191,11 @@ pub const HELD_UPDATES_MAX: usize = 1_000;
 pub const HELD_BYTES_MAX: usize = 8 << 20;
 /// A room that could not be unloaded when its time had come is looked at again after this long.
 pub const UNLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// A document that nobody has edited for so long, and as long again for each MiB of it, is kept as its
-/// encoding: a tenth of the memory, and some 50 ms for each MiB when somebody edits it again.
+/// A document that nobody has edited for so long is kept as its encoding: a tenth of the memory, and
+/// some 50 ms for each MiB when somebody edits it again.
 pub const FOLD_AFTER: Duration = Duration::from_secs(10);
+/// And so much longer for each MiB of it.
+pub const FOLD_AFTER_EACH_MIB: Duration = Duration::from_secs(1);
 /// Updates put together before a document takes them in: enough that its own work is little, few
 /// enough that putting them together is.
 pub const UPDATES_TOGETHER_MAX: usize = 256;

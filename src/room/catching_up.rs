@@ -4,7 +4,9 @@
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::limits::{FOLD_AFTER, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX};
+use crate::limits::{
+    FOLD_AFTER, FOLD_AFTER_EACH_MIB, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX,
+};
 use crate::model::SessionId;
 use crate::room::document::{Answer, Question, Report, Sequence, Task};
 use crate::room::durability::Waiter;
@@ -127,7 +129,7 @@ impl Room {
         let applied = document.applied();
         self.document_bytes = document.bytes();
         // To open it again takes time in proportion.
-        let rest = FOLD_AFTER + FOLD_AFTER * (self.document_bytes >> 20) as u32;
+        let rest = FOLD_AFTER + FOLD_AFTER_EACH_MIB * (self.document_bytes >> 20) as u32;
         self.fold_at = document.is_open().then(|| now + rest);
         self.document = Slot::Here(document);
         while self
