@@ -196,6 +196,9 @@ pub const UNLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub const FOLD_AFTER: Duration = Duration::from_secs(10);
 /// And so much longer for each MiB of it.
 pub const FOLD_AFTER_EACH_MIB: Duration = Duration::from_secs(1);
+/// What documents took that came to rest is given back to the operating system when there has been
+/// nothing heavy to do for so long.
+pub const TRIM_AFTER: Duration = Duration::from_secs(2);
 /// Updates put together before a document takes them in: enough that its own work is little, few
 /// enough that putting them together is.
 pub const UPDATES_TOGETHER_MAX: usize = 256;

@@ -6,7 +6,9 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use crate::limits::{LOAD_AFTER_WRITES_WITHIN, OFFLINE_PARTICIPANTS_MAX, WORKER_STACK_BYTES};
+use crate::limits::{
+    LOAD_AFTER_WRITES_WITHIN, OFFLINE_PARTICIPANTS_MAX, TRIM_AFTER, WORKER_STACK_BYTES,
+};
 use crate::model::{ConnectionId, RoomName};
 use crate::presence::{Appearance, Participant, Status};
 use crate::relay::inbox::ToWorker;
@@ -92,6 +94,13 @@ struct Queue {
 struct Orders {
     waiting: VecDeque<Order>,
     is_closed: bool,
+    /// Whether what folded documents took is to be given back to the operating system.
+    trims: bool,
+}
+
+enum Next {
+    Order(Order),
+    Trim,
 }
 
 /// Closes the queue when the last handle is gone.
@@ -113,8 +122,17 @@ impl HeavyPool {
                 .name(format!("{name}-{number}"))
                 .stack_size(WORKER_STACK_BYTES)
                 .spawn(move || {
-                    while let Some(order) = queue.next() {
-                        carry_out(order, &*store, &storage);
+                    while let Some(next) = queue.next() {
+                        match next {
+                            Next::Order(order) => {
+                                let folds = order.folds();
+                                carry_out(order, &*store, &storage);
+                                if folds {
+                                    queue.trim_soon();
+                                }
+                            }
+                            Next::Trim => give_memory_back(),
+                        }
                     }
                 })?;
         }
@@ -135,18 +153,67 @@ impl Queue {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next order; `None` when there will be no more.
-    fn next(&self) -> Option<Order> {
-        let is_idle = |orders: &mut Orders| orders.waiting.is_empty() && !orders.is_closed;
-        let orders = self.filled.wait_while(self.orders(), is_idle);
-        let mut orders = orders.unwrap_or_else(PoisonError::into_inner);
-        let next = orders.waiting.pop_front();
-        if orders.waiting.is_empty() {
-            orders.waiting.shrink_to(64);
+    /// Waits for the next thing to do; `None` when there will be no more.
+    fn next(&self) -> Option<Next> {
+        let mut orders = self.orders();
+        loop {
+            if let Some(order) = orders.waiting.pop_front() {
+                if orders.waiting.is_empty() {
+                    orders.waiting.shrink_to(64);
+                }
+                return Some(Next::Order(order));
+            }
+            if orders.is_closed {
+                return None;
+            }
+            if !orders.trims {
+                let waited = self.filled.wait(orders);
+                orders = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            // Others may fold soon, too: once for all of them, when there is nothing else to do.
+            let waited = self.filled.wait_timeout(orders, TRIM_AFTER);
+            let (locked, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
+            orders = locked;
+            if outcome.timed_out() && orders.trims && orders.waiting.is_empty() {
+                orders.trims = false;
+                return Some(Next::Trim);
+            }
         }
-        next
+    }
+
+    fn trim_soon(&self) {
+        self.orders().trims = true;
     }
 }
+
+impl Order {
+    /// Whether it gives up a document's memory.
+    fn folds(&self) -> bool {
+        match self {
+            Self::Room(order) => matches!(&order.job, Job::Work(task) if task.folds),
+            Self::Check { .. } | Self::Ask { .. } | Self::Forget(_) => false,
+        }
+    }
+}
+
+/// A document is many small pieces. The allocator keeps them for the next one, which is well while
+/// documents are opened, and a waste when most have come to rest.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(
+    unsafe_code,
+    reason = "glibc's own way to say that what is free is not needed soon"
+)]
+fn give_memory_back() {
+    // SAFETY: it takes no pointer and may be called at any time by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Other allocators decide themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn give_memory_back() {}
 
 impl Drop for Open {
     fn drop(&mut self) {
