@@ -32,7 +32,7 @@ const MAY_IMPORT: [(&str, &str, &str); 19] = [
         "model clock::Timestamp deadlines limits presence::Ending",
         "",
     ),
-    ("wire", "model limits", "serde serde_json"),
+    ("wire", "model limits small", "serde serde_json"),
     (
         "room",
         "model presence wire clock::Timestamp limits small",
@@ -51,7 +51,7 @@ const MAY_IMPORT: [(&str, &str, &str); 19] = [
     (
         "relay",
         "auth clock deadlines feed limits metrics model presence room small store wire",
-        "anyhow futures getrandom prometheus_client slab tokio",
+        "anyhow futures getrandom libc prometheus_client slab tokio",
     ),
     (
         "doors",
