@@ -319,7 +319,8 @@ impl Document {
             return Ok(());
         }
         self.answered = None;
-        if catch_unwind(AssertUnwindSafe(|| self.open())).is_err() {
+        let opened = catch_unwind(AssertUnwindSafe(|| self.open()));
+        if !matches!(opened, Ok(Ok(()))) {
             return Err(None);
         }
         let mut rest = updates;
@@ -364,9 +365,9 @@ impl Document {
     }
 
     /// Makes it a document that can be edited.
-    fn open(&mut self) {
+    fn open(&mut self) -> Result<(), Box<dyn std::error::Error>> {
         let Form::Folded(encoded) = &self.form else {
-            return;
+            return Ok(());
         };
         let options = Options {
             // Zero is nobody's: the relay never writes content of its own.
@@ -380,9 +381,9 @@ impl Document {
         let whole = encoded.bytes().clone();
         let is_empty = encoded.is_empty();
         self.form = Form::Open(Doc::with_options(options));
-        if !is_empty && let Err(error) = self.apply(&whole) {
-            // Came out of yrs, and goes back in.
-            panic!("a document's own encoding does not apply: {error}");
+        match is_empty {
+            true => Ok(()),
+            false => self.apply(&whole),
         }
     }
 
@@ -609,7 +610,7 @@ mod tests {
     fn together_or_one_by_one_the_document_is_the_same() {
         let together = apply(None, 0..10).document.unwrap();
         let mut one_by_one = Document::new();
-        one_by_one.open();
+        one_by_one.open().unwrap();
         for clock in 0..10 {
             one_by_one.apply(key(clock).1.bytes()).unwrap();
         }

@@ -6,8 +6,10 @@
 //! a session speaks, how far a socket is behind, or where documents are kept.
 //!
 //! Updates are forwarded before the document has them: it catches up in batches, and always before it
-//! is read. What one session says in one go until [`Input::TurnEnds`] is one update to all others. Reading, applying and encoding are [`Task`]s that the
-//! caller runs wherever it likes; while the document is away with one, the room goes on.
+//! is read. What one session says in one go until [`Input::TurnEnds`] is one update to all others. An
+//! update that stands on something that has not come waits in `holdback` until it has. Reading, applying
+//! and encoding are [`Task`]s that the caller runs wherever it likes; while the document is away with
+//! one, the room goes on.
 //!
 //! Start with `input` and `output`, then [`Room::handle`]; `editing` is what sessions say,
 //! `catching_up` what happens to the document.

@@ -16,7 +16,6 @@ use std::collections::{BinaryHeap, HashMap};
 use crate::model::ClientId;
 use crate::small::SmallMap;
 use crate::wire::lib0::{Reader, write_varuint};
-use crate::wire::merging::Key;
 use crate::wire::validator::{self, Invalid};
 use crate::wire::yjs::Update;
 
@@ -63,11 +62,6 @@ impl Frontier {
 
     /// Takes what can be taken.
     pub fn admit(&mut self, update: Update) -> Admitted {
-        if let Ok(Some(key)) = Key::read(update.bytes())
-            && self.admit_key(&key)
-        {
-            return Admitted::whole(update);
-        }
         let admitted = match self.admit_simple(update.bytes()) {
             Ok(false) => self.sift(&update),
             Ok(true) => return Admitted::whole(update),
@@ -82,28 +76,6 @@ impl Frontier {
             Some(next) => *next = end.max(*next),
             None => drop(self.0.insert(client, end)),
         }
-    }
-
-    /// What is typed: it stands on its neighbours, if it has any.
-    #[inline]
-    fn admit_key(&mut self, key: &Key<'_>) -> bool {
-        let client = ClientId(key.client);
-        let next = self.next(client);
-        let stands = |neighbour: Option<(u64, u64)>| {
-            neighbour.is_none_or(|(other, clock)| {
-                // What a client names of its own it has written before.
-                other == key.client || self.has(ClientId(other), clock)
-            })
-        };
-        let has_neighbour = key.item.origin.or(key.item.right_origin).is_some();
-        let is_ready = key.clock <= next
-            && has_neighbour
-            && stands(key.item.origin)
-            && stands(key.item.right_origin);
-        if is_ready {
-            self.advance(client, key.clock + key.length);
-        }
-        is_ready
     }
 
     /// Nearly every update: of one client at most, and all of it can be taken.

@@ -315,17 +315,17 @@ fn read_struct(reader: &mut Reader<'_>, client: u64, clock: u64) -> Result<Struc
 }
 
 /// What nearly every update is: one item with a text, and nothing deleted.
-pub(in crate::wire) struct Key<'a> {
-    pub client: u64,
-    pub clock: u64,
-    pub item: TextItem<'a>,
+struct Key<'a> {
+    client: u64,
+    clock: u64,
+    item: TextItem<'a>,
     /// How many clocks it takes.
-    pub length: u64,
+    length: u64,
 }
 
 impl<'a> Key<'a> {
     #[inline]
-    pub fn read(update: &'a [u8]) -> Result<Option<Self>, Malformed> {
+    fn read(update: &'a [u8]) -> Result<Option<Self>, Malformed> {
         let &[1, 1, ref rest @ ..] = update else {
             return Ok(None);
         };
