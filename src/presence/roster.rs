@@ -325,6 +325,10 @@ impl Roster {
         let Some(known) = heard(&mut self.sessions, session) else {
             return;
         };
+        if known.has_acted(now) {
+            // Of a burst the first says it all.
+            return;
+        }
         let before = known.status(now, &self.policy);
         known.act(now);
         if before != Status::Online || !self.will_notice(session, now) {

@@ -129,6 +129,12 @@ impl Session {
         self.reported = None;
     }
 
+    /// Whether it has acted at this very time, and acting again would change nothing.
+    pub fn has_acted(&self, now: Timestamp) -> bool {
+        [self.last_activity, self.quiet_since, self.last_sign] == [now; 3]
+            && self.reported.is_none()
+    }
+
     /// The session says something of its user: what they do, if it names a status.
     pub fn report(&mut self, now: Timestamp, status: Option<Status>, typing: Duration) {
         self.act(now);

@@ -28,22 +28,31 @@ impl Worker {
             _ => Departure::Expired,
         };
         open.room.handle(now, input);
-        while let Some(output) = self
-            .rooms
-            .get_mut(key)
-            .and_then(|open| open.room.poll_output())
-        {
-            self.perform(key, output);
+        while let Some(open) = self.rooms.get_mut(key) {
+            match open.room.poll_output() {
+                Some(output) => self.perform(key, output),
+                None => {
+                    let has_run = open.room.has_run();
+                    if !open.is_to_be_reckoned {
+                        open.is_to_be_reckoned = true;
+                        self.to_reckon.push(key);
+                    }
+                    if has_run {
+                        self.mark_dirty(key);
+                    }
+                    break;
+                }
+            }
         }
+    }
+
+    /// Once for all that happened to a room in a turn: counts it, and notes when the room's next
+    /// deadline is.
+    pub(super) fn reckon(&mut self, key: RoomKey) {
         let Some(open) = self.rooms.get_mut(key) else {
             return;
         };
-        if open.room.has_run() {
-            self.mark_dirty(key);
-        }
-        let Some(open) = self.rooms.get_mut(key) else {
-            return;
-        };
+        open.is_to_be_reckoned = false;
         let counts = open.room.take_counts();
         if counts != Counts::default() {
             let metrics = &self.around.metrics;

@@ -40,6 +40,8 @@ pub struct OpenRoom {
     /// Since when something waits for the end of the turn.
     pub(super) dirty_since: Option<Duration>,
     pub(super) scheduled: Option<Timestamp>,
+    /// Whether something has happened to it since the worker last looked at its deadline.
+    pub(super) is_to_be_reckoned: bool,
     /// Whether anything was given to the store in this life of the room.
     pub(super) has_kept: bool,
     /// What happened to the roster, for members who are told in text.
@@ -139,6 +141,7 @@ impl Rooms {
             touched: Vec::new(),
             dirty_since: None,
             scheduled: None,
+            is_to_be_reckoned: false,
             has_kept: false,
             news: News::default(),
             text_members: 0,

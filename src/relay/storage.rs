@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::limits::{
-    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, GATHER_FROM_WRITES, GATHER_STEP, GATHER_STEPS_MAX,
+    COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, GATHER_FIRST, GATHER_FROM_WRITES, GATHER_MAX,
     GATHER_WRITES_MAX, STORE_RETRY_AFTER, STORE_RETRY_AFTER_FIRST,
 };
 use crate::metrics::Metrics;
@@ -231,22 +231,25 @@ impl Inner {
     }
 
     /// Lets more come, as long as it does: where each waits for its acknowledgement before it goes on,
-    /// nearly all have come after the first step.
+    /// nearly all have come after the first step. Each further step is as long as all before.
     fn gather<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
-        let mut came_before = 0;
-        for _ in 0..GATHER_STEPS_MAX {
+        let (mut came, mut step) = (0, GATHER_FIRST);
+        let mut left = GATHER_MAX;
+        while !left.is_zero() {
             let before = queue.waiting.len();
             if GATHER_WRITES_MAX <= before || queue.is_stopped {
                 break;
             }
             drop(queue);
-            thread::sleep(GATHER_STEP);
+            thread::sleep(step);
+            left = left.saturating_sub(step);
             queue = self.queue();
-            let came = queue.waiting.len() - before;
-            if came == 0 || 2 * came < came_before {
+            let more = queue.waiting.len() - before;
+            if more == 0 || 2 * more < came {
                 break;
             }
-            came_before = came;
+            step = (GATHER_MAX - left).min(left);
+            came += more;
         }
         queue
     }

@@ -89,6 +89,8 @@ pub struct Worker {
     pub(super) refusals: VecDeque<(Link, SessionId, Refusal)>,
     /// Connections whose stream failed or ended.
     pub(super) broken: Vec<ConnectionId>,
+    /// Rooms to which something has happened.
+    pub(super) to_reckon: Vec<RoomKey>,
     pub(super) unloads: Vec<RoomKey>,
     /// What this turn keeps.
     pub(super) writes: Vec<Kept>,
@@ -264,6 +266,7 @@ impl Worker {
             agenda: VecDeque::new(),
             refusals: VecDeque::new(),
             broken: Vec::new(),
+            to_reckon: Vec::new(),
             unloads: Vec::new(),
             writes: Vec::new(),
             uncommitted: 0,
@@ -446,6 +449,8 @@ impl Worker {
             } else if let Some(id) = self.broken.pop() {
                 self.depart(id, Departure::Lost);
                 self.remove(id);
+            } else if let Some(key) = self.to_reckon.pop() {
+                self.reckon(key);
             } else if let Some(key) = self.unloads.pop() {
                 self.unload(key);
             } else {

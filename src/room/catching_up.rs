@@ -12,7 +12,7 @@ use crate::room::document::{Answer, Question, Report, Sequence, Task};
 use crate::room::durability::Waiter;
 use crate::room::holdback::{Held, HoldBack};
 use crate::room::output::{Keep, Message, Output, Reply};
-use crate::room::{Origin, Room, Slot};
+use crate::room::{Origin, Room, Session, Slot};
 use crate::wire::close::Refusal;
 use crate::wire::yjs::Update;
 
@@ -228,14 +228,13 @@ impl Room {
                 update,
                 may_write,
                 has_news,
-            } => {
-                let is_here = self.sessions.contains_key(&session);
-                match has_news {
-                    true if is_here => self.edit(now, session, update),
-                    true if may_write => self.accept(now, Origin::Departed, update),
-                    _ => self.confirm(session),
+            } => match self.sessions.get(&session) {
+                Some(&Session { access, .. }) if has_news => {
+                    self.edit(now, session, access, update);
                 }
-            }
+                None if has_news && may_write => self.accept(now, Origin::Departed, update),
+                _ => self.confirm(session),
+            },
             Answer::Whole { request, update } => {
                 let is_durable = self.durability.is_durable();
                 self.answer(request, Reply::Document { update, is_durable });

@@ -531,7 +531,7 @@ fn beginning_as_one(updates: &[(Sequence, Update)]) -> (usize, Bytes) {
     let mut merging = Merging::new();
     let together = updates.iter().take(UPDATES_TOGETHER_MAX);
     let count = together
-        .take_while(|(_, update)| merging.push(update.bytes()))
+        .take_while(|(_, update)| merging.push_checked(update))
         .count();
     match count {
         0 | 1 => (1, updates[0].1.bytes().clone()),

@@ -9,16 +9,16 @@ use crate::room::holdback::{Held, HoldBack};
 use crate::room::input::FromSession;
 use crate::room::output::{Keep, Message, Output, Reply};
 use crate::room::run::Run;
-use crate::room::{Origin, Room};
+use crate::room::{Origin, Room, Session};
 use crate::wire::close::Refusal;
 use crate::wire::frontier::{Admitted, Rest};
 use crate::wire::yjs::Update;
 
 impl Room {
     pub(super) fn message(&mut self, now: Timestamp, session: SessionId, message: FromSession) {
-        if !self.sessions.contains_key(&session) {
+        let Some(&Session { access, .. }) = self.sessions.get(&session) else {
             return;
-        }
+        };
         if self.policy.is_recorded {
             // Whatever it is, it is a sign of life.
             self.roster.beat(now, session, None);
@@ -39,10 +39,7 @@ impl Room {
             }
             FromSession::Step2(update) => {
                 self.awareness.step2(now, session);
-                let may_write = self
-                    .sessions
-                    .get(&session)
-                    .is_some_and(|known| known.access == Access::Write);
+                let may_write = access == Access::Write;
                 match update.is_empty() {
                     true => self.confirm(session),
                     // Every return brings the whole delete set: most of the time it is no news.
@@ -57,7 +54,7 @@ impl Room {
                 self.awareness.other(now, session);
                 match update.is_empty() {
                     true => self.confirm(session),
-                    false => self.edit(now, session, update),
+                    false => self.edit(now, session, access, update),
                 }
             }
             FromSession::Awareness(update) => self.awareness.receive(now, session, &update),
@@ -77,11 +74,14 @@ impl Room {
         }
     }
 
-    pub(super) fn edit(&mut self, now: Timestamp, session: SessionId, update: Update) {
-        let Some(known) = self.sessions.get(&session) else {
-            return;
-        };
-        if known.access == Access::Write {
+    pub(super) fn edit(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        access: Access,
+        update: Update,
+    ) {
+        if access == Access::Write {
             self.accept(now, Origin::Session(session), update);
         } else {
             self.counts.dropped += 1;

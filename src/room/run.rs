@@ -48,14 +48,14 @@ impl Run {
         let is_taken = match &mut self.updates {
             Updates::One(first) => {
                 let mut merging = Merging::new();
-                let is_taken = merging.push(first.bytes()) && merging.push(update.bytes());
+                let is_taken = merging.push_checked(first) && merging.push_checked(update);
                 if is_taken {
                     self.updates = Updates::Several(merging);
                 }
                 is_taken
             }
             Updates::Several(merging) => {
-                merging.updates() < UPDATES_TOGETHER_MAX && merging.push(update.bytes())
+                merging.updates() < UPDATES_TOGETHER_MAX && merging.push_checked(update)
             }
         };
         if is_taken {

@@ -16,6 +16,7 @@ use std::collections::{BinaryHeap, HashMap};
 use crate::model::ClientId;
 use crate::small::SmallMap;
 use crate::wire::lib0::{Reader, write_varuint};
+use crate::wire::typed::Typed;
 use crate::wire::validator::{self, Invalid};
 use crate::wire::yjs::Update;
 
@@ -62,6 +63,11 @@ impl Frontier {
 
     /// Takes what can be taken.
     pub fn admit(&mut self, update: Update) -> Admitted {
+        if let Some(typed) = update.typed()
+            && self.admit_typed(typed)
+        {
+            return Admitted::whole(update);
+        }
         let admitted = match self.admit_simple(update.bytes()) {
             Ok(false) => self.sift(&update),
             Ok(true) => return Admitted::whole(update),
@@ -78,7 +84,23 @@ impl Frontier {
         }
     }
 
-    /// Nearly every update: of one client at most, and all of it can be taken.
+    /// Nearly every update: what its client writes next, among what has been taken.
+    #[inline]
+    fn admit_typed(&mut self, typed: &Typed) -> bool {
+        // What a client names of its own it has written before.
+        let is_founded = typed
+            .right_origin()
+            .is_none_or(|(other, clock)| other == typed.client || self.has(other, clock));
+        match self.0.get_mut(&typed.client) {
+            Some(next) if is_founded && typed.start() <= *next => {
+                *next = typed.end().max(*next);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Most others: of one client at most, and all of it can be taken.
     fn admit_simple(&mut self, update: &[u8]) -> Result<bool, Invalid> {
         let mut reader = Reader::new(update);
         let mut added = None;
@@ -354,7 +376,7 @@ impl Parts {
         write_varuint(&mut out, self.deleted);
         out.extend_from_slice(&self.deletions);
         debug_assert!(validator::update(out.clone().into()).is_ok());
-        Update(out.into())
+        Update::of_checked(out.into())
     }
 }
 

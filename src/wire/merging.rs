@@ -9,9 +9,9 @@
 
 use std::ops::Range;
 
-use crate::limits::CLOCK_END;
 use crate::model::ClientId;
 use crate::wire::lib0::{Malformed, Reader, varuint_len, write_varuint};
+use crate::wire::typed::Typed;
 use crate::wire::validator::{self, Struct};
 use crate::wire::yjs::Update;
 
@@ -70,16 +70,45 @@ impl Merging {
 
     /// Takes an update in, if it can be put together with the others; else nothing happens.
     pub fn push(&mut self, update: &[u8]) -> bool {
-        if let Ok(Some(key)) = Key::read(update)
-            && let Some(section) = self.sections.iter_mut().find(|it| it.client == key.client)
-        {
-            let goes_on = section.end == key.clock;
-            if goes_on {
-                section.take_text(&key.item, key.clock + key.length);
-                self.updates += 1;
-            }
-            return goes_on;
+        match Typed::read(update) {
+            Some(typed) if self.go_on(&typed, update) => true,
+            _ => self.push_any(update),
         }
+    }
+
+    /// The same for one of which it may be known what was typed.
+    #[inline]
+    pub fn push_checked(&mut self, update: &Update) -> bool {
+        match update.typed() {
+            Some(typed) if self.go_on(typed, update.bytes()) => true,
+            _ => self.push_any(update.bytes()),
+        }
+    }
+
+    /// Takes in what its client types behind what it has written last, or first.
+    #[inline]
+    fn go_on(&mut self, typed: &Typed, update: &[u8]) -> bool {
+        let (client, start) = (typed.client.0, typed.start());
+        let known = self.sections.iter().position(|it| it.client == client);
+        let section = match known {
+            Some(place) => &mut self.sections[place],
+            None if CLIENTS_MAX <= self.sections.len() as u64 => return false,
+            None => self.sections.push_mut(Section::new(client, start)),
+        };
+        if section.end != start {
+            return false;
+        }
+        let right_origin = typed.right_origin().map(|(other, clock)| (other.0, clock));
+        if section.open != Some(right_origin) {
+            section.begin_text(typed.head(update), right_origin);
+        }
+        section.text.extend_from_slice(typed.text(update));
+        section.end = typed.end();
+        self.updates += 1;
+        true
+    }
+
+    fn push_any(&mut self, update: &[u8]) -> bool {
         if self.fits(update) != Ok(true) {
             return false;
         }
@@ -143,7 +172,7 @@ impl Merging {
         let mut out = Vec::with_capacity(self.encoded_len());
         self.write(&mut out);
         debug_assert!(validator::update(out.clone().into()).is_ok());
-        Update(out.into())
+        Update::of_checked(out.into())
     }
 
     /// Whether the update goes on where the others end.
@@ -196,15 +225,7 @@ impl Merging {
                 .position(|known| known.client == client);
             let section = match known {
                 Some(place) => &mut self.sections[place],
-                None => self.sections.push_mut(Section {
-                    client,
-                    clock,
-                    end: clock,
-                    structs: 0,
-                    bytes: Vec::new(),
-                    open: None,
-                    text: Vec::new(),
-                }),
+                None => self.sections.push_mut(Section::new(client, clock)),
             };
             for _ in 0..structs {
                 section.take_struct(reader)?;
@@ -250,6 +271,18 @@ impl Merging {
 }
 
 impl Section {
+    fn new(client: u64, clock: u64) -> Self {
+        Self {
+            client,
+            clock,
+            end: clock,
+            structs: 0,
+            bytes: Vec::new(),
+            open: None,
+            text: Vec::new(),
+        }
+    }
+
     fn take_struct(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         let whole = reader.rest();
         let read = read_struct(reader, self.client, self.end)?;
@@ -271,12 +304,16 @@ impl Section {
         self.end = end;
         let continues = item.origin.is_some() && item.origin == last;
         if !continues || self.open != Some(item.right_origin) {
-            self.close();
-            self.structs += 1;
-            self.bytes.extend_from_slice(item.head);
-            self.open = Some(item.right_origin);
+            self.begin_text(item.head, item.right_origin);
         }
         self.text.extend_from_slice(item.text);
+    }
+
+    fn begin_text(&mut self, head: &[u8], right_origin: Option<(u64, u64)>) {
+        self.close();
+        self.structs += 1;
+        self.bytes.extend_from_slice(head);
+        self.open = Some(right_origin);
     }
 
     /// Writes the text of the last item: nothing more is added to it.
@@ -312,43 +349,6 @@ impl Deletions {
 
 fn read_struct(reader: &mut Reader<'_>, client: u64, clock: u64) -> Result<Struct, Malformed> {
     validator::read_struct(reader, ClientId(client), clock).map_err(|_| Malformed)
-}
-
-/// What nearly every update is: one item with a text, and nothing deleted.
-struct Key<'a> {
-    client: u64,
-    clock: u64,
-    item: TextItem<'a>,
-    /// How many clocks it takes.
-    length: u64,
-}
-
-impl<'a> Key<'a> {
-    #[inline]
-    fn read(update: &'a [u8]) -> Result<Option<Self>, Malformed> {
-        let &[1, 1, ref rest @ ..] = update else {
-            return Ok(None);
-        };
-        let mut reader = Reader::new(rest);
-        let (client, clock) = (reader.varuint()?, reader.varuint()?);
-        let info = reader.rest().first().copied().unwrap_or_default();
-        if info & !(HAS_ORIGIN | HAS_RIGHT_ORIGIN) != CONTENT_STRING {
-            return Ok(None);
-        }
-        let item = text_item(&mut reader)?;
-        // As JavaScript counts: what UTF-8 takes four bytes for is two.
-        let units = |byte: &u8| u64::from(byte & 0xc0 != 0x80) + u64::from(0xf0 <= *byte);
-        let length: u64 = item.text.iter().map(units).sum();
-        let is_all = reader.rest() == [0];
-        Ok(
-            (is_all && 0 < length && clock + length < CLOCK_END).then_some(Self {
-                client,
-                clock,
-                item,
-                length,
-            }),
-        )
-    }
 }
 
 /// The parts of an item with a text.

@@ -1,9 +1,10 @@
 //! Bytes and text to values and back; decides nothing.
 //!
 //! `lib0` reads and writes the encoding all Yjs protocols share, `yjs` the sync and awareness
-//! messages, `validator` (with `json`) tells sane updates from forged ones, `frontier` what can be
-//! applied from what rests on something missing, `merging` puts updates together, `encoded` answers from a document's bytes. `y_websocket` and
-//! `hocuspocus` are the framings of the two Yjs doors, `websocket` the frames of RFC 6455 below them.
+//! messages, `validator` (with `json`) tells sane updates from forged ones, `typed` knows the usual
+//! kind, `frontier` tells what can be applied from what rests on something missing, `merging` puts
+//! updates together, `encoded` answers from a document's bytes. `y_websocket` and `hocuspocus` are
+//! the framings of the two Yjs doors, `websocket` the frames of RFC 6455 below them.
 //! `boards`, `workspaces` and `feed` are dialects in JSON, which share `dialect`; `heartbeat` has the
 //! bodies of presence without a socket. `url` decodes the names and tokens in addresses, and `close`
 //! is the one table of close codes.
@@ -25,6 +26,7 @@ pub mod lib0;
 pub mod merging;
 #[cfg(test)]
 pub(crate) mod protocols_page;
+mod typed;
 pub mod url;
 pub mod validator;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use super::close::Refusal;
 use super::json::{self, BadJson, Dialect};
 use super::lib0::{Malformed, Reader};
+use super::typed::Typed;
 use super::yjs::{AwarenessEntry, AwarenessUpdate, StateVector, Update};
 use crate::limits::{
     AWARENESS_CLOCK_MAX, AWARENESS_ENTRIES_MAX, AWARENESS_STATE_BYTES_MAX,
@@ -107,6 +108,14 @@ impl InvalidAwareness {
 
 /// Checks a Yjs update in encoding v1.
 pub fn update(bytes: Bytes) -> Result<Update, Invalid> {
+    match Typed::read(&bytes) {
+        Some(typed) => Ok(Update::of_typed(bytes, typed)),
+        None => walk(bytes),
+    }
+}
+
+/// Checks an update of any kind.
+pub(in crate::wire) fn walk(bytes: Bytes) -> Result<Update, Invalid> {
     let mut reader = Reader::new(&bytes);
     let sections = count(&mut reader, SECTION_BYTES_MIN)?;
     let mut clients = Clients::default();
@@ -116,7 +125,7 @@ pub fn update(bytes: Bytes) -> Result<Update, Invalid> {
     clients.check()?;
     delete_set(&mut reader)?;
     end(&reader)?;
-    Ok(Update(bytes))
+    Ok(Update::of_checked(bytes))
 }
 
 /// Checks a Yjs state vector in encoding v1.
@@ -486,7 +495,8 @@ fn end(reader: &Reader<'_>) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn utf16_len(text: &str) -> u64 {
+/// How many UTF-16 units, which are clocks, a text takes.
+pub(in crate::wire) fn utf16_len(text: &str) -> u64 {
     if text.is_ascii() {
         return text.len() as u64;
     }

@@ -6,6 +6,7 @@ use super::json;
 use super::lib0::{
     Malformed, Reader, varbytes_len, varuint_len, write_varbytes, write_varstring, write_varuint,
 };
+use super::typed::Typed;
 use super::validator::{self, InvalidAwareness, Section};
 use crate::model::ClientId;
 
@@ -15,8 +16,11 @@ pub const MESSAGE_SYNC: u8 = 0;
 pub const MESSAGE_AWARENESS: u8 = 1;
 
 /// A Yjs update (v1) that has passed the validator: only `validator::update` makes one.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Update(pub(in crate::wire) Bytes);
+#[derive(Clone, Debug)]
+pub struct Update {
+    bytes: Bytes,
+    typed: Option<Typed>,
+}
 
 /// A state vector (v1) that has passed the validator.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,31 +54,49 @@ pub enum SyncMessage<'a> {
 }
 
 impl Update {
+    /// Bytes that have passed the validator, or are put together from such.
+    pub(in crate::wire) fn of_checked(bytes: Bytes) -> Self {
+        Self { bytes, typed: None }
+    }
+
+    /// Bytes in which this was read.
+    pub(in crate::wire) fn of_typed(bytes: Bytes, typed: Typed) -> Self {
+        Self {
+            bytes,
+            typed: Some(typed),
+        }
+    }
+
     /// The encoded update.
     pub fn bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
+    }
+
+    /// What was typed, if it is known to be nothing else.
+    pub fn typed(&self) -> Option<&Typed> {
+        self.typed.as_ref()
     }
 
     /// The update that changes nothing.
     pub fn empty() -> Self {
-        Self(Bytes::from_static(&[0, 0]))
+        Self::of_checked(Bytes::from_static(&[0, 0]))
     }
 
     /// Whether it neither inserts nor deletes.
     pub fn is_empty(&self) -> bool {
-        let mut reader = Reader::new(&self.0);
+        let mut reader = Reader::new(&self.bytes);
         reader.varuint() == Ok(0) && reader.varuint() == Ok(0)
     }
 
     /// Whether it inserts anything; otherwise it can only delete.
     pub fn has_structs(&self) -> bool {
-        Reader::new(&self.0).varuint() != Ok(0)
+        Reader::new(&self.bytes).varuint() != Ok(0)
     }
 
     /// For each client what it inserts: the first clock, and the clock after the last. Gaps that
     /// the update itself declares (Skip) count only when they are inside.
     pub fn clock_ends(&self) -> impl Iterator<Item = (ClientId, u64, u64)> + '_ {
-        let mut reader = Reader::new(&self.0);
+        let mut reader = Reader::new(&self.bytes);
         let sections = reader.varuint().unwrap_or(0);
         // The bytes were walked before, so every section can be read again.
         (0..sections)
@@ -85,6 +107,15 @@ impl Update {
             })
     }
 }
+
+impl PartialEq for Update {
+    fn eq(&self, other: &Self) -> bool {
+        // What else is known of them is in the bytes.
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Update {}
 
 impl StateVector {
     /// The encoded state vector.

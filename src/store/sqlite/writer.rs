@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params,
+};
 
 use crate::model::RoomName;
 use crate::store::sqlite::connection::{Purpose, connect};
@@ -91,6 +93,8 @@ impl Writer {
         }
         let transaction = begin(&mut self.connection, &self.path)?;
         let mut ends = BTreeMap::new();
+        let mut appending =
+            transaction.prepare_cached("INSERT INTO document_update VALUES (?1, ?2, ?3, ?4)")?;
         for (room, write) in batch {
             let row = match self.known.get_mut(room) {
                 Some(row) => row,
@@ -102,7 +106,7 @@ impl Writer {
             let last = row.last;
             match write {
                 Write::Append { sequence, update } if last < *sequence => {
-                    append(&transaction, row.id, *sequence, update)?;
+                    append(&mut appending, row.id, *sequence, update)?;
                     row.last = *sequence;
                 }
                 Write::Append { .. } => {}
@@ -117,11 +121,13 @@ impl Writer {
                 ends.insert(row.id, row.last);
             }
         }
+        drop(appending);
+        let mut ending =
+            transaction.prepare_cached("UPDATE document SET last = ?2 WHERE id = ?1")?;
         for (id, last) in ends {
-            transaction
-                .prepare_cached("UPDATE document SET last = ?2 WHERE id = ?1")?
-                .execute(params![id, number(last)?])?;
+            ending.execute(params![id, number(last)?])?;
         }
+        drop(ending);
         if self.owes_space {
             self.owes_space = give_space_back(&transaction)?;
         }
@@ -160,15 +166,13 @@ fn find_or_add(transaction: &Transaction<'_>, room: &RoomName) -> rusqlite::Resu
 }
 
 fn append(
-    transaction: &Transaction<'_>,
+    appending: &mut Statement<'_>,
     document: i64,
     sequence: Sequence,
     update: &[u8],
 ) -> rusqlite::Result<()> {
     let row = params![document, number(sequence)?, update, crc32fast::hash(update)];
-    transaction
-        .prepare_cached("INSERT INTO document_update VALUES (?1, ?2, ?3, ?4)")?
-        .execute(row)?;
+    appending.execute(row)?;
     Ok(())
 }
 
