@@ -21,6 +21,8 @@ pub(in crate::wire) const HAS_ORIGIN: u8 = 0x80;
 pub(in crate::wire) const HAS_RIGHT_ORIGIN: u8 = 0x40;
 /// So few clients, counted anew in each update, that they can be looked through one by one.
 const CLIENTS_MAX: u64 = 64;
+/// What a fast typist types in a turn.
+const TEXT_BYTES_EXPECTED: usize = 24;
 
 /// Updates put together so far. They have passed the validator: of other bytes nothing but an update
 /// that is no better is made.
@@ -312,7 +314,10 @@ impl Section {
     fn begin_text(&mut self, head: &[u8], right_origin: Option<(u64, u64)>) {
         self.close();
         self.structs += 1;
+        // Room for some keys at once, and for the text behind the head.
+        self.bytes.reserve(head.len() + TEXT_BYTES_EXPECTED);
         self.bytes.extend_from_slice(head);
+        self.text.reserve(TEXT_BYTES_EXPECTED);
         self.open = Some(right_origin);
     }
 
