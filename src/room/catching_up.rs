@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::limits::{
     FOLD_AFTER, FOLD_AFTER_EACH_MIB, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX,
+    UNAPPLIED_UPDATES_MAX,
 };
 use crate::model::SessionId;
 use crate::room::document::{Answer, Question, Report, Sequence, Task};
@@ -90,6 +91,7 @@ impl Room {
             || folds
             || is_last
             || self.apply_at.is_some_and(|at| at <= now)
+            || UNAPPLIED_UPDATES_MAX <= self.unapplied.len()
             || UNAPPLIED_BYTES_MAX < self.unapplied_bytes;
         if !is_due || !matches!(self.document, Slot::Here(_)) {
             return;
