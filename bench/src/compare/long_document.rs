@@ -31,7 +31,7 @@ const JOINERS: usize = 100;
 const ALONE_TIMES: usize = 10;
 /// What is written at once.
 const PIECE_BYTES: usize = 64 << 10;
-const TAKEN_WITHIN: Duration = Duration::from_secs(180);
+const TAKEN_WITHIN: Duration = Duration::from_secs(300);
 /// How long a server may take to come to rest before its memory is looked at: the relay waits some ten
 /// seconds whether a document is edited again.
 const RESTED_AFTER: Duration = Duration::from_secs(20);
