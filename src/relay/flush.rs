@@ -1,35 +1,12 @@
 //! What the members of one room lack, at the end of a turn.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
-use crate::clock::{SystemClock, Timestamp};
-use crate::limits::{BACKLOG_BYTES_MAX, TURN_MAX};
-use crate::metrics::Metrics;
+use crate::limits::BACKLOG_BYTES_MAX;
 use crate::model::{ConnectionId, SessionId};
-use crate::relay::connection::{Connection, State};
-use crate::relay::connections::Connections;
-use crate::relay::fanout::{self, Frames, Recent, Told, Turnful};
+use crate::relay::fanout::{self, Recent, Told, Turnful};
+use crate::relay::outlet::Outlet;
 use crate::relay::rooms::{Link, Member, OpenRoom};
-use crate::wire::websocket;
-
-/// Where the frames of a room's members on this worker go.
-pub struct Outlet<'a> {
-    pub(super) connections: &'a mut Connections,
-    pub(super) metrics: &'a Metrics,
-    pub(super) now: Timestamp,
-    /// Whether anybody was sent anything.
-    pub(super) has_sent: bool,
-    /// Looked at now and then: a crowd is not written to in one go.
-    pub(super) clock: SystemClock,
-    /// When the turn began.
-    pub(super) turn_began: Duration,
-    pub(super) is_late: bool,
-    pub(super) writes: usize,
-    /// Those who are written to when others have had their turn.
-    pub(super) line: Vec<ConnectionId>,
-}
 
 /// Frames for a member on another worker.
 pub struct FarSend {
@@ -37,103 +14,6 @@ pub struct FarSend {
     pub(super) connection: ConnectionId,
     pub(super) session: SessionId,
     pub(super) chunks: Vec<Bytes>,
-}
-
-/// When a connection is written to.
-#[derive(Clone, Copy)]
-enum Manner {
-    Now,
-    /// When it stands first in line.
-    Later,
-}
-
-/// Writes between two looks at the clock: some fifty microseconds.
-const WRITES_BETWEEN_LOOKS: usize = 8;
-
-impl Outlet<'_> {
-    fn is_full(&self, id: ConnectionId) -> bool {
-        self.connections.get(&id).is_none_or(Connection::is_full)
-    }
-
-    fn send(
-        &mut self,
-        id: ConnectionId,
-        messages: u64,
-        bytes: usize,
-        write: impl FnOnce(&mut Connection, Manner),
-    ) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        if bytes == 0 {
-            return;
-        }
-        self.has_sent = true;
-        self.metrics
-            .messages_out
-            .of(connection.label)
-            .inc_by(messages);
-        self.metrics
-            .bytes_out
-            .of(connection.label)
-            .inc_by(bytes as u64);
-        if self.writes.is_multiple_of(WRITES_BETWEEN_LOOKS) {
-            let lasted = self.clock.elapsed().saturating_sub(self.turn_began);
-            self.is_late |= TURN_MAX <= lasted;
-        }
-        self.writes += 1;
-        match self.is_late {
-            false => write(connection, Manner::Now),
-            true => {
-                write(connection, Manner::Later);
-                self.line.push(id);
-            }
-        }
-        if connection.state == State::Broken {
-            // Handled once the room is not being flushed.
-            connection.waker.wake_by_ref();
-        }
-    }
-
-    fn send_shared(&mut self, id: ConnectionId, frames: &Frames) {
-        let (now, bytes) = (self.now, frames.bytes.len());
-        self.send(
-            id,
-            frames.messages,
-            bytes,
-            |connection, manner| match manner {
-                Manner::Now => connection.write_shared(now, &frames.bytes),
-                Manner::Later => connection.put_off(now, frames.bytes.clone()),
-            },
-        );
-    }
-
-    fn send_copy(&mut self, id: ConnectionId, frames: &[u8]) {
-        let messages = websocket::count_frames(std::iter::once(frames));
-        let now = self.now;
-        self.send(
-            id,
-            messages,
-            frames.len(),
-            |connection, manner| match manner {
-                Manner::Now => connection.write_copy(now, frames),
-                Manner::Later => connection.put_off(now, Bytes::copy_from_slice(frames)),
-            },
-        );
-    }
-
-    fn send_chunks(&mut self, id: ConnectionId, chunks: Vec<Bytes>) {
-        let messages = websocket::count_frames(chunks.iter().map(|chunk| &chunk[..]));
-        let (now, bytes) = (self.now, chunks.iter().map(Bytes::len).sum());
-        self.send(id, messages, bytes, |connection, manner| {
-            for chunk in chunks {
-                match manner {
-                    Manner::Now => connection.write(now, chunk),
-                    Manner::Later => connection.put_off(now, chunk),
-                }
-            }
-        });
-    }
 }
 
 impl OpenRoom {

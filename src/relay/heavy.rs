@@ -325,3 +325,53 @@ fn departed(
     });
     Ok(gone.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_given_back_once_when_there_is_nothing_else_to_do() {
+        let queue = Queue::default();
+        let forget = || Order::Forget(Box::new(()));
+        queue.trim_soon();
+        queue.trim_soon();
+        queue.orders().waiting.push_back(forget());
+        assert!(matches!(queue.next(), Some(Next::Order(_))));
+        assert!(matches!(queue.next(), Some(Next::Trim)));
+        queue.orders().waiting.push_back(forget());
+        assert!(matches!(queue.next(), Some(Next::Order(_))));
+        queue.orders().is_closed = true;
+        assert!(queue.next().is_none());
+    }
+
+    /// What the process holds of the machine's memory, in bytes.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn resident_bytes() -> usize {
+        let counts = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: usize = counts.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4_096
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn many_small_pieces_go_back_to_the_operating_system() {
+        const PIECES: usize = 600_000;
+        const PIECE_BYTES: usize = 200;
+        let mut pieces: Vec<Box<[u8]>> = (0..PIECES)
+            .map(|_| vec![1; PIECE_BYTES].into_boxed_slice())
+            .collect();
+        // As in life: something is left here and there, so that nothing goes back by itself.
+        let mut place = 0;
+        pieces.retain(|_| {
+            place += 1;
+            place % 1_000 == 0
+        });
+        let before = resident_bytes();
+        give_memory_back();
+        // Other tests take some meanwhile.
+        let given = before.saturating_sub(resident_bytes());
+        assert!(PIECES * PIECE_BYTES / 3 < given, "{given}");
+        drop(pieces);
+    }
+}

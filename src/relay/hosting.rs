@@ -4,10 +4,11 @@ use crate::limits::{DIRECT_BYTES_MAX, INLINE_TASK_MICROS, SCRATCH_BYTES_KEPT, WR
 use crate::model::{LastSeen, RoomName, SessionId};
 use crate::presence::Change;
 use crate::relay::fanout::{Dialect, Recent, Told};
-use crate::relay::flush::{FarSend, Outlet};
+use crate::relay::flush::FarSend;
 use crate::relay::heavy::{Job, Order, RoomOrder};
 use crate::relay::inbox::{Delivery, ToWorker};
 use crate::relay::observing::{Departure, Happening};
+use crate::relay::outlet::Outlet;
 use crate::relay::rooms::{Link, OpenRoom, RoomKey};
 use crate::relay::storage::{Committed, Home, Kept, ends, writes_of};
 use crate::relay::worker::Worker;
@@ -413,22 +414,18 @@ impl Worker {
             return;
         };
         let dirty_since = open.dirty_since.take();
-        let mut outlet = Outlet {
-            connections: &mut self.connections,
-            metrics: &self.around.metrics,
-            now: self.now,
-            has_sent: false,
-            clock: self.around.clock,
-            turn_began: self.began,
-            is_late: false,
-            writes: 0,
-            line: Vec::new(),
-        };
+        let mut outlet = Outlet::new(
+            &mut self.connections,
+            &self.around.metrics,
+            self.around.clock,
+            self.now,
+            self.began,
+        );
         let named = |session| self.around.shared.session_name(session);
         let (far, resyncs) = open.collect(&mut outlet, named, &mut self.scratch);
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_BYTES_KEPT);
-        let Outlet { has_sent, line, .. } = outlet;
+        let (has_sent, line) = outlet.close();
         if has_sent && let Some(since) = dirty_since {
             let took = self.around.clock.elapsed().saturating_sub(since);
             self.around.metrics.delivery.observe(took);

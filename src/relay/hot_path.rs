@@ -15,23 +15,18 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 
-use crate::auth::{AuthOptions, Verifier};
-use crate::clock::{SystemClock, Timestamp};
-use crate::limits::{Limits, READ_BUFFER_BYTES, WRITE_PIECE_BYTES};
-use crate::metrics::{DoorLabel, Metrics};
-use crate::model::{ConnectionId, Grant, Policies, RoomName, SessionId, UserId};
+use crate::clock::Timestamp;
+use crate::limits::{READ_BUFFER_BYTES, WRITE_PIECE_BYTES};
+use crate::metrics::DoorLabel;
+use crate::model::{ConnectionId, Grant, RoomName, SessionId, UserId};
 use crate::relay::connection::{Door, Handling, Newcomer, Place, Seat};
 use crate::relay::fanout::Dialect;
-use crate::relay::heavy::HeavyPool;
+use crate::relay::fixtures::idle_worker;
 use crate::relay::inbox::ToWorker;
-use crate::relay::people::PeopleWriter;
 use crate::relay::socket::{RawSocket, RawStream};
-use crate::relay::storage::Storage;
 use crate::relay::turn::Turn;
-use crate::relay::worker::{self, Surroundings, Worker};
-use crate::relay::{RelayOptions, Shared};
+use crate::relay::worker::Worker;
 use crate::room::FromSession;
-use crate::store::MemoryStore;
 use crate::wire::close::Refusal;
 use crate::wire::lib0::{write_varbytes, write_varstring, write_varuint};
 use crate::wire::validator;
@@ -154,13 +149,13 @@ impl Stage {
             .start_paused(true)
             .build()
             .unwrap();
-        let (worker, inbox) = {
+        let (worker, inboxes) = {
             let _within = runtime.enter();
-            idle_worker()
+            idle_worker(1)
         };
         let mut stage = Self {
             worker,
-            inbox,
+            inbox: inboxes.into_iter().next().unwrap(),
             clients: Vec::new(),
             deliveries: Vec::new(),
             runtime,
@@ -264,46 +259,6 @@ impl Stage {
     fn expect_deliveries(&self, each_turn: usize) {
         assert_eq!(self.deliveries, vec![each_turn; TURNS as usize]);
     }
-}
-
-fn idle_worker() -> (Worker, mpsc::Receiver<ToWorker>) {
-    let store = Arc::new(MemoryStore::default());
-    let metrics = Arc::new(Metrics::new());
-    let shared = Arc::new(Shared::new(&RelayOptions::default()).unwrap());
-    let (inbox, receiver) = worker::inbox();
-    let inboxes: Arc<[_]> = [inbox].into();
-    let storage = Storage::start(
-        store.clone(),
-        shared.clone(),
-        metrics.clone(),
-        inboxes.clone(),
-    )
-    .unwrap();
-    let heavy = HeavyPool::start("heavy", 1, store.clone(), &storage).unwrap();
-    let verifier = Verifier::new(AuthOptions {
-        is_dev: true,
-        ..AuthOptions::default()
-    });
-    let worker = Worker::new(Surroundings {
-        number: 0,
-        inboxes,
-        shared,
-        people: PeopleWriter::start(store.clone()).unwrap(),
-        store,
-        storage,
-        loaders: heavy.clone(),
-        heavy,
-        verifier: verifier.unwrap(),
-        clock: SystemClock::stopped(),
-        turns: metrics.turn_seconds(0),
-        metrics,
-        limits: Limits {
-            rate: u32::MAX,
-            ..Limits::default()
-        },
-        policies: Policies::default(),
-    });
-    (worker, receiver)
 }
 
 struct Client {

@@ -13,6 +13,8 @@ mod connections;
 mod fanout;
 mod far;
 mod feed;
+#[cfg(test)]
+mod fixtures;
 mod flush;
 mod heavy;
 mod hosting;
@@ -22,6 +24,7 @@ mod inbox;
 mod listening;
 mod news;
 mod observing;
+mod outlet;
 mod people;
 mod placement;
 mod rooms;

@@ -349,3 +349,68 @@ fn size(write: &Write) -> usize {
         Write::Quarantine { .. } => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::relay::RelayOptions;
+    use crate::store::MemoryStore;
+
+    /// Hands in what a turn brought, again and again; how many writes each commit had.
+    fn commits(turns: usize, writes_each: usize, pause: Duration) -> Vec<usize> {
+        let (inbox, mut receiver) = mpsc::channel(turns);
+        let storage = Storage::start(
+            Arc::new(MemoryStore::default()),
+            Arc::new(Shared::new(&RelayOptions::default()).unwrap()),
+            Arc::new(Metrics::new()),
+            [inbox].into(),
+        )
+        .unwrap();
+        let mut sequence = 0;
+        for _ in 0..turns {
+            let mut kept: Vec<Kept> = (0..writes_each)
+                .map(|_| {
+                    sequence += 1;
+                    Kept {
+                        room: RoomName::parse("room").unwrap(),
+                        home: Home {
+                            worker: 0,
+                            key: RoomKey::FIRST,
+                            life: 1,
+                        },
+                        write: Write::Append {
+                            sequence,
+                            update: Bytes::from_static(&[0, 0]),
+                        },
+                    }
+                })
+                .collect();
+            storage.keep(&mut kept);
+            thread::sleep(pause);
+        }
+        let mut commits = Vec::new();
+        while commits.iter().sum::<usize>() < turns * writes_each {
+            match receiver.blocking_recv() {
+                Some(ToWorker::Committed(committed)) => commits.push(committed.writes),
+                _ => break,
+            }
+        }
+        storage.stop();
+        commits
+    }
+
+    #[test]
+    fn while_many_come_a_commit_gathers_them() {
+        let commits = commits(40, GATHER_FROM_WRITES, Duration::from_millis(1));
+        assert_eq!(commits.iter().sum::<usize>(), 40 * GATHER_FROM_WRITES);
+        assert!(commits.len() <= 20, "{commits:?}");
+    }
+
+    #[test]
+    fn one_that_comes_alone_is_committed_at_once() {
+        let commits = commits(5, 1, Duration::from_millis(20));
+        assert_eq!(commits, [1; 5]);
+    }
+}

@@ -620,3 +620,53 @@ impl Worker {
 pub fn inbox() -> (mpsc::Sender<ToWorker>, mpsc::Receiver<ToWorker>) {
     mpsc::channel(WORKER_INBOX_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::fixtures::idle_worker;
+
+    fn about(user: &str) -> ToWorker {
+        ToWorker::Revoke {
+            user: UserId::parse(user).unwrap(),
+            room: None,
+        }
+    }
+
+    /// Whom it is about, if it was sent by a test.
+    fn user(message: Option<ToWorker>) -> Option<UserId> {
+        match message {
+            Some(ToWorker::Revoke { user, .. }) => Some(user),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_full_inbox_had_no_room_for_is_not_overtaken() {
+        let (mut worker, mut receivers) = idle_worker(2);
+        let mut other = receivers.remove(1);
+        while 0 < worker.around.inboxes[1].capacity() {
+            worker.send_post(1, ToWorker::Stop);
+        }
+        worker.send_post(1, about("first"));
+        let (wakers, worker) = (worker.wakers.clone(), Rc::new(RefCell::new(worker)));
+        let local = LocalSet::new();
+        local.spawn_local(post(worker.clone(), wakers));
+        local
+            .run_until(async {
+                // It waits for room now...
+                tokio::task::yield_now().await;
+                other.recv().await;
+                other.recv().await;
+                // ... and there is some, also for one that comes later.
+                worker.borrow_mut().send_post(1, about("second"));
+                let mut users = Vec::new();
+                while users.len() < 2 {
+                    users.extend(user(other.recv().await));
+                }
+                let names: Vec<&str> = users.iter().map(UserId::as_str).collect();
+                assert_eq!(names, ["first", "second"]);
+            })
+            .await;
+    }
+}

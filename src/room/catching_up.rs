@@ -132,7 +132,8 @@ impl Room {
         self.document_bytes = document.bytes();
         // To open it again takes time in proportion.
         let rest = FOLD_AFTER + FOLD_AFTER_EACH_MIB * (self.document_bytes >> 20) as u32;
-        self.fold_at = document.is_open().then(|| now + rest);
+        let last_edit = self.edited_at.unwrap_or(now);
+        self.fold_at = document.is_open().then(|| last_edit + rest);
         self.document = Slot::Here(document);
         while self
             .senders

@@ -200,6 +200,7 @@ impl Room {
         if let Some(from) = from {
             self.senders.push_back((sequence, from));
         }
+        self.edited_at = Some(now);
         self.apply_at.get_or_insert(now + APPLY_WITHIN);
         self.outputs.push_back(Output::Keep(Keep::Append {
             sequence,

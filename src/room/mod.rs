@@ -83,6 +83,8 @@ pub struct Room {
     /// Who sent what is unapplied or away being applied.
     senders: VecDeque<(Sequence, SessionId)>,
     apply_at: Option<Timestamp>,
+    /// When something was last put in the log.
+    edited_at: Option<Timestamp>,
     /// When nobody will have edited the document for long enough.
     fold_at: Option<Timestamp>,
     questions: Vec<Question>,
@@ -166,6 +168,7 @@ impl Room {
             unapplied_bytes: 0,
             senders: VecDeque::new(),
             apply_at: None,
+            edited_at: None,
             fold_at: None,
             questions: Vec::new(),
             silent: VecDeque::new(),
