@@ -418,10 +418,15 @@ impl Direct {
             Message::Status { is_applied, times } => {
                 if let Dialect::Hocuspocus { address } = dialect {
                     self.write(|out| {
-                        for _ in 0..*times {
-                            websocket::write_header(out, Opcode::Binary, address.len() + 2);
-                            out.extend_from_slice(address);
-                            out.extend_from_slice(&[SYNC_STATUS, u8::from(*is_applied)]);
+                        let start = out.len();
+                        websocket::write_header(out, Opcode::Binary, address.len() + 2);
+                        out.extend_from_slice(address);
+                        out.extend_from_slice(&[SYNC_STATUS, u8::from(*is_applied)]);
+                        // After a burst there are thousands, all alike.
+                        let frame = start..out.len();
+                        out.reserve(frame.len() * times.saturating_sub(1) as usize);
+                        for _ in 1..*times {
+                            out.extend_from_within(frame.clone());
                         }
                     });
                 }
