@@ -199,6 +199,9 @@ pub const FOLD_AFTER_EACH_MIB: Duration = Duration::from_secs(1);
 /// What documents took that came to rest is given back to the operating system when there has been
 /// nothing heavy to do for so long.
 pub const TRIM_AFTER: Duration = Duration::from_secs(2);
+/// What the allocator may keep at the end of each thread's heap. Larger buffers are mapped for
+/// themselves.
+pub const HEAP_END_BYTES_KEPT: i32 = 256 << 10;
 /// Updates put together before a document takes them in: enough that its own work is little, few
 /// enough that putting them together is.
 pub const UPDATES_TOGETHER_MAX: usize = 256;

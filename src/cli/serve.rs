@@ -18,7 +18,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http::{self, HttpOptions};
 use crate::metrics::Metrics;
-use crate::relay::{Relay, RelayOptions};
+use crate::relay::{self, Relay, RelayOptions};
 use crate::store::Store;
 
 /// What of the drain timeout is kept for HTTP answers that are still under way.
@@ -43,6 +43,7 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     config.web.as_deref().map(check_web).transpose()?;
     let metrics = Arc::new(Metrics::new());
     let is_dev = config.is_dev();
+    relay::keep_little_memory();
     let relay = Relay::start(
         RelayOptions {
             workers: 0,

@@ -69,6 +69,7 @@ pub use attendance::Heartbeat;
 pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
 pub use feed::ChangeFollowsError;
+pub use heavy::keep_little_memory;
 pub use observing::{
     Departure, Happening, Observation, ObservedConnection, ObservedPerson, ObservedRoom,
     ObservedSession, Opened, Passage, Question, Spot, Timeline, Way,
