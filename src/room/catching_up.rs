@@ -132,8 +132,10 @@ impl Room {
         self.document_bytes = document.bytes();
         // To open it again takes time in proportion.
         let rest = FOLD_AFTER + FOLD_AFTER_EACH_MIB * (self.document_bytes >> 20) as u32;
-        let last_edit = self.edited_at.unwrap_or(now);
-        self.fold_at = document.is_open().then(|| last_edit + rest);
+        let rested = self.edited_at.unwrap_or(now) + rest;
+        // One that has been at rest for long and is open yet could not be folded: not again at once.
+        let fold_at = if now < rested { rested } else { now + rest };
+        self.fold_at = document.is_open().then_some(fold_at);
         self.document = Slot::Here(document);
         while self
             .senders

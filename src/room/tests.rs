@@ -603,6 +603,24 @@ fn a_document_that_nobody_edits_is_kept_as_its_encoding() {
 }
 
 #[test]
+fn a_document_that_cannot_be_kept_as_its_encoding_is_not_tried_again_at_once() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.edit(ANN, &typed(&["one "])[0]);
+    driver.wait(APPLY_WITHIN);
+    driver.runs_tasks = false;
+    driver.wait(FOLD_AFTER);
+    let mut task = driver.away.pop().expect("it is tried");
+    assert!(task.folds);
+    // It declines.
+    task.folds = false;
+    driver.handle(Input::Reported(Box::new(task.run())));
+    assert!(driver.away.is_empty());
+    let next = driver.room.next_deadline().expect("it is tried again");
+    assert!(driver.now < next);
+}
+
+#[test]
 fn more_than_may_wait_is_refused() {
     let words = typed(&["one "; HELD_UPDATES_MAX + 2]);
     let mut driver = Driver::new();

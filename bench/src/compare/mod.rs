@@ -174,13 +174,9 @@ fn measure(bench: &Bench) -> Result<()> {
             groups.push(group(&table));
         }
     }
-    if !groups.is_empty() {
-        let name = match bench.wanted.is_empty() {
-            true => "overview",
-            false => "part",
-        };
+    if bench.wanted.is_empty() {
         bench.draw(
-            name,
+            "overview",
             &plot::bars("What it costs: shorter is better", &groups),
         )?;
     }
