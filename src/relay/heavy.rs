@@ -199,7 +199,7 @@ impl Order {
 
 /// Tells the allocator once, for the whole process, to keep little of what is freed at the end of a
 /// thread's heap. Otherwise it keeps twice as much as the largest buffer that was ever freed: a burst
-/// leaves some megabytes to every thread, which [`give_memory_back`] does not reach.
+/// leaves some megabytes to every thread, which `give_memory_back` does not reach.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "glibc's own way to set it")]
 pub fn keep_little_memory() {
