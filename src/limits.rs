@@ -260,6 +260,13 @@ pub const STORE_RETRY_AFTER_FIRST: Duration = Duration::from_millis(50);
 pub const COMMIT_WRITES_MAX: usize = 8_192;
 /// Bytes in one commit, but for a single larger write.
 pub const COMMIT_BYTES_MAX: usize = 16 << 20;
+/// From so many writes in one commit on the embedded store puts several updates of a document into
+/// one row...
+pub const PACK_FROM_WRITES: usize = 64;
+/// ... up to so many, ...
+pub const PACKED_UPDATES_MAX: usize = 64;
+/// ... none of them larger: what is large is not worth copying.
+pub const PACKED_UPDATE_BYTES_MAX: usize = 1 << 10;
 /// A commit of so many writes says that many come: the next gathers some more...
 pub const GATHER_FROM_WRITES: usize = 3;
 /// ... for so long, and on as long as more comes...

@@ -28,7 +28,7 @@ const ANSWERS_SHARE: u32 = 10;
 /// that not everything could be saved in time.
 pub fn run(config: Config) -> anyhow::Result<()> {
     // Outside of the runtime, also when it is dropped: databases may have one of their own.
-    let store = stores::open(&config.store, Purpose::Make)?;
+    let store = stores::open(&config.store, Purpose::Serve)?;
     tracing::info!(store = %config.store, "documents are kept");
     // One thread for HTTP; rooms and their sockets live on the relay's own threads.
     tokio::runtime::Builder::new_current_thread()

@@ -13,6 +13,8 @@ use crate::store::{MemoryStore, SqliteStore, Store, StoreError};
 /// What is wanted of a store. A database server grants all of it to everybody.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Purpose {
+    /// To write what sessions bring, much of it at once; it is made if it is not there.
+    Serve,
     /// To write to it; it is made if it is not there.
     Make,
     /// To be the only one who writes to it; it must be there.
@@ -84,6 +86,7 @@ pub(super) fn open(choice: &StoreChoice, purpose: Purpose) -> anyhow::Result<Arc
     let opened: Result<Arc<dyn Store>, StoreError> = match choice {
         StoreChoice::Memory => Ok(Arc::new(MemoryStore::new())),
         StoreChoice::Sqlite(path) => match purpose {
+            Purpose::Serve => SqliteStore::open(path).map(SqliteStore::sharing_rows),
             Purpose::Make => SqliteStore::open(path),
             Purpose::Own => SqliteStore::open_existing(path),
             Purpose::Read => SqliteStore::open_to_read(path),

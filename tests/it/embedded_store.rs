@@ -12,7 +12,9 @@ use copresence::store::{MemoryStore, Sequence, SqliteStore, Store, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::store::{all_rooms, any_write, append, assert_same, assert_stored, room, snapshot};
+use crate::store::{
+    all_rooms, any_write, append, aside, assert_same, assert_stored, room, snapshot,
+};
 use crate::support::random::Random;
 
 #[test]
@@ -180,6 +182,118 @@ fn damage_is_noticed_and_harms_one_room() {
             assert_stored(&store, name, &[(3, "xxx"), (4, "x"), (5, "x")], 5);
             store.write(&[append(name, 6, "y")]).unwrap();
         }
+    }
+}
+
+#[test]
+fn updates_of_one_commit_share_a_row_and_are_the_same_updates() {
+    let (_folder, path) = place();
+    let memory = MemoryStore::new();
+    let names = ["a", "b", "c"].map(str::to_owned);
+    let mut random = Random::new(5);
+    let mut ends = BTreeMap::new();
+    let mut previous = Vec::new();
+    for _ in 0..60 {
+        let store = SqliteStore::open(&path).unwrap().sharing_rows();
+        let mut batch: Vec<_> = (0..100)
+            .map(|_| any_write(&mut random, &names, &mut ends))
+            .collect();
+        if random.one_in(4) {
+            // The answer to the last one was lost.
+            batch = previous;
+        }
+        memory.write(&batch).unwrap();
+        store.write(&batch).unwrap();
+        for name in &names {
+            assert_same(&store, &memory, &room(name));
+        }
+        assert_eq!(store.complaints().unwrap(), [""; 0]);
+        previous = batch;
+    }
+}
+
+/// A store with two hundred updates of each of three rooms, that share a few rows.
+fn packed(path: &Path) -> SqliteStore {
+    let store = SqliteStore::open(path).unwrap().sharing_rows();
+    let log = |name| (1..=200).map(move |n| append(name, n, &format!("update {n}")));
+    let batch: Vec<_> = ["a", "b", "c"].into_iter().flat_map(log).collect();
+    store.write(&batch).unwrap();
+    store
+}
+
+fn rows_of_log(path: &Path) -> u32 {
+    let query = "SELECT count(*) FROM document_update";
+    let connection = Connection::open(path).unwrap();
+    connection.query_row(query, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_shared_row_is_taken_apart_where_one_of_it_is_to_go() {
+    let (_folder, path) = place();
+    let store = packed(&path);
+    let before = rows_of_log(&path);
+    assert!(before < 3 * 200 / 20, "{before} rows");
+    store.write(&[aside("a", 150)]).unwrap();
+    store.write(&[snapshot("b", 150, "the first")]).unwrap();
+    let kept = |store: &SqliteStore, name| store.load(&room(name)).unwrap().updates;
+    let places = |store: &SqliteStore, name| -> Vec<Sequence> {
+        kept(store, name).iter().map(|(place, _)| *place).collect()
+    };
+    assert!(
+        places(&store, "a")
+            .into_iter()
+            .eq((1..=200).filter(|n| *n != 150))
+    );
+    let set_aside = store.quarantined(&room("a")).unwrap();
+    assert_eq!(set_aside, [(150, Bytes::from_static(b"update 150"))]);
+    assert!(places(&store, "b").into_iter().eq(150..=200));
+    let whole = kept(&store, "c");
+    drop(store);
+
+    // The tables as they were before there were such rows.
+    SqliteStore::undo_migrations(&path, 2).unwrap();
+    assert_eq!(rows_of_log(&path), 199 + 50 + 200);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(kept(&store, "c"), whole);
+    assert!(
+        places(&store, "a")
+            .into_iter()
+            .eq((1..=200).filter(|n| *n != 150))
+    );
+    assert_eq!(store.complaints().unwrap(), [""; 0]);
+}
+
+#[test]
+fn damage_in_a_shared_row_is_that_of_one_update() {
+    let spoil = [
+        (
+            "a flipped bit",
+            "UPDATE document_update SET body = CAST(replace(body, 'update 70', 'update 07') AS BLOB)
+             WHERE document_id = 2",
+            70,
+        ),
+        (
+            "a flipped bit in the parts",
+            "UPDATE document_update SET parts = replace(parts, '[10,', '[11,')
+             WHERE document_id = 2 AND sequence = 192",
+            192,
+        ),
+        (
+            "a lost byte",
+            "UPDATE document_update SET body = substr(body, 2)
+             WHERE document_id = 2 AND sequence = 64",
+            64,
+        ),
+    ];
+    for (what, sql, at) in spoil {
+        let (_folder, path) = place();
+        let store = packed(&path);
+        assert!(0 < Connection::open(&path).unwrap().execute(sql, []).unwrap());
+        match store.load(&room("b")) {
+            Err(StoreError::Damaged { sequence, .. }) => assert_eq!(sequence, at, "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
+        assert_eq!(store.load(&room("a")).unwrap().updates.len(), 200);
     }
 }
 

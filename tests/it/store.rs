@@ -401,7 +401,7 @@ pub fn snapshot(name: &str, through: Sequence, update: &str) -> (RoomName, Write
     (room(name), Write::Snapshot { through, update })
 }
 
-fn aside(name: &str, sequence: Sequence) -> (RoomName, Write) {
+pub fn aside(name: &str, sequence: Sequence) -> (RoomName, Write) {
     (room(name), Write::Quarantine { sequence })
 }
 

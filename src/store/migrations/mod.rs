@@ -27,9 +27,10 @@ macro_rules! migration {
 }
 
 /// For SQLite, in order.
-pub const SQLITE: [Migration; 2] = [
+pub const SQLITE: [Migration; 3] = [
     migration!(1, "sqlite/0001_documents"),
     migration!(2, "sqlite/0002_people"),
+    migration!(3, "sqlite/0003_packed_updates"),
 ];
 
 /// What to run next.

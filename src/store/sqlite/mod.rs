@@ -8,6 +8,7 @@
 //! people is in `people`; the tables are described in `docs/schema.md`.
 
 mod connection;
+mod packed;
 mod people;
 mod reader;
 mod writer;
@@ -45,6 +46,17 @@ impl SqliteStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         make_folder(path).map_err(|error| unusable(path, error))?;
         Self::open_for(path, Purpose::Create)
+    }
+
+    /// From now on updates of a document that come in a large batch may share a row: less work for a
+    /// relay. Whoever copies a store has it row for row without.
+    #[must_use]
+    pub fn sharing_rows(mut self) -> Self {
+        if let Some(writer) = &mut self.writer {
+            let writer = writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+            writer.share_rows();
+        }
+        self
     }
 
     /// The same for a database that must be there.

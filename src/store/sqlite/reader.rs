@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
 use crate::model::RoomName;
-use crate::store::sqlite::{number, people};
+use crate::store::sqlite::{number, packed, people};
 use crate::store::{Sequence, Stored};
 
 /// Complaints listed at most; beyond that the rest is hardly better.
@@ -30,13 +30,13 @@ pub fn load(connection: &Connection, room: &RoomName) -> Result<Stored, Fault> {
         return Ok(Stored::default());
     };
     let mut updates = Vec::new();
-    let snapshot = "SELECT through, body, checksum FROM document_snapshot
+    let snapshot = "SELECT through, body, checksum, NULL FROM document_snapshot
                     WHERE document_id = ?1 AND through >= ?2";
     read_entries(connection, snapshot, document, 0, &mut updates)?;
     let from = updates
         .last()
         .map_or(1, |(through, _)| through.saturating_add(1));
-    let log = "SELECT sequence, body, checksum FROM document_update
+    let log = "SELECT sequence, body, checksum, parts FROM document_update
                WHERE document_id = ?1 AND sequence >= ?2 ORDER BY sequence";
     read_entries(connection, log, document, from, &mut updates)?;
     // Numbers may be missing in between: what was set aside, or never came to be. But the row says
@@ -56,7 +56,7 @@ pub fn quarantined(
 ) -> Result<Vec<(Sequence, Bytes)>, Fault> {
     let mut entries = Vec::new();
     if let Some((document, _)) = find(connection, room)? {
-        let query = "SELECT sequence, body, checksum FROM document_quarantine
+        let query = "SELECT sequence, body, checksum, NULL FROM document_quarantine
                      WHERE document_id = ?1 AND sequence >= ?2 ORDER BY sequence, checksum";
         read_entries(connection, query, document, 0, &mut entries)?;
     }
@@ -150,20 +150,47 @@ fn read_entries(
     let mut rows = statement.query(params![document, number(from)?])?;
     while let Some(row) = rows.next().map_err(|error| damaged_at(at, error))? {
         at = unsigned(row.get(0)?)?;
-        let body = body(row).map_err(|error| damaged_at(at, error))?;
-        let checksum: i64 = row.get(2)?;
-        if checksum != i64::from(crc32fast::hash(&body)) {
-            let reason = format!("the checksum of its {} bytes is another", body.len());
-            return Err(Fault::Damaged(at, reason));
-        }
-        entries.push((at, body));
+        read_row(row, at, entries)?;
         at += 1; // What comes next is there or behind.
     }
     Ok(())
 }
 
-fn body(row: &Row<'_>) -> rusqlite::Result<Bytes> {
-    Ok(Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?))
+/// Appends what a row of (place, body, checksum, parts) has: an update, or several.
+fn read_row(
+    row: &Row<'_>,
+    at: Sequence,
+    entries: &mut Vec<(Sequence, Bytes)>,
+) -> Result<(), Fault> {
+    let read = || -> rusqlite::Result<(Bytes, i64, Option<&[u8]>)> {
+        let body = Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?);
+        Ok((body, row.get(2)?, row.get_ref(3)?.as_bytes_or_null()?))
+    };
+    let (body, checksum, parts) = read().map_err(|error| damaged_at(at, error))?;
+    let Some(parts) = parts else {
+        verify(at, &body, checksum)?;
+        entries.push((at, body));
+        return Ok(());
+    };
+    verify(at, parts, checksum)?;
+    let parts = packed::unpack(at, body.len(), parts).ok_or_else(|| {
+        let reason = format!("its parts are not those of its {} bytes", body.len());
+        Fault::Damaged(at, reason)
+    })?;
+    for part in parts {
+        let update = body.slice(part.range);
+        verify(part.sequence, &update, part.checksum)?;
+        entries.push((part.sequence, update));
+    }
+    Ok(())
+}
+
+fn verify(at: Sequence, bytes: &[u8], checksum: i64) -> Result<(), Fault> {
+    if checksum == i64::from(crc32fast::hash(bytes)) {
+        return Ok(());
+    }
+    let reason = format!("the checksum of its {} bytes is another", bytes.len());
+    Err(Fault::Damaged(at, reason))
 }
 
 /// A page that cannot be read harms the document on it, not the store.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{
-    Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params,
+    CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
+use crate::limits::PACK_FROM_WRITES;
 use crate::model::RoomName;
 use crate::store::sqlite::connection::{Purpose, connect};
-use crate::store::sqlite::number;
+use crate::store::sqlite::{number, packed};
 use crate::store::{Sequence, Write};
 
 /// Rooms whose row is known without asking. They are forgotten all at once, which costs each of
@@ -29,6 +30,8 @@ pub struct Writer {
     known: HashMap<RoomName, Row>,
     /// Whether there may be free pages to give back.
     owes_space: bool,
+    /// Whether updates that come in a large batch may share a row.
+    shares_rows: bool,
 }
 
 /// A document's row.
@@ -36,6 +39,21 @@ pub struct Writer {
 struct Row {
     id: i64,
     last: Sequence,
+}
+
+/// What a batch does to a document.
+struct Document<'a> {
+    last_before: Sequence,
+    last: Sequence,
+    /// To be appended.
+    updates: Vec<(Sequence, &'a [u8])>,
+}
+
+/// Appends to logs.
+struct Appending<'a> {
+    statement: CachedStatement<'a>,
+    /// Whether several updates may share a row.
+    packs: bool,
 }
 
 impl Writer {
@@ -46,7 +64,13 @@ impl Writer {
             connection: Some(connection),
             known: HashMap::new(),
             owes_space: true,
+            shares_rows: false,
         }
+    }
+
+    /// From now on updates that come in a large batch may share a row.
+    pub fn share_rows(&mut self) {
+        self.shares_rows = true;
     }
 
     /// Carries out the batch, or nothing of it.
@@ -92,9 +116,12 @@ impl Writer {
             self.known.clear();
         }
         let transaction = begin(&mut self.connection, &self.path)?;
-        let mut ends = BTreeMap::new();
-        let mut appending =
-            transaction.prepare_cached("INSERT INTO document_update VALUES (?1, ?2, ?3, ?4)")?;
+        let mut appending = Appending {
+            statement: transaction
+                .prepare_cached("INSERT INTO document_update VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            packs: self.shares_rows && PACK_FROM_WRITES <= batch.len(),
+        };
+        let mut documents: BTreeMap<i64, Document<'_>> = BTreeMap::new();
         for (room, write) in batch {
             let row = match self.known.get_mut(room) {
                 Some(row) => row,
@@ -103,35 +130,83 @@ impl Writer {
                     self.known.entry(room.clone()).or_insert(row)
                 }
             };
-            let last = row.last;
+            let document = documents.entry(row.id).or_insert(Document {
+                last_before: row.last,
+                last: row.last,
+                updates: Vec::new(),
+            });
             match write {
-                Write::Append { sequence, update } if last < *sequence => {
-                    append(&mut appending, row.id, *sequence, update)?;
+                Write::Append { sequence, update } if row.last < *sequence => {
+                    document.updates.push((*sequence, update));
                     row.last = *sequence;
                 }
                 Write::Append { .. } => {}
                 Write::Snapshot { through, update } => {
+                    appending.append(row.id, &mut document.updates)?;
                     snapshot(&transaction, row.id, *through, update)?;
-                    row.last = last.max(*through);
+                    row.last = row.last.max(*through);
                     self.owes_space = true;
                 }
-                Write::Quarantine { sequence } => quarantine(&transaction, row.id, *sequence)?,
+                Write::Quarantine { sequence } => {
+                    appending.append(row.id, &mut document.updates)?;
+                    quarantine(&transaction, row.id, *sequence)?;
+                }
             }
-            if last < row.last {
-                ends.insert(row.id, row.last);
-            }
+            document.last = row.last;
         }
-        drop(appending);
         let mut ending =
             transaction.prepare_cached("UPDATE document SET last = ?2 WHERE id = ?1")?;
-        for (id, last) in ends {
-            ending.execute(params![id, number(last)?])?;
+        for (id, mut document) in documents {
+            appending.append(id, &mut document.updates)?;
+            if document.last_before < document.last {
+                ending.execute(params![id, number(document.last)?])?;
+            }
         }
-        drop(ending);
+        drop((appending, ending));
         if self.owes_space {
             self.owes_space = give_space_back(&transaction)?;
         }
         transaction.commit()
+    }
+}
+
+impl Appending<'_> {
+    /// Appends the updates of a document, and leaves none.
+    fn append(
+        &mut self,
+        document: i64,
+        updates: &mut Vec<(Sequence, &[u8])>,
+    ) -> rusqlite::Result<()> {
+        match self.packs {
+            true => packed::rows(updates).try_for_each(|row| self.append_row(document, row))?,
+            false => (updates.chunks(1)).try_for_each(|row| self.append_row(document, row))?,
+        }
+        updates.clear();
+        Ok(())
+    }
+
+    fn append_row(&mut self, document: i64, updates: &[(Sequence, &[u8])]) -> rusqlite::Result<()> {
+        match *updates {
+            [] => Ok(()),
+            [(sequence, update)] => self.insert(document, sequence, update, None),
+            [.., (last, _)] => {
+                let row = packed::pack(updates).map_err(unwritable)?;
+                self.insert(document, last, &row.body, Some(&row.parts))
+            }
+        }
+    }
+
+    fn insert(
+        &mut self,
+        document: i64,
+        sequence: Sequence,
+        body: &[u8],
+        parts: Option<&str>,
+    ) -> rusqlite::Result<()> {
+        let checksum = crc32fast::hash(parts.map_or(body, str::as_bytes));
+        let row = params![document, number(sequence)?, body, checksum, parts];
+        self.statement.execute(row)?;
+        Ok(())
     }
 }
 
@@ -165,23 +240,14 @@ fn find_or_add(transaction: &Transaction<'_>, room: &RoomName) -> rusqlite::Resu
     Ok(Row { id, last: 0 })
 }
 
-fn append(
-    appending: &mut Statement<'_>,
-    document: i64,
-    sequence: Sequence,
-    update: &[u8],
-) -> rusqlite::Result<()> {
-    let row = params![document, number(sequence)?, update, crc32fast::hash(update)];
-    appending.execute(row)?;
-    Ok(())
-}
-
 fn snapshot(
     transaction: &Transaction<'_>,
     document: i64,
     through: Sequence,
     update: &[u8],
 ) -> rusqlite::Result<()> {
+    // A row is of one side of it, so that it can go.
+    give_rows_of_their_own(transaction, document, through)?;
     let through = number(through)?;
     let replaced = transaction
         .prepare_cached(
@@ -217,12 +283,57 @@ fn quarantine(
          WHERE document_id = ?1 AND through = ?2",
         "DELETE FROM document_snapshot WHERE document_id = ?1 AND through = ?2",
     ];
+    give_rows_of_their_own(transaction, document, sequence)?;
     for step in MOVES {
         transaction
             .prepare_cached(step)?
             .execute(params![document, number(sequence)?])?;
     }
     Ok(())
+}
+
+/// If the update at this place shares a row with others, each gets one. A row whose parts are damaged
+/// stays as it is.
+fn give_rows_of_their_own(
+    transaction: &Transaction<'_>,
+    document: i64,
+    sequence: Sequence,
+) -> rusqlite::Result<()> {
+    let shared = transaction
+        .prepare_cached(
+            "SELECT rowid, sequence, body, parts FROM document_update
+             WHERE document_id = ?1 AND sequence >= ?2 ORDER BY sequence LIMIT 1",
+        )?
+        .query_row(params![document, number(sequence)?], |row| {
+            let (id, last): (i64, i64) = (row.get(0)?, row.get(1)?);
+            let body: Vec<u8> = row.get(2)?;
+            let parts = row.get_ref(3)?.as_bytes_or_null()?.map(<[u8]>::to_vec);
+            Ok((id, last, body, parts))
+        })
+        .optional()?;
+    let Some((id, last, body, Some(parts))) = shared else {
+        return Ok(());
+    };
+    let last = u64::try_from(last).unwrap_or_default();
+    let parts = packed::unpack(last, body.len(), &parts).unwrap_or_default();
+    if !parts.iter().any(|part| part.sequence == sequence) {
+        return Ok(());
+    }
+    transaction
+        .prepare_cached("DELETE FROM document_update WHERE rowid = ?1")?
+        .execute([id])?;
+    let mut inserting =
+        transaction.prepare_cached("INSERT INTO document_update VALUES (?1, ?2, ?3, ?4, NULL)")?;
+    for part in parts {
+        let update = body.get(part.range).unwrap_or_default();
+        let row = params![document, number(part.sequence)?, update, part.checksum];
+        inserting.execute(row)?;
+    }
+    Ok(())
+}
+
+fn unwritable(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(error.into())
 }
 
 /// Gives some free pages back to the file system; whether there are more to give.
