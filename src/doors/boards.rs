@@ -86,6 +86,10 @@ impl Door for BoardDoor {
         } else if INLINE_BYTES_MAX < payload.len() {
             let payload = payload.to_vec();
             turn.check_later(String::new(), Box::new(move || sync::read(&payload)));
+        } else if let Some(seat) = &self.seat {
+            if let Some(outcome) = sync::hear(turn, seat, payload) {
+                self.checked(turn, "", outcome);
+            }
         } else {
             self.checked(turn, "", sync::read(payload));
         }

@@ -290,7 +290,11 @@ impl CollabDoor {
             | ClientMessage::Awareness(_)
             | ClientMessage::QueryAwareness
             | ClientMessage::Stateless(_) => match self.documents.get(address) {
-                Some(Document::Open(_)) => self.say(turn, address, message, frame),
+                Some(Document::Open(open)) => match message {
+                    ClientMessage::Sync(SyncMessage::Update(update))
+                        if frame.len() <= INLINE_BYTES_MAX && turn.types(&open.seat, update) => {}
+                    _ => self.say(turn, address, message, frame),
+                },
                 Some(Document::Waiting { .. }) | None => {
                     self.keep_for_later(turn, address, message, frame);
                 }

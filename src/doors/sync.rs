@@ -16,6 +16,7 @@ use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
 use crate::wire::y_websocket::{self, ClientMessage, KEEPALIVE};
+use crate::wire::yjs::SyncMessage;
 
 const PREFIX: &str = "sync/";
 
@@ -83,8 +84,10 @@ impl Door for SyncDoor {
         if INLINE_BYTES_MAX < payload.len() {
             let payload = payload.to_vec();
             turn.check_later(String::new(), Box::new(move || read(&payload)));
-        } else {
-            self.checked(turn, "", read(payload));
+            return Handling::Done;
+        }
+        if let Some(outcome) = hear(turn, seat, payload) {
+            self.checked(turn, "", outcome);
         }
         Handling::Done
     }
@@ -130,9 +133,29 @@ impl Door for SyncDoor {
     }
 }
 
+/// Reads a message of the protocol and checks what it holds; nothing if the room is told already of
+/// what somebody types.
+pub fn hear(
+    turn: &mut Turn<'_>,
+    seat: &Seat,
+    payload: &[u8],
+) -> Option<Result<FromSession, Refusal>> {
+    let message = y_websocket::decode(payload);
+    if let Ok(ClientMessage::Sync(SyncMessage::Update(update))) = message
+        && turn.types(seat, update)
+    {
+        return None;
+    }
+    Some(message.map_err(|_| Refusal::BadMessage).and_then(check))
+}
+
 /// Reads a message of the protocol and checks what it holds.
 pub fn read(payload: &[u8]) -> Result<FromSession, Refusal> {
-    match y_websocket::decode(payload).map_err(|_| Refusal::BadMessage)? {
+    check(y_websocket::decode(payload).map_err(|_| Refusal::BadMessage)?)
+}
+
+fn check(message: ClientMessage<'_>) -> Result<FromSession, Refusal> {
+    match message {
         ClientMessage::Sync(message) => checked::sync(message),
         ClientMessage::Awareness(payload) => checked::awareness(payload),
         ClientMessage::QueryAwareness => Ok(FromSession::QueryAwareness),

@@ -14,6 +14,7 @@ use crate::wire::websocket;
 
 impl Worker {
     pub(super) fn send_post(&mut self, worker: usize, message: ToWorker) {
+        self.finish_typing();
         let Some(posts) = self.posts.get_mut(worker) else {
             return;
         };

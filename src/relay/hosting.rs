@@ -19,6 +19,7 @@ use crate::wire::close::Refusal;
 impl Worker {
     /// Lets one thing happen to one room, then does what the room asks for.
     pub(super) fn let_happen(&mut self, key: RoomKey, input: Input) {
+        self.finish_typing();
         let now = self.now();
         let Some(open) = self.rooms.get_mut(key) else {
             return;

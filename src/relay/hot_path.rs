@@ -341,6 +341,11 @@ impl Door for EndlessDoor {
     }
 
     fn message(&mut self, turn: &mut Turn<'_>, _is_text: bool, payload: &[u8]) -> Handling {
+        if let Ok(ClientMessage::Sync(SyncMessage::Update(update))) = y_websocket::decode(payload)
+            && turn.types(self.seat.as_ref().unwrap(), update)
+        {
+            return Handling::Done;
+        }
         let outcome = read(payload);
         self.checked(turn, "", outcome);
         Handling::Done

@@ -193,7 +193,12 @@ impl Worker {
     }
 
     /// Takes in what a socket said.
-    pub(super) fn received(&mut self, id: ConnectionId, mut input: &mut [u8]) {
+    pub(super) fn received(&mut self, id: ConnectionId, input: &mut [u8]) {
+        self.listen_to(id, input);
+        self.finish_typing();
+    }
+
+    fn listen_to(&mut self, id: ConnectionId, mut input: &mut [u8]) {
         let Some(mut ears) = self
             .connections
             .get_mut(&id)
@@ -349,6 +354,7 @@ impl Worker {
 
     /// Ends the connection's sessions; the socket may still be saying goodbye.
     pub(super) fn depart(&mut self, id: ConnectionId, departure: Departure) {
+        self.finish_typing();
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };

@@ -32,6 +32,7 @@ mod socket;
 mod storage;
 mod telling;
 mod turn;
+mod typing;
 mod watching;
 mod worker;
 

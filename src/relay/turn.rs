@@ -90,39 +90,14 @@ impl Turn<'_> {
 
     /// Tells the seat's room what the session says.
     pub fn say(&mut self, seat: &Seat, message: FromSession) {
-        // Newcomers who bring nothing send an empty step 2, and are welcome whatever waits.
-        let is_edit = match &message {
-            FromSession::Update(update) | FromSession::Step2(update) => !update.is_empty(),
-            FromSession::Step1(_)
-            | FromSession::Awareness(_)
-            | FromSession::QueryAwareness
-            | FromSession::Stateless(_)
-            | FromSession::Report { .. }
-            | FromSession::Alive
-            | FromSession::Other => false,
-        };
-        if is_edit && self.worker.has_too_much_unsaved() {
-            self.close(Refusal::StoreDown);
-            return;
-        }
-        let session = seat.session;
-        match &seat.place {
-            SeatPlace::Here(key) => {
-                self.worker
-                    .let_happen(*key, Input::Message { session, message });
-            }
-            SeatPlace::Far { worker, room } => {
-                let (room, event) = (room.clone(), FarEvent::Message(message));
-                self.worker.send_post(
-                    *worker,
-                    ToWorker::FromFar {
-                        room,
-                        session,
-                        event,
-                    },
-                );
-            }
-        }
+        self.worker.hear(self.connection, seat, message);
+    }
+
+    /// The same for an update that may be text typed behind what its client wrote last: then the room is
+    /// told when the session says something else, or nothing more in this turn, of all that was typed at
+    /// once. `false`, and nothing has happened, if the update is something else.
+    pub fn types(&mut self, seat: &Seat, update: &[u8]) -> bool {
+        self.worker.types(self.connection, seat, update)
     }
 
     /// Has something large looked through on another thread; the door hears of it by its `checked`.

@@ -34,6 +34,7 @@ use crate::relay::people::PeopleWriter;
 use crate::relay::rooms::{Link, OpenRoom, RoomKey, Rooms};
 use crate::relay::socket::Socket;
 use crate::relay::storage::{Kept, Storage};
+use crate::relay::typing::Typist;
 use crate::relay::watching::Watching;
 use crate::room::{Input, Reply};
 use crate::store::Store;
@@ -120,6 +121,7 @@ pub struct Worker {
     pub(super) buffer: Vec<u8>,
     /// What one member is sent that nobody else is.
     pub(super) scratch: Vec<u8>,
+    pub(super) typist: Typist,
 }
 
 /// How the worker's tasks are woken.
@@ -284,6 +286,7 @@ impl Worker {
             wakers: Rc::default(),
             buffer: vec![0; READ_BUFFER_BYTES],
             scratch: Vec::new(),
+            typist: Typist::default(),
         }
     }
 

@@ -238,7 +238,7 @@ impl Room {
                     self.edit(now, session, access, update);
                 }
                 None if has_news && may_write => self.accept(now, Origin::Departed, update),
-                _ => self.confirm(session),
+                _ => self.confirm(session, 1),
             },
             Answer::Whole { request, update } => {
                 let is_durable = self.durability.is_durable();

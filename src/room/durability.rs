@@ -40,14 +40,17 @@ impl Durability {
         self.last
     }
 
-    /// Remembers who waits for everything appended so far; `false` when all of it is durable.
-    pub fn wait(&mut self, waiter: Waiter) -> bool {
+    /// Remembers who waits for everything appended so far, for so many updates; `false` when all of it is
+    /// durable.
+    pub fn wait(&mut self, waiter: Waiter, updates: u32) -> bool {
         if self.is_durable() {
             return false;
         }
         match self.waiters.back_mut() {
-            Some((sequence, who, times)) if *sequence == self.last && *who == waiter => *times += 1,
-            _ => self.waiters.push_back((self.last, waiter, 1)),
+            Some((sequence, who, times)) if *sequence == self.last && *who == waiter => {
+                *times += updates;
+            }
+            _ => self.waiters.push_back((self.last, waiter, updates)),
         }
         true
     }
@@ -96,14 +99,14 @@ mod tests {
         let mut durability = Durability::default();
         durability.continue_from(7);
         let (ann, bob) = (Waiter::Session(SessionId(1)), Waiter::Session(SessionId(2)));
-        assert!(!durability.wait(ann), "nothing is pending");
+        assert!(!durability.wait(ann, 1), "nothing is pending");
         assert_eq!(durability.append(), 8);
-        assert!(durability.wait(ann));
+        assert!(durability.wait(ann, 1));
         durability.append();
-        assert!(durability.wait(bob));
+        assert!(durability.wait(bob, 1));
         assert!(
-            durability.wait(bob),
-            "for another update that has the same place"
+            durability.wait(bob, 2),
+            "for two others that have the same place"
         );
         assert!(!durability.is_durable());
         durability.stored(8);
@@ -114,7 +117,7 @@ mod tests {
         durability.stored(100);
         assert_eq!(
             (durability.pop_answered(), durability.pop_answered()),
-            (Some((bob, 2)), None)
+            (Some((bob, 3)), None)
         );
         assert!(durability.is_durable());
     }
@@ -123,7 +126,7 @@ mod tests {
     fn who_left_is_not_answered() {
         let mut durability = Durability::default();
         durability.append();
-        durability.wait(Waiter::Session(SessionId(1)));
+        durability.wait(Waiter::Session(SessionId(1)), 1);
         durability.forget(SessionId(1));
         durability.stored(1);
         assert_eq!(durability.pop_answered(), None);

@@ -41,7 +41,7 @@ impl Room {
                 self.awareness.step2(now, session);
                 let may_write = access == Access::Write;
                 match update.is_empty() {
-                    true => self.confirm(session),
+                    true => self.confirm(session, update.updates()),
                     // Every return brings the whole delete set: most of the time it is no news.
                     false => self.questions.push(Question::Novelty {
                         session,
@@ -53,7 +53,7 @@ impl Room {
             FromSession::Update(update) => {
                 self.awareness.other(now, session);
                 match update.is_empty() {
-                    true => self.confirm(session),
+                    true => self.confirm(session, update.updates()),
                     false => self.edit(now, session, access, update),
                 }
             }
@@ -84,15 +84,15 @@ impl Room {
         if access == Access::Write {
             self.accept(now, Origin::Session(session), update);
         } else {
-            self.counts.dropped += 1;
-            self.status(session, false, 1);
+            self.counts.dropped += u64::from(update.updates());
+            self.status(session, false, update.updates());
         }
     }
 
     /// A valid update of somebody who may write: gives it its place and sends on what stands on what
     /// was sent on before.
     pub(super) fn accept(&mut self, now: Timestamp, origin: Origin, update: Update) {
-        let bytes = update.bytes().len();
+        let (bytes, updates) = (update.bytes().len(), update.updates());
         let Some(holdback) = &mut self.holdback else {
             match self.document_bytes_max < self.early_bytes + bytes {
                 true => self.refuse(origin, Refusal::LimitDocument),
@@ -127,10 +127,10 @@ impl Room {
         match origin {
             Origin::Session(session) => {
                 self.roster.touch(now, session);
-                self.confirm(session);
+                self.confirm(session, updates);
             }
             Origin::Request(request) => {
-                if !self.durability.wait(Waiter::Request(request)) {
+                if !self.durability.wait(Waiter::Request(request), 1) {
                     self.answer(request, Reply::Applied);
                 }
             }
@@ -174,7 +174,7 @@ impl Room {
     }
 
     pub(super) fn append(&mut self, now: Timestamp, update: Update, from: Option<SessionId>) {
-        self.counts.updates += 1;
+        self.counts.updates += u64::from(update.updates());
         if let Some(run) = &mut self.run
             && run.push(from, &update)
         {
@@ -213,14 +213,14 @@ impl Room {
         });
     }
 
-    /// Says yes to a session whose update changed nothing, once all it may have seen is durable.
-    pub(super) fn confirm(&mut self, session: SessionId) {
+    /// Says yes to a session for each of its updates, once all it may have seen is durable.
+    pub(super) fn confirm(&mut self, session: SessionId, updates: u32) {
         let wants_status = self
             .sessions
             .get(&session)
             .is_some_and(|known| known.manner.wants_status);
-        if wants_status && !self.durability.wait(Waiter::Session(session)) {
-            self.status(session, true, 1);
+        if wants_status && !self.durability.wait(Waiter::Session(session), updates) {
+            self.status(session, true, updates);
         }
     }
 

@@ -52,6 +52,18 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    /// Reads these bytes, if they are what comes next.
+    #[inline]
+    pub fn skip(&mut self, expected: &[u8]) -> bool {
+        match self.rest.strip_prefix(expected) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// An unsigned integer up to 2^53-1, in at most eight bytes.
     #[inline]
     pub fn varuint(&mut self) -> Result<u64, Malformed> {

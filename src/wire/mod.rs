@@ -26,7 +26,7 @@ pub mod lib0;
 pub mod merging;
 #[cfg(test)]
 pub(crate) mod protocols_page;
-mod typed;
+pub mod typed;
 pub mod url;
 pub mod validator;
 #[cfg(test)]

@@ -1,15 +1,19 @@
 //! What nearly every update is: one text, typed behind what its client wrote last.
 //!
 //! It is read once, when the update is checked, and is then known wherever the update goes: how far
-//! it takes its client's clock, what it stands on, and the text to append to the one before.
+//! it takes its client's clock, what it stands on, and the text to append to the one before. Those
+//! that come behind each other are one before they are anything else: see [`Typing`].
 
 use std::ops::Range;
 
-use crate::limits::CLOCK_END;
+use bytes::Bytes;
+
+use crate::limits::{CLOCK_END, RUN_BYTES_MAX, SCRATCH_BYTES_KEPT, UPDATES_TOGETHER_MAX};
 use crate::model::ClientId;
-use crate::wire::lib0::{Malformed, Reader};
+use crate::wire::lib0::{Malformed, Reader, write_varuint};
 use crate::wire::merging::{CONTENT_STRING, HAS_ORIGIN, HAS_RIGHT_ORIGIN};
 use crate::wire::validator;
+use crate::wire::yjs::Update;
 
 /// An update of one item, a text whose left neighbour is its client's clock before, that deletes
 /// nothing.
@@ -108,11 +112,130 @@ impl Typed {
     }
 }
 
+/// Text that is being typed: updates that go on where the one before ended are put together as they
+/// come, in two buffers that are used again and again.
+#[derive(Debug, Default)]
+pub struct Typing {
+    first: Option<First>,
+    /// The first update, as it came.
+    bytes: Vec<u8>,
+    /// The text of the others.
+    more: Vec<u8>,
+    end: u64,
+    updates: u32,
+}
+
+/// The update that the others go on from.
+#[derive(Debug)]
+struct First {
+    typed: Typed,
+    /// Where the client and the neighbour on the right stand in its bytes: in all that go on from it
+    /// they are the same.
+    client: Range<usize>,
+    right_origin: Range<usize>,
+}
+
+impl Typing {
+    /// Begins with an update in which this was read.
+    pub fn begin(&mut self, typed: Typed, update: &[u8]) {
+        let head = typed.head(update);
+        let start = usize::from(typed.head.start);
+        let mut reader = Reader::new(head);
+        let mut place = |read: &mut dyn FnMut(&mut Reader<'_>) -> Result<(), Malformed>| {
+            // The head was read before.
+            let _ = read(&mut reader);
+            start + head.len() - reader.remaining()
+        };
+        let client = place(&mut |reader| reader.u8().map(drop));
+        let origin = place(&mut |reader| reader.varuint().map(drop));
+        let right_origin = place(&mut |reader| reader.varuint32().map(drop));
+        self.bytes.clear();
+        self.bytes.extend_from_slice(update);
+        self.more.clear();
+        self.end = typed.end();
+        self.updates = 1;
+        self.first = Some(First {
+            client: client..origin,
+            right_origin: right_origin..start + head.len(),
+            typed,
+        });
+    }
+
+    /// Takes an update in that goes on where the last one ended; else nothing happens.
+    #[inline]
+    pub fn go_on(&mut self, update: &[u8]) -> bool {
+        let is_full = UPDATES_TOGETHER_MAX <= self.updates as usize
+            || RUN_BYTES_MAX < self.bytes.len() + self.more.len() + update.len();
+        match self.continuation(update) {
+            Ok(Some(text)) if !is_full => {
+                self.end += validator::utf16_len(text);
+                self.more.extend_from_slice(text.as_bytes());
+                self.updates += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The text of an update that goes on: what is typed behind the last clock, of the same client and
+    /// before the same neighbour.
+    #[inline]
+    fn continuation<'a>(&self, update: &'a [u8]) -> Result<Option<&'a str>, Malformed> {
+        let (Some(first), &[1, 1, ref rest @ ..]) = (&self.first, update) else {
+            return Ok(None);
+        };
+        let part = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
+        let (client, right_origin) = (part(&first.client), part(&first.right_origin));
+        let info = self.bytes.get(usize::from(first.typed.head.start));
+        let mut reader = Reader::new(rest);
+        let goes_on = reader.skip(client)
+            && reader.varuint32()? == self.end
+            && Some(&reader.u8()?) == info
+            && reader.skip(client)
+            && reader.varuint32()? + 1 == self.end
+            && reader.skip(right_origin);
+        if !goes_on {
+            return Ok(None);
+        }
+        let text = reader.varstring()?;
+        let is_all = !text.is_empty() && reader.rest() == [0];
+        let is_sane = is_all && self.end + validator::utf16_len(text) < CLOCK_END;
+        Ok(is_sane.then_some(text))
+    }
+
+    /// All that was typed, as one update.
+    pub fn take(&mut self) -> Option<Update> {
+        let typed = self.first.take()?.typed;
+        if self.updates == 1 {
+            return Some(Update::of_typed(Bytes::copy_from_slice(&self.bytes), typed));
+        }
+        let (before, text) = (usize::from(typed.head.end), typed.text(&self.bytes));
+        let text_len = text.len() + self.more.len();
+        let mut whole = Vec::with_capacity(before + text_len + 5);
+        whole.extend_from_slice(self.bytes.get(..before).unwrap_or_default());
+        write_varuint(&mut whole, text_len as u64);
+        whole.extend_from_slice(text);
+        whole.extend_from_slice(&self.more);
+        whole.push(0);
+        self.bytes.shrink_to(SCRATCH_BYTES_KEPT);
+        self.more.shrink_to(SCRATCH_BYTES_KEPT);
+        let typed = Typed {
+            // Both are bounded by what a clock and a run may be.
+            length: (self.end - typed.start()) as u32,
+            text_len: text_len as u32,
+            ..typed
+        };
+        debug_assert_eq!(Typed::read(&whole).as_ref(), Some(&typed));
+        Some(Update::of_typed(whole.into(), typed).in_place_of(self.updates))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::merging::Merging;
     use crate::wire::validator;
 
     /// Client 9 types "hé" as its clocks 3 and 4, before clock 7 of client 300.
@@ -150,7 +273,124 @@ mod tests {
         assert_eq!(Typed::read(&before_itself), None);
     }
 
+    /// Client 300 types this behind its clock `start - 1`.
+    fn key(start: u8, text: &str, right_origin: Option<u8>) -> Vec<u8> {
+        let info = CONTENT_STRING | HAS_ORIGIN | right_origin.map_or(0, |_| HAS_RIGHT_ORIGIN);
+        let mut bytes = vec![1, 1, 0xac, 2, start, info, 0xac, 2, start - 1];
+        bytes.extend(right_origin.iter().flat_map(|&clock| [7, clock]));
+        bytes.push(text.len() as u8);
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+        bytes
+    }
+
+    fn begun(update: &[u8]) -> Typing {
+        let mut typing = Typing::default();
+        typing.begin(Typed::read(update).unwrap(), update);
+        typing
+    }
+
+    #[test]
+    fn keys_behind_each_other_are_one_update() {
+        for right_origin in [None, Some(99)] {
+            let mut typing = begun(&key(5, "hé", right_origin));
+            assert!(typing.go_on(&key(7, "😀", right_origin)));
+            assert!(typing.go_on(&key(9, "!", right_origin)));
+            let update = typing.take().unwrap();
+            assert_eq!(update.updates(), 3);
+            assert_eq!(update.bytes()[..], key(5, "hé😀!", right_origin));
+            assert_eq!(update.typed(), Typed::read(update.bytes()).as_ref());
+            assert_eq!(typing.take(), None, "taken");
+            assert!(!typing.go_on(&key(10, "?", right_origin)));
+        }
+    }
+
+    #[test]
+    fn one_key_stays_as_it_came() {
+        let update = key(5, "a", Some(3));
+        let taken = begun(&update).take().unwrap();
+        assert_eq!((&taken.bytes()[..], taken.updates()), (&update[..], 1));
+    }
+
+    #[test]
+    fn what_does_not_go_on_is_left() {
+        let mut typing = begun(&key(5, "ab", Some(3)));
+        let mut behind_another = key(7, "c", Some(3));
+        behind_another[8] = 2;
+        let mut of_another = key(7, "c", Some(3));
+        of_another[3] = 3;
+        let mut deleting = key(7, "c", Some(3));
+        *deleting.last_mut().unwrap() = 1;
+        for other in [
+            key(6, "c", Some(3)),
+            key(8, "c", Some(3)),
+            key(7, "c", Some(4)),
+            key(7, "c", None),
+            key(7, "", Some(3)),
+            behind_another,
+            of_another,
+            deleting,
+            vec![0, 0],
+            vec![],
+        ] {
+            assert!(!typing.go_on(&other), "{other:?}");
+        }
+        let update = typing.take().unwrap();
+        assert_eq!(update.bytes()[..], key(5, "ab", Some(3)));
+    }
+
+    #[test]
+    fn what_is_put_together_has_a_bound() {
+        let mut typing = begun(&key(5, "a", None));
+        let goes_on = (6..).take_while(|&clock| typing.go_on(&long_key(clock, 1)));
+        assert_eq!(goes_on.count(), UPDATES_TOGETHER_MAX - 1);
+        let mut typing = begun(&key(5, "a", None));
+        let goes_on = (0..).take_while(|&n| typing.go_on(&long_key(6 + n * 10_000, 10_000)));
+        assert_eq!(goes_on.count(), RUN_BYTES_MAX / 10_000);
+        assert!(typing.take().unwrap().bytes().len() <= RUN_BYTES_MAX);
+    }
+
+    fn long_key(start: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![1, 1, 0xac, 2];
+        write_varuint(&mut bytes, start);
+        bytes.extend_from_slice(&[CONTENT_STRING | HAS_ORIGIN, 0xac, 2]);
+        write_varuint(&mut bytes, start - 1);
+        write_varuint(&mut bytes, length as u64);
+        bytes.resize(bytes.len() + length, b'x');
+        bytes.push(0);
+        bytes
+    }
+
     proptest! {
+        /// Whatever is taken for going on is what any reader would put behind the others.
+        #[test]
+        fn what_goes_on_is_what_would_be_merged(
+            texts in prop::collection::vec("[a-z😀é]{1,3}", 2..6),
+            at: prop::sample::Index, byte: u8, is_changed: bool,
+        ) {
+            let mut updates = Vec::new();
+            let mut clock = 5;
+            for text in &texts {
+                updates.push(key(clock, text, Some(3)));
+                clock += text.encode_utf16().count() as u8;
+            }
+            let last = updates.last_mut().unwrap();
+            if is_changed {
+                let at = at.index(last.len());
+                last[at] = byte;
+            }
+            let mut typing = begun(&updates[0]);
+            let mut merging = Merging::new();
+            prop_assert!(merging.push(&updates[0]));
+            for update in &updates[1..] {
+                if typing.go_on(update) {
+                    prop_assert!(validator::walk(update.clone().into()).is_ok());
+                    prop_assert!(merging.push(update));
+                }
+            }
+            prop_assert_eq!(typing.take().unwrap(), merging.take());
+        }
+
         /// Whatever is taken for typing passes the walk over all updates, which says the same of it.
         #[test]
         fn what_is_read_is_sane(

@@ -20,6 +20,7 @@ pub const MESSAGE_AWARENESS: u8 = 1;
 pub struct Update {
     bytes: Bytes,
     typed: Option<Typed>,
+    updates: u32,
 }
 
 /// A state vector (v1) that has passed the validator.
@@ -56,7 +57,11 @@ pub enum SyncMessage<'a> {
 impl Update {
     /// Bytes that have passed the validator, or are put together from such.
     pub(in crate::wire) fn of_checked(bytes: Bytes) -> Self {
-        Self { bytes, typed: None }
+        Self {
+            bytes,
+            typed: None,
+            updates: 1,
+        }
     }
 
     /// Bytes in which this was read.
@@ -64,7 +69,18 @@ impl Update {
         Self {
             bytes,
             typed: Some(typed),
+            updates: 1,
         }
+    }
+
+    /// The same, made of so many.
+    pub(in crate::wire) fn in_place_of(self, updates: u32) -> Self {
+        Self { updates, ..self }
+    }
+
+    /// How many updates a client sent that this stands for.
+    pub fn updates(&self) -> u32 {
+        self.updates
     }
 
     /// The encoded update.
