@@ -1,11 +1,11 @@
 //! What is particular to `/collab`: many documents on one socket, acknowledgements, messages.
 
-use yrs::Map;
+use yrs::{Map, Text};
 
 use crate::support::client::{Client, Provider};
 use crate::support::document::Document;
 use crate::support::frames::{self, Message};
-use crate::support::raw::RawSocket;
+use crate::support::raw::{RawSocket, binary};
 use crate::support::relay::Relay;
 use crate::support::tokens::{self, Claims};
 
@@ -224,6 +224,43 @@ async fn every_update_and_step_2_is_acknowledged_exactly_once() {
             .any(|(_, heard)| matches!(heard, Heard::Status(_))),
         "{rest:?}"
     );
+}
+
+#[tokio::test]
+async fn keys_that_come_at_once_are_acknowledged_each_and_heard_before_what_follows() {
+    let relay = Relay::start();
+    let room = "session/fast";
+    let watcher = Client::join(&relay, Provider::YWebsocket, room, &tokens::member("w")).await;
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    enter(&mut socket, room).await;
+    let author = Document::new(80);
+    let key = |text: &str| {
+        let update = author.edit(|document, transaction| document.text.push(transaction, text));
+        binary(&frames::named(room, &frames::update(&update)))
+    };
+    let state = frames::awareness(&[(80, 1, r#"{"user":{"name":"x"}}"#)]);
+    let mut at_once: Vec<Vec<u8>> = (0..60).map(|n| key(&(n % 10).to_string())).collect();
+    at_once.insert(40, binary(&frames::named(room, &state)));
+    at_once.push(binary(&frames::stateless(room, "typed")));
+    assert!(socket.send(&at_once.concat()).await);
+    let mut missing = 60;
+    while 0 < missing {
+        if next(&mut socket).await.1 == Heard::Status(true) {
+            missing -= 1;
+        }
+    }
+    let typed = "0123456789".repeat(6);
+    watcher.until_text(&typed).await;
+    watcher.until("the cursor", |state| state.sees(80)).await;
+
+    // The last words before the document is left.
+    let mut last: Vec<Vec<u8>> = (0..20).map(|_| key("x")).collect();
+    last.push(binary(&frames::close_document(room)));
+    assert!(socket.send(&last.concat()).await);
+    watcher
+        .until_text(&format!("{typed}{}", "x".repeat(20)))
+        .await;
+    watcher.until("to be left", |state| !state.sees(80)).await;
 }
 
 #[tokio::test]
