@@ -129,6 +129,7 @@ pub struct Metrics {
     closes: Family<[(&'static str, &'static str); 1], Counter>,
     http_requests: Family<RequestLabels, Counter>,
     turns: Family<[(&'static str, String); 1], Histogram, TurnBuckets>,
+    turns_of_processor: Family<[(&'static str, String); 1], Histogram, TurnBuckets>,
     resident_bytes: Gauge,
     registry: Registry,
 }
@@ -199,6 +200,15 @@ impl Metrics {
                 );
                 turns
             },
+            turns_of_processor: {
+                let turns = Family::new_with_constructor(TurnBuckets);
+                all.register(
+                    "turn_processor_seconds",
+                    "How much processor time one turn of a worker took, of one in seventeen",
+                    turns.clone(),
+                );
+                turns
+            },
             resident_bytes: one(
                 all,
                 "resident_bytes",
@@ -222,6 +232,12 @@ impl Metrics {
     /// Where a worker notes how long its turns took; each worker keeps its own.
     pub fn turn_seconds(&self, worker: usize) -> Histogram {
         self.turns
+            .get_or_create_owned(&[("worker", worker.to_string())])
+    }
+
+    /// Where a worker notes how much processor time some of its turns took.
+    pub fn turn_processor_seconds(&self, worker: usize) -> Histogram {
+        self.turns_of_processor
             .get_or_create_owned(&[("worker", worker.to_string())])
     }
 

@@ -19,6 +19,38 @@ pub fn cpu(process: &str) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// What the processors of the machine have done so far, in ticks.
+pub struct MachineTime {
+    all: u64,
+    /// In which a processor had something to do here, and did something for another guest of the host.
+    stolen: u64,
+}
+
+impl MachineTime {
+    /// Until now.
+    pub fn now() -> Result<Self> {
+        let text = fs::read_to_string("/proc/stat")?;
+        let line = text.lines().next().context("/proc/stat is empty")?;
+        // User, nice, system, idle, waiting, interrupts of two kinds, stolen; guests are in user.
+        let ticks = line.split_whitespace().skip(1).take(8).map(str::parse);
+        let ticks = ticks.collect::<Result<Vec<u64>, _>>()?;
+        Ok(Self {
+            all: ticks.iter().sum(),
+            stolen: ticks.get(7).copied().unwrap_or(0),
+        })
+    }
+
+    /// How much was stolen since then, in words.
+    pub fn stolen_since(&self, before: &Self) -> String {
+        let all = (self.all - before.all).max(1) as f64;
+        let stolen = (self.stolen - before.stolen) as f64;
+        format!(
+            "Meanwhile the host of this virtual machine took {:.1} % of the processors' time for others.",
+            100.0 * stolen / all
+        )
+    }
+}
+
 /// What a process holds of the machine's memory.
 pub fn resident_bytes(process: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
@@ -31,6 +63,20 @@ pub fn resident_bytes(process: &str) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_stolen_is_a_part_of_all() {
+        let before = MachineTime {
+            all: 100,
+            stolen: 5,
+        };
+        let now = MachineTime {
+            all: 300,
+            stolen: 15,
+        };
+        assert!(now.stolen_since(&before).contains(" 5.0 %"));
+        assert!(MachineTime::now().unwrap().all > 0);
+    }
 
     #[test]
     fn whoever_computes_is_charged_for_it() {

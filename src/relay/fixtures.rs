@@ -13,6 +13,7 @@ use crate::relay::heavy::HeavyPool;
 use crate::relay::inbox::ToWorker;
 use crate::relay::people::PeopleWriter;
 use crate::relay::storage::Storage;
+use crate::relay::turn_times::TurnTimes;
 use crate::relay::worker::{self, Surroundings, Worker};
 use crate::relay::{RelayOptions, Shared};
 use crate::store::MemoryStore;
@@ -47,7 +48,7 @@ pub fn idle_worker(workers: usize) -> (Worker, Vec<mpsc::Receiver<ToWorker>>) {
         heavy,
         verifier: verifier.unwrap(),
         clock: SystemClock::stopped(),
-        turns: metrics.turn_seconds(0),
+        turns: TurnTimes::new(metrics.turn_seconds(0), metrics.turn_processor_seconds(0)),
         metrics,
         limits: Limits {
             rate: u32::MAX,

@@ -29,7 +29,7 @@ impl Worker {
         id: ConnectionId,
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        let started = self.begin();
+        let started = self.begin_turn();
         let outcome = self.listen(id, context);
         self.schedule(id);
         self.settle();
@@ -73,7 +73,7 @@ impl Worker {
 
     /// Writes pieces to the first in line, as many as a turn has time for; whether anybody is left in it.
     pub(super) fn write_pieces(&mut self) -> bool {
-        let started = self.begin();
+        let started = self.begin_turn();
         let mut is_left = self.write_piece();
         while is_left && !self.has_lasted(started) {
             is_left = self.write_piece();

@@ -32,6 +32,7 @@ mod socket;
 mod storage;
 mod telling;
 mod turn;
+mod turn_times;
 mod typing;
 mod watching;
 mod worker;
@@ -60,6 +61,7 @@ use crate::relay::inbox::ToWorker;
 use crate::relay::people::PeopleWriter;
 use crate::relay::placement::worker_of;
 use crate::relay::storage::Storage;
+use crate::relay::turn_times::TurnTimes;
 use crate::relay::worker::{Surroundings, Worker};
 use crate::room::{Input, Reply};
 use crate::store::{Store, StoreError};
@@ -203,7 +205,10 @@ impl Relay {
                 loaders: loaders.clone(),
                 verifier: verifier.clone(),
                 clock,
-                turns: metrics.turn_seconds(number),
+                turns: TurnTimes::new(
+                    metrics.turn_seconds(number),
+                    metrics.turn_processor_seconds(number),
+                ),
                 metrics: metrics.clone(),
                 limits: options.limits.clone(),
                 policies: options.policies.clone(),

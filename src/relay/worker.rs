@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
@@ -34,6 +33,7 @@ use crate::relay::people::PeopleWriter;
 use crate::relay::rooms::{Link, OpenRoom, RoomKey, Rooms};
 use crate::relay::socket::Socket;
 use crate::relay::storage::{Kept, Storage};
+use crate::relay::turn_times::TurnTimes;
 use crate::relay::typing::Typist;
 use crate::relay::watching::Watching;
 use crate::room::{Input, Reply};
@@ -67,7 +67,7 @@ pub struct Surroundings {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// How long this worker's turns took.
-    pub turns: Histogram,
+    pub turns: TurnTimes,
     /// Caps.
     pub limits: Limits,
     /// The kinds' numbers.
@@ -507,14 +507,20 @@ impl Worker {
     }
 
     /// Notes how long the thread was kept busy in one go.
-    pub(super) fn observe_turn(&self, started: Duration) {
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) -> Duration {
+        self.around.turns.begin();
+        self.begin()
+    }
+
+    pub(super) fn observe_turn(&mut self, started: Duration) {
         let took = self.around.clock.elapsed().saturating_sub(started);
-        self.around.turns.observe(took.as_secs_f64());
+        self.around.turns.end(took);
     }
 
     /// Sends what has changed; whether rooms are left for which there was no time.
     pub(super) fn end_turn(&mut self) -> bool {
-        let started = self.begin();
+        let started = self.begin_turn();
         self.write_now();
         self.settle();
         while let Some(key) = self.dirty.pop_front() {
@@ -550,7 +556,7 @@ impl Worker {
     }
 
     pub(super) fn tick(&mut self) {
-        let started = self.begin();
+        let started = self.begin_turn();
         let now = self.now();
         while !self.has_lasted(started)
             && let Some(key) = self.room_deadlines.pop_due(now)

@@ -16,6 +16,7 @@ use crate::compare::crowd::{Crowd, Load, Pace, Until, What, greet};
 use crate::compare::protocol::{Heard, Protocol, write_update};
 use crate::compare::socket::{Brought, READ_BYTES, Socket};
 use crate::compare::table::{Row, Table, count, shown};
+use crate::compare::turns::{self, Turns};
 use crate::compare::{Bench, median, millis};
 use crate::server::Server;
 use crate::stopwatch::Stopwatch;
@@ -87,7 +88,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Table>> {
                     others: vec![String::new(); count],
                 };
                 intakes.push(failed(4));
-                joins.push(failed(6));
+                joins.push(failed(8));
             }
         }
     }
@@ -121,6 +122,8 @@ pub fn run(bench: &Bench) -> Result<Vec<Table>> {
                 "after a restart, CPU",
                 "after a restart, after",
                 "others' keys meanwhile, p99",
+                turns::COLUMNS[0],
+                turns::COLUMNS[1],
             ],
             rows: joins,
             notes: vec![
@@ -221,7 +224,16 @@ fn once(
 
     let mut others = Crowd::gather(&server, contestant, OTHERS)?;
     others.invite(JOINERS, ROOM)?;
+    let turns = || match contestant.is_relay() {
+        true => Turns::read(server.address).map(Some),
+        false => Ok(None),
+    };
+    let before = turns()?;
     let meanwhile = others.measure(&server, Duration::from_secs(1), Until::Joined)?;
+    let [turns, own] = turns()?
+        .zip(before)
+        .map(|(after, before)| after.p999_since(&before))
+        .unwrap_or_default();
     drop(others);
     drop(crowd);
     let restarted = match contestant.is_relay() && contestant != Contestant::RelayMemory {
@@ -245,6 +257,8 @@ fn once(
             restarted.map_or_else(String::new, |(cpu, _)| in_millis(cpu)),
             restarted.map_or_else(String::new, |(_, after)| in_millis(after)),
             p99.map_or_else(String::new, |p99| millis(p99.as_secs_f64())),
+            turns,
+            own,
         ],
     };
     Ok((intake, join))

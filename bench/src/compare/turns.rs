@@ -5,9 +5,19 @@ use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, Result};
 
-/// Turns so far: up to how many seconds, and how many; each bucket holds those before.
+/// Turns so far, by the clock and by the processor time that they took of the worker's own.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    by_the_clock: Counts,
+    of_its_own: Counts,
+}
+
+/// Up to how many seconds, and how many; each bucket holds those before.
 #[derive(Clone, Debug, Default)]
-pub struct Turns(Vec<(f64, u64)>);
+struct Counts(Vec<(f64, u64)>);
+
+/// The columns that [`Turns::p999_since`] fills.
+pub const COLUMNS: [&str; 2] = ["turns, p99.9", "their own time, p99.9"];
 
 impl Turns {
     /// Asks the relay.
@@ -19,9 +29,28 @@ impl Turns {
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
+        Ok(Self {
+            by_the_clock: Counts::read(&answer, "copresence_turn_seconds_bucket")?,
+            of_its_own: Counts::read(&answer, "copresence_turn_processor_seconds_bucket")?,
+        })
+    }
+
+    /// Since an earlier moment: the buckets in which 999 of 1,000 turns have ended, in words.
+    pub fn p999_since(&self, before: &Self) -> [String; 2] {
+        let of = |now: &Counts, before| now.p999_since(before).unwrap_or_default();
+        [
+            of(&self.by_the_clock, &before.by_the_clock),
+            of(&self.of_its_own, &before.of_its_own),
+        ]
+    }
+}
+
+impl Counts {
+    fn read(metrics: &str, name: &str) -> Result<Self> {
         let mut buckets: Vec<(f64, u64)> = Vec::new();
-        for line in answer.lines() {
-            let Some(rest) = line.strip_prefix("copresence_turn_seconds_bucket{le=\"") else {
+        for line in metrics.lines() {
+            let rest = line.strip_prefix(name);
+            let Some(rest) = rest.and_then(|rest| rest.strip_prefix("{le=\"")) else {
                 continue;
             };
             let (upto, _) = rest.split_once('"').context("a bucket without an end")?;
@@ -38,8 +67,7 @@ impl Turns {
         Ok(Self(buckets))
     }
 
-    /// Since an earlier moment: the bucket in which 999 of 1,000 turns have ended, in words.
-    pub fn p999_since(&self, before: &Self) -> Option<String> {
+    fn p999_since(&self, before: &Self) -> Option<String> {
         let mut counts = self.0.iter().map(|&(upto, count)| {
             let earlier = before.0.iter().find(|(known, _)| *known == upto);
             (upto, count - earlier.map_or(0, |(_, count)| *count))
@@ -60,8 +88,8 @@ mod tests {
 
     #[test]
     fn the_bucket_of_the_thousandth_part_is_named() {
-        let before = Turns(vec![(0.001, 100), (0.01, 100), (f64::INFINITY, 100)]);
-        let now = Turns(vec![(0.001, 1_098), (0.01, 1_099), (f64::INFINITY, 1_100)]);
+        let before = Counts(vec![(0.001, 100), (0.01, 100), (f64::INFINITY, 100)]);
+        let now = Counts(vec![(0.001, 1_098), (0.01, 1_099), (f64::INFINITY, 1_100)]);
         assert_eq!(now.p999_since(&before).unwrap(), "≤ 10.0 ms");
     }
 }

@@ -7,8 +7,9 @@ use anyhow::Result;
 use crate::compare::contestant::Contestant;
 use crate::compare::crowd::{Crowd, Figures, Load, Pace, Until, What};
 use crate::compare::table::{Row, Table, count, shown};
-use crate::compare::turns::Turns;
+use crate::compare::turns::{self, Turns};
 use crate::compare::{Bench, median, millis};
+use crate::usage::MachineTime;
 
 /// A workload of the table.
 pub struct Workload {
@@ -85,12 +86,13 @@ const WINDOW_OF_MANY: u32 = 4;
 struct Run {
     figures: Figures,
     lost: u64,
-    turns: Option<String>,
+    turns: Option<[String; 2]>,
 }
 
 /// Measures one workload on all servers that are asked for.
 pub fn run(bench: &Bench, workload: &Workload) -> Result<Table> {
     let mut runs: Vec<(Contestant, Vec<Run>)> = Vec::new();
+    let before = MachineTime::now()?;
     for round in 1..=bench.rounds() {
         for contestant in bench.contestants(&Contestant::ALL) {
             eprintln!("{}, round {round}: {}", workload.name, contestant.name());
@@ -122,10 +124,11 @@ pub fn run(bench: &Bench, workload: &Workload) -> Result<Table> {
             "bytes each",
             "frames each",
             "generator busy",
-            "turns, p99.9",
+            turns::COLUMNS[0],
+            turns::COLUMNS[1],
         ],
         rows: runs.iter().map(|(who, runs)| row(*who, runs)).collect(),
-        notes: Vec::new(),
+        notes: vec![MachineTime::now()?.stolen_since(&before)],
     })
 }
 
@@ -146,7 +149,7 @@ fn once(bench: &Bench, contestant: Contestant, load: Load) -> Result<Run> {
         lost,
         turns: after
             .zip(before)
-            .and_then(|(after, before)| after.p999_since(&before)),
+            .map(|(after, before)| after.p999_since(&before)),
     })
 }
 
@@ -164,7 +167,7 @@ fn row(contestant: Contestant, runs: &[Run]) -> Row {
             contestant,
             figure: None,
             why: "failed",
-            others: vec![String::new(); 8],
+            others: vec![String::new(); 9],
         };
     }
     let lost: u64 = runs.iter().map(|run| run.lost).sum();
@@ -174,6 +177,10 @@ fn row(contestant: Contestant, runs: &[Run]) -> Row {
         _ => format!("{}; {cut} sockets cut", count(lost as f64)),
     };
     let delivered = |run: &Run| run.figures.delivered as f64;
+    let [turns, own] = runs
+        .last()
+        .and_then(|run| run.turns.clone())
+        .unwrap_or_default();
     Row {
         contestant,
         figure: Some(of(&|run| run.figures.cost())),
@@ -186,9 +193,8 @@ fn row(contestant: Contestant, runs: &[Run]) -> Row {
             shown(of(&|run| run.figures.bytes as f64 / delivered(run))),
             shown(of(&|run| run.figures.frames as f64 / delivered(run))),
             format!("{:.0} %", of(&|run| run.figures.own_busy * 100.0)),
-            runs.last()
-                .and_then(|run| run.turns.clone())
-                .unwrap_or_default(),
+            turns,
+            own,
         ],
     }
 }
