@@ -228,6 +228,8 @@ pub const BACKLOG_BYTES_MAX: usize = 4 << 20;
 pub const NEWS_MAX: usize = 1_024;
 /// Messages for one member alone (statuses, nudges, stateless texts) that wait for its socket.
 pub const DIRECT_BYTES_MAX: usize = 1 << 20;
+/// Acknowledgements made for one member at once. More are counted until these have left.
+pub const STATUS_BYTES_AT_ONCE: usize = 64 << 10;
 /// A socket is not read while more than this waits to be written to it.
 pub const READ_PAUSE_BYTES: usize = 256 << 10;
 /// A ping is not answered while more than this waits to be written: answers must not pile up.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::limits::STATUS_BYTES_AT_ONCE;
 use crate::model::SessionId;
 use crate::relay::news::{self, Item};
 use crate::room::awareness::{Awareness, Entry};
@@ -393,6 +394,9 @@ pub struct Direct {
     chunks: Vec<Bytes>,
     open: Vec<u8>,
     bytes: usize,
+    /// Updates of which the member is to be told that they are saved: a message for each, that is made
+    /// when it can leave.
+    saved: u32,
 }
 
 impl Direct {
@@ -415,22 +419,12 @@ impl Direct {
                 self.push_sync(dialect, STEP_2, update);
             }
             Message::Resync { update, .. } => self.push_sync(dialect, UPDATE, update),
-            Message::Status { is_applied, times } => {
-                if let Dialect::Hocuspocus { address } = dialect {
-                    self.write(|out| {
-                        let start = out.len();
-                        websocket::write_header(out, Opcode::Binary, address.len() + 2);
-                        out.extend_from_slice(address);
-                        out.extend_from_slice(&[SYNC_STATUS, u8::from(*is_applied)]);
-                        // After a burst there are thousands, all alike.
-                        let frame = start..out.len();
-                        out.reserve(frame.len() * times.saturating_sub(1) as usize);
-                        for _ in 1..*times {
-                            out.extend_from_within(frame.clone());
-                        }
-                    });
-                }
-            }
+            Message::Status { .. } if !matches!(dialect, Dialect::Hocuspocus { .. }) => {}
+            // After a burst there are thousands, all alike, and nothing stands on their place.
+            Message::Status { is_applied, times } => match is_applied {
+                true => self.saved = self.saved.saturating_add(*times),
+                false => self.write_statuses(dialect, false, *times),
+            },
             Message::Nudge { client, clock } => self.write(|out| {
                 dialect.write_awareness(out, std::iter::once((client.0, *clock, None)));
             }),
@@ -480,12 +474,41 @@ impl Direct {
         }
     }
 
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.bytes == 0
+    fn write_statuses(&mut self, dialect: &Dialect, is_applied: bool, times: u32) {
+        let Dialect::Hocuspocus { address } = dialect else {
+            return;
+        };
+        self.write(|out| {
+            let start = out.len();
+            websocket::write_header(out, Opcode::Binary, address.len() + 2);
+            out.extend_from_slice(address);
+            out.extend_from_slice(&[SYNC_STATUS, u8::from(is_applied)]);
+            let frame = start..out.len();
+            out.reserve(frame.len() * times.saturating_sub(1) as usize);
+            for _ in 1..times {
+                out.extend_from_within(frame.clone());
+            }
+        });
     }
 
-    /// Everything, if it is in one piece; nothing waits afterwards.
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0 && self.saved == 0
+    }
+
+    /// Makes what is only counted, or as much of it as should leave at once.
+    pub fn fill(&mut self, dialect: &Dialect) {
+        if 0 < self.saved
+            && let Dialect::Hocuspocus { address } = dialect
+        {
+            let at_once = STATUS_BYTES_AT_ONCE / (address.len() + 4);
+            let times = self.saved.min(at_once.max(1) as u32);
+            self.saved -= times;
+            self.write_statuses(dialect, true, times);
+        }
+    }
+
+    /// Everything that is made, if it is in one piece; nothing of it waits afterwards.
     pub fn take_small(&mut self) -> Option<Vec<u8>> {
         if !self.chunks.is_empty() {
             return None;
@@ -494,12 +517,12 @@ impl Direct {
         Some(std::mem::take(&mut self.open))
     }
 
-    /// What waits.
+    /// What waits and is not only counted.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Everything, to be written; nothing waits afterwards.
+    /// Everything that is made, to be written; nothing of it waits afterwards.
     pub fn take(&mut self) -> Vec<Bytes> {
         self.close_chunk();
         self.bytes = 0;

@@ -34,14 +34,14 @@ impl OpenRoom {
     }
 
     /// Sends the members what they lack and can be sent, and notes that they have it. Returns what
-    /// is for other workers, and whose position is no longer in the backlog.
+    /// is for other workers, whose position is no longer in the backlog, and for whom there is more.
     pub(super) fn collect(
         &mut self,
         outlet: &mut Outlet<'_>,
         named: impl Fn(SessionId) -> String,
         scratch: &mut Vec<u8>,
-    ) -> (Vec<FarSend>, Vec<SessionId>) {
-        let (mut far, mut resyncs) = (Vec::new(), Vec::new());
+    ) -> (Vec<FarSend>, Vec<SessionId>, Vec<SessionId>) {
+        let (mut far, mut resyncs, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
         let Self {
             room,
             members,
@@ -158,6 +158,7 @@ impl OpenRoom {
             if direct.is_empty() {
                 return;
             }
+            direct.fill(dialect);
             match link {
                 Link::Here(id) => match direct.take_small() {
                     Some(frames) => outlet.send_copy(*id, &frames),
@@ -176,6 +177,9 @@ impl OpenRoom {
                         chunks: direct.take(),
                     });
                 }
+            }
+            if !direct.is_empty() {
+                unfinished.push(session);
             }
         };
         let (mut everybody_has, mut everybody_knows) = (*newest, news.newest());
@@ -203,6 +207,6 @@ impl OpenRoom {
             backlog.trim(everybody_has, BACKLOG_BYTES_MAX);
             news.trim(everybody_knows);
         }
-        (far, resyncs)
+        (far, resyncs, unfinished)
     }
 }

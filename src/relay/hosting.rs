@@ -423,7 +423,7 @@ impl Worker {
             self.began,
         );
         let named = |session| self.around.shared.session_name(session);
-        let (far, resyncs) = open.collect(&mut outlet, named, &mut self.scratch);
+        let (far, resyncs, unfinished) = open.collect(&mut outlet, named, &mut self.scratch);
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_BYTES_KEPT);
         let (has_sent, line) = outlet.close();
@@ -450,6 +450,9 @@ impl Worker {
                     delivery,
                 },
             );
+        }
+        for session in unfinished {
+            self.touch(key, session);
         }
         for session in resyncs {
             self.agenda.push_back((key, Input::Resync { session }));

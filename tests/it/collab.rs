@@ -4,7 +4,7 @@ use yrs::{Map, Text};
 
 use crate::support::client::{Client, Provider};
 use crate::support::document::Document;
-use crate::support::frames::{self, Message};
+use crate::support::frames::{self, Message, Writer};
 use crate::support::raw::{RawSocket, binary};
 use crate::support::relay::Relay;
 use crate::support::tokens::{self, Claims};
@@ -261,6 +261,36 @@ async fn keys_that_come_at_once_are_acknowledged_each_and_heard_before_what_foll
         .until_text(&format!("{typed}{}", "x".repeat(20)))
         .await;
     watcher.until("to be left", |state| !state.sees(80)).await;
+}
+
+#[tokio::test]
+async fn whoever_reads_its_acknowledgements_late_has_them_all() {
+    const KEYS: u64 = 400_000;
+    let relay = Relay::options().argument("--rate=10000000").start();
+    let room = "session/late";
+    let mut socket = RawSocket::open_narrow(relay.address, "/collab").await;
+    enter(&mut socket, room).await;
+    let first = Document::new(80).edit(|document, transaction| {
+        document.text.push(transaction, "x");
+    });
+    // What is typed behind it: one text item whose left neighbour is the clock before.
+    let key = |clock: u64| {
+        let (item, text) = (Writer::default().varuint(1).varuint(1), &b"x"[..]);
+        let item = item.varuint(80).varuint(clock).raw(&[0x84]);
+        item.varuint(80).varuint(clock - 1).bytes(text).varuint(0).0
+    };
+    let mut updates = std::iter::once(first).chain((1..KEYS).map(key));
+    for _ in 0..KEYS / 1_000 {
+        let some = updates.by_ref().take(1_000);
+        let frames = some.flat_map(|it| binary(&frames::named(room, &frames::update(&it))));
+        assert!(socket.send(&frames.collect::<Vec<_>>()).await);
+    }
+    let mut missing = KEYS;
+    while 0 < missing {
+        if next(&mut socket).await.1 == Heard::Status(true) {
+            missing -= 1;
+        }
+    }
 }
 
 #[tokio::test]
