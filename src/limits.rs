@@ -258,6 +258,9 @@ pub const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub const TOKEN_WITHIN: Duration = Duration::from_millis(500);
 /// The first retry of a failed write comes sooner: most failures pass.
 pub const STORE_RETRY_AFTER_FIRST: Duration = Duration::from_millis(50);
+/// A store that has been given nothing for so long gives back memory. Sooner than a document that rests
+/// is folded, behind which the allocator does the same.
+pub const STORE_RESTS_AFTER: Duration = Duration::from_secs(5);
 /// Writes in one commit, so that no acknowledgement waits long behind others.
 pub const COMMIT_WRITES_MAX: usize = 8_192;
 /// Bytes in one commit, but for a single larger write.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::limits::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, GATHER_FIRST, GATHER_FROM_WRITES, GATHER_MAX,
-    GATHER_WRITES_MAX, STORE_RETRY_AFTER, STORE_RETRY_AFTER_FIRST,
+    GATHER_WRITES_MAX, STORE_RESTS_AFTER, STORE_RETRY_AFTER, STORE_RETRY_AFTER_FIRST,
 };
 use crate::metrics::Metrics;
 use crate::model::RoomName;
@@ -198,6 +198,7 @@ impl Inner {
     /// Waits for something to write, and takes all there is, up to what one commit should hold.
     fn next_batch(&self, previous: usize) -> Option<Vec<Kept>> {
         let mut queue = self.queue();
+        let mut has_rested = previous == 0;
         loop {
             if !queue.waiting.is_empty() {
                 if GATHER_FROM_WRITES <= previous {
@@ -222,11 +223,19 @@ impl Inner {
             queue.is_idle = true;
             let patience = match self.shared.is_store_down() {
                 true => STORE_RETRY_AFTER,
-                false => Duration::MAX,
+                false if has_rested => Duration::MAX,
+                false => STORE_RESTS_AFTER,
             };
             let waited = self.filled.wait_timeout(queue, patience);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let (still, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = still;
             queue.is_idle = false;
+            if waited.timed_out() && !has_rested {
+                has_rested = true;
+                drop(queue);
+                self.store.rest();
+                queue = self.queue();
+            }
         }
     }
 

@@ -101,6 +101,9 @@ pub trait Store: People {
         Ok(Vec::new())
     }
 
+    /// Nothing has been written for a while: gives back memory that serves for writing fast.
+    fn rest(&self) {}
+
     /// Whether writing takes no time worth speaking of and cannot fail: carried out at once.
     fn is_immediate(&self) -> bool {
         false

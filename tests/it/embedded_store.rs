@@ -228,6 +228,19 @@ fn rows_of_log(path: &Path) -> u32 {
 }
 
 #[test]
+fn a_store_that_has_rested_goes_on() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    for number in 1..=3 {
+        store.write(&[append("a", number, "x")]).unwrap();
+        assert_eq!(store.load(&room("a")).unwrap().last, number);
+        store.rest();
+    }
+    assert_stored(&store, "a", &[(1, "x"), (2, "x"), (3, "x")], 3);
+    SqliteStore::open_to_read(&path).unwrap().rest();
+}
+
+#[test]
 fn a_shared_row_is_taken_apart_where_one_of_it_is_to_go() {
     let (_folder, path) = place();
     let store = packed(&path);

@@ -184,6 +184,14 @@ impl Store for SqliteStore {
             .map_err(|fault| self.failed(room, fault))
     }
 
+    fn rest(&self) {
+        // They are opened again when somebody reads.
+        self.idle_readers().clear();
+        if let Ok(mut writer) = self.writer() {
+            writer.rest();
+        }
+    }
+
     fn complaints(&self) -> Result<Vec<String>, StoreError> {
         match self.read(|transaction| reader::complaints(transaction)) {
             Err(error) if is_corruption(&error) => Ok(vec![error.to_string()]),

@@ -73,6 +73,15 @@ impl Writer {
         self.shares_rows = true;
     }
 
+    /// Gives back the pages that are kept in memory.
+    pub fn rest(&mut self) {
+        if let Some(connection) = &self.connection
+            && let Err(error) = connection.execute_batch("PRAGMA shrink_memory")
+        {
+            tracing::debug!(%error, "the store keeps its pages in memory");
+        }
+    }
+
     /// Carries out the batch, or nothing of it.
     pub fn write(&mut self, batch: &[(RoomName, Write)]) -> rusqlite::Result<()> {
         let written = self.try_write(batch);
