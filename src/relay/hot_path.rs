@@ -78,6 +78,22 @@ fn one_cursor_in_a_crowd() {
     stage.expect_deliveries(CROWD - 1);
 }
 
+/// Not counted: doors go on with what they had to put off, and nothing is read meanwhile.
+#[test]
+fn what_a_door_types_between_reads_is_told_at_once() {
+    let mut stage = Stage::new(1, 2);
+    stage.play(turn, |client, _| said(client.number == 0, || client.key(1)));
+    let _within = stage.runtime.enter();
+    let (ann, ben) = (&stage.clients[0], &stage.clients[1]);
+    let before = ben.pipe.lock().unwrap().written;
+    let key = ann.key(2);
+    stage.worker.with_door(ann.id, |door, turn| {
+        door.message(turn, false, &key);
+    });
+    stage.worker.end_turn();
+    assert!(before < ben.pipe.lock().unwrap().written);
+}
+
 /// Not counted: what is too much for a turn is written between turns, a piece at a time.
 #[test]
 fn much_is_written_in_pieces_in_turn_with_others() {

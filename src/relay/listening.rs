@@ -492,6 +492,7 @@ impl Worker {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.ears = Some(ears);
         }
+        self.finish_typing();
         self.schedule(id);
     }
 

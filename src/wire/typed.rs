@@ -116,7 +116,9 @@ impl Typed {
 /// come, in two buffers that are used again and again.
 #[derive(Debug, Default)]
 pub struct Typing {
-    first: Option<First>,
+    first: Option<Typed>,
+    /// Where it has what all that go on from it have, too. Known once something does.
+    same: Option<Same>,
     /// The first update, as it came.
     bytes: Vec<u8>,
     /// The text of the others.
@@ -125,40 +127,24 @@ pub struct Typing {
     updates: u32,
 }
 
-/// The update that the others go on from.
+/// Where the client and the neighbour on the right stand in an update.
 #[derive(Debug)]
-struct First {
-    typed: Typed,
-    /// Where the client and the neighbour on the right stand in its bytes: in all that go on from it
-    /// they are the same.
+struct Same {
     client: Range<usize>,
     right_origin: Range<usize>,
 }
 
 impl Typing {
     /// Begins with an update in which this was read.
+    #[inline]
     pub fn begin(&mut self, typed: Typed, update: &[u8]) {
-        let head = typed.head(update);
-        let start = usize::from(typed.head.start);
-        let mut reader = Reader::new(head);
-        let mut place = |read: &mut dyn FnMut(&mut Reader<'_>) -> Result<(), Malformed>| {
-            // The head was read before.
-            let _ = read(&mut reader);
-            start + head.len() - reader.remaining()
-        };
-        let client = place(&mut |reader| reader.u8().map(drop));
-        let origin = place(&mut |reader| reader.varuint().map(drop));
-        let right_origin = place(&mut |reader| reader.varuint32().map(drop));
+        self.same = None;
         self.bytes.clear();
         self.bytes.extend_from_slice(update);
         self.more.clear();
         self.end = typed.end();
         self.updates = 1;
-        self.first = Some(First {
-            client: client..origin,
-            right_origin: right_origin..start + head.len(),
-            typed,
-        });
+        self.first = Some(typed);
     }
 
     /// Takes an update in that goes on where the last one ended; else nothing happens.
@@ -180,13 +166,17 @@ impl Typing {
     /// The text of an update that goes on: what is typed behind the last clock, of the same client and
     /// before the same neighbour.
     #[inline]
-    fn continuation<'a>(&self, update: &'a [u8]) -> Result<Option<&'a str>, Malformed> {
+    fn continuation<'a>(&mut self, update: &'a [u8]) -> Result<Option<&'a str>, Malformed> {
         let (Some(first), &[1, 1, ref rest @ ..]) = (&self.first, update) else {
             return Ok(None);
         };
+        let same = match &mut self.same {
+            Some(same) => same,
+            none => none.insert(Same::read(first, &self.bytes)?),
+        };
         let part = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
-        let (client, right_origin) = (part(&first.client), part(&first.right_origin));
-        let info = self.bytes.get(usize::from(first.typed.head.start));
+        let (client, right_origin) = (part(&same.client), part(&same.right_origin));
+        let info = self.bytes.get(usize::from(first.head.start));
         let mut reader = Reader::new(rest);
         let goes_on = reader.skip(client)
             && reader.varuint32()? == self.end
@@ -205,7 +195,7 @@ impl Typing {
 
     /// All that was typed, as one update.
     pub fn take(&mut self) -> Option<Update> {
-        let typed = self.first.take()?.typed;
+        let typed = self.first.take()?;
         if self.updates == 1 {
             return Some(Update::of_typed(Bytes::copy_from_slice(&self.bytes), typed));
         }
@@ -227,6 +217,23 @@ impl Typing {
         };
         debug_assert_eq!(Typed::read(&whole).as_ref(), Some(&typed));
         Some(Update::of_typed(whole.into(), typed).in_place_of(self.updates))
+    }
+}
+
+impl Same {
+    fn read(typed: &Typed, update: &[u8]) -> Result<Self, Malformed> {
+        let (head, end) = (typed.head(update), usize::from(typed.head.end));
+        let mut reader = Reader::new(head);
+        let place = |reader: &Reader<'_>| end - reader.remaining();
+        let _info = reader.u8()?;
+        let client = place(&reader);
+        let _client = reader.varuint()?;
+        let origin = place(&reader);
+        let _clock = reader.varuint32()?;
+        Ok(Self {
+            client: client..origin,
+            right_origin: place(&reader)..end,
+        })
     }
 }
 
