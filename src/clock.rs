@@ -140,28 +140,6 @@ impl Default for SystemClock {
     }
 }
 
-/// The processor time that this thread has used: time in which others ran on its processor, or another
-/// machine did, is not in it. It costs a system call.
-#[cfg(unix)]
-#[expect(unsafe_code, reason = "the system tells it in no other way")]
-pub fn thread_time() -> Option<Duration> {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: it writes to the place it is given, which is one, and to nothing else.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    let seconds = u64::try_from(time.tv_sec).ok()?;
-    let nanos = u32::try_from(time.tv_nsec).ok()?;
-    (failed == 0).then(|| Duration::new(seconds, nanos))
-}
-
-/// Other systems are not asked.
-#[cfg(not(unix))]
-pub fn thread_time() -> Option<Duration> {
-    None
-}
-
 fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -241,23 +219,6 @@ mod tests {
         for text in texts {
             assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
         }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_thread_is_charged_for_computing_and_not_for_waiting() {
-        let computes = || {
-            let before = thread_time().unwrap();
-            let mut number = 1_u64;
-            while thread_time().unwrap() <= before {
-                number = std::hint::black_box(number.wrapping_mul(3));
-            }
-        };
-        computes();
-        let before = thread_time().unwrap();
-        std::thread::sleep(Duration::from_millis(200));
-        let used = thread_time().unwrap() - before;
-        assert!(used < Duration::from_millis(100), "{used:?}");
     }
 
     #[test]

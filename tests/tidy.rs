@@ -46,7 +46,7 @@ const MAY_IMPORT: [(&str, &str, &str); 19] = [
     (
         "store",
         "model clock::Timestamp limits metrics",
-        "crc32fast futures rusqlite rustls tokio tokio_postgres tokio_postgres_rustls webpki_roots",
+        "crc32fast futures rusqlite rustls serde_json tokio tokio_postgres tokio_postgres_rustls webpki_roots",
     ),
     (
         "relay",

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::clock::thread_time;
-
 /// Of so many turns, one is measured in processor time. A prime, so that it falls into step with no
 /// pattern in which turns of several kinds follow each other.
 const MEASURED_OF: u32 = 17;
@@ -51,5 +49,49 @@ impl TurnTimes {
             let used = now.saturating_sub(before);
             self.of_its_own.observe(used.as_secs_f64());
         }
+    }
+}
+
+/// The processor time that this thread has used: time in which others ran on its processor, or another
+/// machine did, is not in it. It costs a system call.
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "the system tells it in no other way")]
+fn thread_time() -> Option<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: it writes to the place it is given, which is one, and to nothing else.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let nanos = u32::try_from(time.tv_nsec).ok()?;
+    (failed == 0).then(|| Duration::new(seconds, nanos))
+}
+
+/// Other systems are not asked.
+#[cfg(not(unix))]
+fn thread_time() -> Option<Duration> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_thread_is_charged_for_computing_and_not_for_waiting() {
+        let computes = || {
+            let before = thread_time().unwrap();
+            let mut number = 1_u64;
+            while thread_time().unwrap() <= before {
+                number = std::hint::black_box(number.wrapping_mul(3));
+            }
+        };
+        computes();
+        let before = thread_time().unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        let used = thread_time().unwrap() - before;
+        assert!(used < Duration::from_millis(100), "{used:?}");
     }
 }
