@@ -224,16 +224,10 @@ fn once(
 
     let mut others = Crowd::gather(&server, contestant, OTHERS)?;
     others.invite(JOINERS, ROOM)?;
-    let turns = || match contestant.is_relay() {
-        true => Turns::read(server.address).map(Some),
-        false => Ok(None),
-    };
-    let before = turns()?;
+    let turns_before = Turns::read(&server, contestant)?;
     let meanwhile = others.measure(&server, Duration::from_secs(1), Until::Joined)?;
-    let [turns, own] = turns()?
-        .zip(before)
-        .map(|(after, before)| after.p999_since(&before))
-        .unwrap_or_default();
+    let turns_after = Turns::read(&server, contestant)?;
+    let [turns, own] = Turns::p999(turns_before.as_ref(), turns_after.as_ref());
     drop(others);
     drop(crowd);
     let restarted = match contestant.is_relay() && contestant != Contestant::RelayMemory {

@@ -5,6 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, Result};
 
+use crate::compare::contestant::Contestant;
+use crate::server::Server;
+
 /// Turns so far, by the clock and by the processor time that they took of the worker's own.
 #[derive(Clone, Debug)]
 pub struct Turns {
@@ -16,12 +19,19 @@ pub struct Turns {
 #[derive(Clone, Debug, Default)]
 struct Counts(Vec<(f64, u64)>);
 
-/// The columns that [`Turns::p999_since`] fills.
+/// The columns that [`Turns::p999`] fills.
 pub const COLUMNS: [&str; 2] = ["turns, p99.9", "their own time, p99.9"];
 
 impl Turns {
-    /// Asks the relay.
-    pub fn read(address: SocketAddr) -> Result<Self> {
+    /// Asks a server; only the relay has any.
+    pub fn read(server: &Server, contestant: Contestant) -> Result<Option<Self>> {
+        match contestant.is_relay() {
+            true => Self::ask(server.address).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn ask(address: SocketAddr) -> Result<Self> {
         let mut stream = TcpStream::connect(address)?;
         write!(
             stream,
@@ -35,12 +45,15 @@ impl Turns {
         })
     }
 
-    /// Since an earlier moment: the buckets in which 999 of 1,000 turns have ended, in words.
-    pub fn p999_since(&self, before: &Self) -> [String; 2] {
+    /// Between two moments: the buckets in which 999 of 1,000 turns have ended, in words.
+    pub fn p999(before: Option<&Self>, after: Option<&Self>) -> [String; 2] {
+        let (Some(before), Some(after)) = (before, after) else {
+            return Default::default();
+        };
         let of = |now: &Counts, before| now.p999_since(before).unwrap_or_default();
         [
-            of(&self.by_the_clock, &before.by_the_clock),
-            of(&self.of_its_own, &before.of_its_own),
+            of(&after.by_the_clock, &before.by_the_clock),
+            of(&after.of_its_own, &before.of_its_own),
         ]
     }
 }

@@ -86,7 +86,7 @@ const WINDOW_OF_MANY: u32 = 4;
 struct Run {
     figures: Figures,
     lost: u64,
-    turns: Option<[String; 2]>,
+    turns: [String; 2],
 }
 
 /// Measures one workload on all servers that are asked for.
@@ -135,21 +135,15 @@ pub fn run(bench: &Bench, workload: &Workload) -> Result<Table> {
 fn once(bench: &Bench, contestant: Contestant, load: Load) -> Result<Run> {
     let server = bench.programs.start(contestant)?;
     let mut crowd = Crowd::gather(&server, contestant, load)?;
-    let turns = || match contestant.is_relay() {
-        true => Turns::read(server.address).map(Some),
-        false => Ok(None),
-    };
-    let before = turns()?;
+    let before = Turns::read(&server, contestant)?;
     let (warm_up, lasting) = bench.lasting();
     let figures = crowd.measure(&server, warm_up, Until::Elapsed(lasting))?;
-    let after = turns()?;
+    let after = Turns::read(&server, contestant)?;
     let lost = crowd.drain()?;
     Ok(Run {
         figures,
         lost,
-        turns: after
-            .zip(before)
-            .map(|(after, before)| after.p999_since(&before)),
+        turns: Turns::p999(before.as_ref(), after.as_ref()),
     })
 }
 
@@ -177,10 +171,7 @@ fn row(contestant: Contestant, runs: &[Run]) -> Row {
         _ => format!("{}; {cut} sockets cut", count(lost as f64)),
     };
     let delivered = |run: &Run| run.figures.delivered as f64;
-    let [turns, own] = runs
-        .last()
-        .and_then(|run| run.turns.clone())
-        .unwrap_or_default();
+    let [turns, own] = runs.last().map(|run| run.turns.clone()).unwrap_or_default();
     Row {
         contestant,
         figure: Some(of(&|run| run.figures.cost())),
