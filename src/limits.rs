@@ -191,8 +191,8 @@ pub const HELD_UPDATES_MAX: usize = 1_000;
 pub const HELD_BYTES_MAX: usize = 8 << 20;
 /// A room that could not be unloaded when its time had come is looked at again after this long.
 pub const UNLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// A document that nobody has edited for so long is kept as its encoding: a tenth of the memory, and
-/// some 50 ms for each MiB when somebody edits it again.
+/// A document that nobody has edited for so long, when it has taken in what was typed, is kept as its
+/// encoding: a tenth of the memory, and some 50 ms for each MiB when it takes in something again.
 pub const FOLD_AFTER: Duration = Duration::from_secs(10);
 /// And so much longer for each MiB of it.
 pub const FOLD_AFTER_EACH_MIB: Duration = Duration::from_secs(1);
@@ -208,11 +208,12 @@ pub const UPDATES_TOGETHER_MAX: usize = 256;
 /// What a session types in a turn is put together up to this; more is as well sent in two.
 pub const RUN_BYTES_MAX: usize = 64 << 10;
 /// How long updates may go unapplied when nobody reads the document: they are applied together. A
-/// transaction costs as much as twenty keys in it, and a wake-up of its own, which is most of what a
-/// key costs in a room where few are typed; two people who type make a hundred keys in this time.
-pub const APPLY_WITHIN: Duration = Duration::from_secs(5);
-/// As many of them end the wait: what one is kept in takes some two hundred bytes.
-pub const UNAPPLIED_UPDATES_MAX: usize = 256;
+/// transaction costs as much as twenty keys in it, a wake-up of its own besides, and a document at rest
+/// is built for it: where a key comes now and then that is more than everything else it costs.
+pub const APPLY_WITHIN: Duration = Duration::from_secs(30);
+/// As many of them end the wait, which two people who type make in six seconds: what one is kept in
+/// takes some two hundred bytes.
+pub const UNAPPLIED_UPDATES_MAX: usize = 128;
 /// As many bytes of them end the wait.
 pub const UNAPPLIED_BYTES_MAX: usize = 256 << 10;
 /// A log shorter than this is not worth a snapshot.

@@ -1,6 +1,8 @@
 //! The document's ways: loaded, sent away with what it lacks and what is asked, and back with
 //! answers; or broken, and built anew.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
@@ -86,10 +88,9 @@ impl Room {
     pub(super) fn send_document_away(&mut self, now: Timestamp) {
         // Nobody is there for whom it would be worth waiting for more.
         let is_last = self.empty_since.is_some() && !self.unapplied.is_empty();
-        let folds = self.fold_at.is_some_and(|at| at <= now);
         let is_due = !self.questions.is_empty()
-            || folds
             || is_last
+            || self.fold_at.is_some_and(|at| at <= now)
             || self.apply_at.is_some_and(|at| at <= now)
             || UNAPPLIED_UPDATES_MAX <= self.unapplied.len()
             || UNAPPLIED_BYTES_MAX < self.unapplied_bytes;
@@ -104,13 +105,14 @@ impl Room {
         self.apply_at = None;
         self.fold_at = None;
         self.unapplied_bytes = 0;
-        let apply = std::mem::take(&mut self.unapplied);
+        let ask = std::mem::take(&mut self.questions);
         let task = Task {
             document: Some(document),
             load: Vec::new(),
-            folds: folds && apply.is_empty(),
-            apply,
-            ask: std::mem::take(&mut self.questions),
+            apply: std::mem::take(&mut self.unapplied),
+            // Nobody is to wait for that.
+            folds: ask.is_empty() && self.rests_at().is_none_or(|at| at <= now),
+            ask,
         };
         self.outputs.push_back(Output::Work(Box::new(task)));
     }
@@ -130,12 +132,10 @@ impl Room {
         }
         let applied = document.applied();
         self.document_bytes = document.bytes();
-        // To open it again takes time in proportion.
-        let rest = FOLD_AFTER + FOLD_AFTER_EACH_MIB * (self.document_bytes >> 20) as u32;
-        let rested = self.edited_at.unwrap_or(now) + rest;
-        // One that has been at rest for long and is open yet could not be folded: not again at once.
-        let fold_at = if now < rested { rested } else { now + rest };
-        self.fold_at = document.is_open().then_some(fold_at);
+        let is_looked_at = document.is_open() && self.unapplied.is_empty();
+        let rests_at = self.rests_at().filter(|&at| now < at);
+        // One that has been at rest for long and is open yet could not be folded, or was read just now.
+        self.fold_at = is_looked_at.then(|| rests_at.unwrap_or(now + self.rest_after()));
         self.document = Slot::Here(document);
         while self
             .senders
@@ -151,6 +151,16 @@ impl Room {
             self.is_snapshot_asked = true;
             self.questions.push(Question::Snapshot);
         }
+    }
+
+    /// How long nobody edits the document before it rests: to build it again takes time in proportion.
+    fn rest_after(&self) -> Duration {
+        FOLD_AFTER + FOLD_AFTER_EACH_MIB * (self.document_bytes >> 20) as u32
+    }
+
+    /// When nobody will have edited it for so long; `None`: nobody ever has.
+    fn rests_at(&self) -> Option<Timestamp> {
+        Some(self.edited_at? + self.rest_after())
     }
 
     /// The document has been built from its log, for the first time or again: what waits now, and what

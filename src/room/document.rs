@@ -155,11 +155,12 @@ impl Task {
     pub fn cost_micros(&self) -> usize {
         let document_bytes = self.document.as_ref().map_or(0, |document| document.bytes);
         let is_open = (self.document.as_ref()).is_some_and(|document| document.is_open());
-        let opening = match !is_open && !self.apply.is_empty() {
+        let edits = !self.apply.is_empty();
+        let opening = match edits && !is_open {
             true => document_bytes / 20,
             false => 0,
         };
-        let folding = match is_open && self.folds {
+        let folding = match self.folds && (is_open || edits) {
             true => document_bytes / 20,
             false => 0,
         };

@@ -201,6 +201,8 @@ impl Room {
             self.senders.push_back((sequence, from));
         }
         self.edited_at = Some(now);
+        // Whether it rests is looked at when it has taken this in.
+        self.fold_at = None;
         self.apply_at.get_or_insert(now + APPLY_WITHIN);
         self.outputs.push_back(Output::Keep(Keep::Append {
             sequence,

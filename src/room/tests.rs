@@ -584,12 +584,11 @@ fn a_document_that_nobody_edits_is_kept_as_its_encoding() {
     driver.join(ANN, Access::Write);
     assert!(!is_open(&driver), "nothing has been written");
     driver.edit(ANN, &words[0]);
-    driver.wait(APPLY_WITHIN);
-    assert!(is_open(&driver));
+    driver.wait(APPLY_WITHIN - FOLD_AFTER / 2);
     driver.edit(ANN, &words[1]);
-    driver.wait(FOLD_AFTER - APPLY_WITHIN);
+    driver.wait(FOLD_AFTER / 2);
     assert!(is_open(&driver), "it has been edited lately");
-    driver.wait(APPLY_WITHIN);
+    driver.wait(FOLD_AFTER / 2);
     assert!(!is_open(&driver), "it was edited so long ago");
     // It is read as it is, also by somebody who comes again.
     driver.join(BOB, Access::Write);
@@ -597,9 +596,32 @@ fn a_document_that_nobody_edits_is_kept_as_its_encoding() {
     driver.say(BOB, FromSession::Step2(checked(&words[1])));
     assert!(!is_open(&driver));
     driver.edit(BOB, &words[2]);
-    driver.wait(APPLY_WITHIN);
-    assert!(is_open(&driver));
     assert_eq!(text_of([&driver.answer_to(ANN)]), "one two three ");
+    assert!(is_open(&driver));
+}
+
+#[test]
+fn a_key_now_and_then_is_one_task() {
+    let words = typed(&["one ", "two "]);
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.runs_tasks = false;
+    driver.edit(ANN, &words[0]);
+    driver.wait(APPLY_WITHIN);
+    let task = driver.away.pop().expect("it takes the key in");
+    assert!(task.folds, "and rests again at once");
+    driver.handle(Input::Reported(Box::new(task.run())));
+    assert_eq!(driver.room.next_deadline(), None);
+    // Who asks does not wait for it to rest.
+    driver.edit(ANN, &words[1]);
+    driver.wait(FOLD_AFTER);
+    driver.say(ANN, FromSession::Step1(StateVector::empty()));
+    let task = driver.away.pop().expect("it is asked");
+    assert!(!task.folds);
+    driver.handle(Input::Reported(Box::new(task.run())));
+    driver.wait(FOLD_AFTER);
+    let task = driver.away.pop().expect("it rests later");
+    assert!(task.folds && task.apply.is_empty());
 }
 
 #[test]
@@ -607,9 +629,8 @@ fn a_document_that_cannot_be_kept_as_its_encoding_is_not_tried_again_at_once() {
     let mut driver = Driver::new();
     driver.join(ANN, Access::Write);
     driver.edit(ANN, &typed(&["one "])[0]);
-    driver.wait(APPLY_WITHIN);
     driver.runs_tasks = false;
-    driver.wait(FOLD_AFTER);
+    driver.wait(APPLY_WITHIN);
     let mut task = driver.away.pop().expect("it is tried");
     assert!(task.folds);
     // It declines.
