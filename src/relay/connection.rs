@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::limits::{CLOSE_LINGER, RATE_BURST_SECONDS, WRITE_PIECE_BYTES};
 use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, RoomName, SessionId, Token, UserId};
+use crate::relay::pulse::Pulse;
 use crate::relay::rooms::RoomKey;
 use crate::relay::socket::{RawSocket, Socket};
 use crate::relay::turn::Turn;
@@ -184,13 +185,13 @@ pub enum State {
 impl Connection {
     /// Writes a chunk of messages, or as much as the socket takes; the rest follows by itself.
     pub(super) fn write(&mut self, now: Timestamp, chunk: Bytes) {
-        self.pulse.last_sent = now;
+        self.pulse.sent(now);
         self.write_control(chunk);
     }
 
     /// The same for bytes that somebody else needs again: what the socket does not take is copied.
     pub(super) fn write_copy(&mut self, now: Timestamp, bytes: &[u8]) {
-        self.pulse.last_sent = now;
+        self.pulse.sent(now);
         let rest = self.write_through(bytes);
         if !rest.is_empty() {
             self.tail.push(Bytes::copy_from_slice(rest));
@@ -199,7 +200,7 @@ impl Connection {
 
     /// The same for bytes that are shared: what the socket does not take is referred to.
     pub(super) fn write_shared(&mut self, now: Timestamp, bytes: &Bytes) {
-        self.pulse.last_sent = now;
+        self.pulse.sent(now);
         let rest = self.write_through(bytes);
         if !rest.is_empty() {
             self.tail.push(bytes.slice_ref(rest));
@@ -208,7 +209,7 @@ impl Connection {
 
     /// The same later: the turn has lasted long enough. The connection is to be put in line.
     pub(super) fn put_off(&mut self, now: Timestamp, bytes: Bytes) {
-        self.pulse.last_sent = now;
+        self.pulse.sent(now);
         if self.state != State::Broken && !bytes.is_empty() {
             self.tail.push(bytes);
         }
@@ -255,13 +256,12 @@ impl Connection {
     }
 
     /// Goes on after the socket was full, or was given more than a turn may write; at most a piece.
-    /// That it takes more is a sign of life: over a slow link it may take long until the other side
-    /// sees our ping.
+    /// That it takes more is a sign of life.
     pub(super) fn flush_again(&mut self, now: Timestamp) -> Flushed {
         let before = self.tail.bytes;
         let flushed = self.flush();
         if self.tail.bytes < before {
-            self.pulse.last_progress = now;
+            self.pulse.progressed(now);
         }
         flushed
     }
@@ -364,97 +364,6 @@ impl Tail {
     fn push(&mut self, chunk: Bytes) {
         self.bytes += chunk.len();
         self.chunks.push_back(chunk);
-    }
-}
-
-/// Signs of life.
-#[derive(Debug)]
-pub struct Pulse {
-    interval: Duration,
-    ping_every: Duration,
-    dead_after: Duration,
-    next_ping: Timestamp,
-    /// The oldest ping that has not been answered.
-    asked: Option<Timestamp>,
-    last_sent: Timestamp,
-    last_progress: Timestamp,
-    last_heard: Timestamp,
-}
-
-/// What the pulse asks for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Beat {
-    /// Nothing is due.
-    Fine,
-    /// Send a ping.
-    Ping {
-        /// And something that is data, since nothing else was sent for a while.
-        with_data: bool,
-    },
-    /// The other side is gone.
-    Dead,
-}
-
-impl Pulse {
-    /// A connection that is alive now.
-    pub fn new(now: Timestamp, ping_every: Duration, dead_after: Duration) -> Self {
-        // A little early, so that ping and patience together stay within what is promised.
-        let interval = ping_every;
-        let ping_every = interval - interval / 20;
-        Self {
-            interval,
-            ping_every,
-            dead_after,
-            next_ping: now + ping_every,
-            asked: None,
-            last_sent: now,
-            last_progress: now,
-            last_heard: now,
-        }
-    }
-
-    /// The other side said something.
-    pub fn heard(&mut self, now: Timestamp) {
-        self.asked = None;
-        self.last_heard = now;
-    }
-
-    /// When it last did.
-    pub fn last_heard(&self) -> Timestamp {
-        self.last_heard
-    }
-
-    /// What is due.
-    pub fn beat(&mut self, now: Timestamp) -> Beat {
-        if self.asked.is_some_and(|asked| asked < self.last_progress) {
-            self.asked = None;
-        }
-        if self
-            .asked
-            .is_some_and(|asked| asked + self.dead_after <= now)
-        {
-            return Beat::Dead;
-        }
-        if now < self.next_ping {
-            return Beat::Fine;
-        }
-        self.next_ping = now + self.ping_every;
-        self.asked.get_or_insert(now);
-        Beat::Ping {
-            with_data: self.ping_every <= now.since(self.last_sent) + self.ping_every / 2,
-        }
-    }
-
-    /// As given to `new`, to be given to another.
-    pub fn intervals(&self) -> (Duration, Duration) {
-        (self.interval, self.dead_after)
-    }
-
-    fn next_deadline(&self) -> Timestamp {
-        match self.asked {
-            Some(asked) => self.next_ping.min(asked + self.dead_after),
-            None => self.next_ping,
-        }
     }
 }
 

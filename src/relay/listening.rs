@@ -9,11 +9,12 @@ use crate::limits::{FAR_QUEUE_MAX, PONG_BEHIND_BYTES_MAX, READ_PAUSE_BYTES, THRO
 use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, SessionId};
 use crate::relay::connection::{
-    Beat, Connection, Door, Ears, Flushed, Handling, Newcomer, Seat, SeatPlace, State,
+    Connection, Door, Ears, Flushed, Handling, Newcomer, Seat, SeatPlace, State,
 };
 use crate::relay::feed::FeedHost;
 use crate::relay::inbox::{FarEvent, ToWorker};
 use crate::relay::observing::{Departure, Happening, Passage, Spot, Way};
+use crate::relay::pulse::Beat;
 use crate::relay::rooms::{OpenRoom, RoomKey};
 use crate::relay::socket::RawSocket;
 use crate::relay::turn::Turn;
@@ -199,15 +200,16 @@ impl Worker {
     }
 
     fn listen_to(&mut self, id: ConnectionId, mut input: &mut [u8]) {
-        let Some(mut ears) = self
-            .connections
-            .get_mut(&id)
-            .and_then(|connection| connection.ears.take())
-        else {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        // Part of a large message is one, too: it may take longer than a peer may be silent.
+        connection.pulse.heard(now);
+        let Some(mut ears) = connection.ears.take() else {
             return;
         };
         loop {
-            let now = self.now();
             let is_congested = self.posts.iter().any(|posts| FAR_QUEUE_MAX < posts.len());
             let Some(connection) = self.connections.get_mut(&id) else {
                 return;
@@ -238,7 +240,6 @@ impl Worker {
                     break;
                 }
             };
-            connection.pulse.heard(now);
             connection.bucket.take();
             let (is_text, payload) = match event {
                 Event::Text(text) => (true, text.as_bytes()),
@@ -564,7 +565,6 @@ impl Worker {
     }
 
     pub(super) fn beat(&mut self, id: ConnectionId, now: Timestamp) {
-        let is_waiting = self.is_waiting(id);
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -582,7 +582,8 @@ impl Worker {
                 websocket::write_ping(&mut frame, &[]);
                 connection.write_control(Bytes::from(frame));
                 if with_data
-                    && !is_waiting
+                    && !self.is_waiting(id)
+                    && let Some(connection) = self.connections.get_mut(&id)
                     && !connection.is_full()
                     && let Some(ears) = &connection.ears
                 {

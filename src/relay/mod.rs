@@ -27,6 +27,7 @@ mod observing;
 mod outlet;
 mod people;
 mod placement;
+mod pulse;
 mod rooms;
 mod socket;
 mod storage;

@@ -3,12 +3,15 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use yrs::Map;
+
 use crate::support::client::{Client, Ending, Provider, presence_of};
-use crate::support::http;
+use crate::support::document::Document;
 use crate::support::proxy::Proxy;
+use crate::support::raw::{self, RawSocket};
 use crate::support::relay::Relay;
 use crate::support::time::{now, polled};
-use crate::support::tokens;
+use crate::support::{frames, http, tokens};
 
 const AT_ONCE: Duration = Duration::from_millis(100);
 /// For what clients would otherwise repair by their own renewal after 15 s.
@@ -216,6 +219,31 @@ async fn dead_peers_are_found_as_soon_as_the_kind_says() {
     watcher
         .until("still connected", |state| state.is_open)
         .await;
+}
+
+#[tokio::test]
+async fn whoever_is_sending_something_large_over_a_slow_line_is_alive() {
+    let relay = Relay::options().impatient().start();
+    let room = "session/slow-line";
+    let ann = someone(&relay, Provider::YWebsocket, room, "ann").await;
+    let token = tokens::member("ben");
+    let path = format!("/sync/{room}?token={token}");
+    let mut ben = RawSocket::open(relay.address, &path).await;
+    let edit = Document::new(77).edit(|document, transaction| {
+        let text = "a long story ".repeat(1_000);
+        document.map.insert(transaction, "story", text);
+    });
+    // No frame can be sent within another: what the relay asks meanwhile is answered later.
+    let message = raw::binary(&frames::update(&edit));
+    for piece in message.chunks(message.len() / 15) {
+        assert!(ben.send(piece).await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    ben.fence().await.expect("it is not given up");
+    ann.until("all of it", |state| {
+        state.document.map_value("story").is_some()
+    })
+    .await;
 }
 
 #[tokio::test]
