@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use copresence::limits::APPLY_WITHIN;
+
 use crate::compare::Bench;
 use crate::compare::contestant::Contestant;
 use crate::compare::crowd::{Crowd, Load, Pace, Until, What};
@@ -23,6 +25,8 @@ type Series = Vec<(String, Vec<(f64, f64)>)>;
 const CHANGES_PER_SECOND: f64 = 5_000.0;
 const EDITS_MAX: u64 = 1_000_000;
 const EDITS_MAX_QUICK: u64 = 100_000;
+/// How long each number of rooms is measured: whatever the relay puts off is in it.
+const ROOMS_LASTING: Duration = APPLY_WITHIN.saturating_add(Duration::from_secs(10));
 /// Edits that make one point.
 const EDITS_PER_POINT: u64 = 10_000;
 
@@ -45,6 +49,10 @@ pub fn rooms(bench: &Bench) -> Result<Growth> {
             let server = bench.programs.start(contestant)?;
             let mut crowd = Crowd::gather(&server, contestant, load)?;
             let (warm_up, lasting) = bench.lasting();
+            let lasting = match bench.is_quick {
+                true => lasting,
+                false => ROOMS_LASTING,
+            };
             let figures = crowd.measure(&server, warm_up, Until::Elapsed(lasting))?;
             points.push((rooms as f64, figures.cost()));
         }
