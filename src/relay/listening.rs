@@ -13,10 +13,10 @@ use crate::relay::connection::{
 };
 use crate::relay::feed::FeedHost;
 use crate::relay::inbox::{FarEvent, ToWorker};
-use crate::relay::observing::{Departure, Happening, Passage, Spot, Way};
 use crate::relay::pulse::Beat;
 use crate::relay::rooms::{OpenRoom, RoomKey};
 use crate::relay::socket::RawSocket;
+use crate::relay::timeline::{Departure, Happening, Passage, Spot, Way};
 use crate::relay::turn::Turn;
 use crate::relay::worker::Worker;
 use crate::room::FromSession;

@@ -23,6 +23,7 @@ mod hot_path;
 mod inbox;
 mod listening;
 mod news;
+mod observation;
 mod observing;
 mod outlet;
 mod people;
@@ -32,6 +33,7 @@ mod rooms;
 mod socket;
 mod storage;
 mod telling;
+mod timeline;
 mod turn;
 mod turn_times;
 mod typing;
@@ -74,12 +76,13 @@ pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
 pub use feed::ChangeFollowsError;
 pub use heavy::keep_little_memory;
-pub use observing::{
-    Departure, Happening, Observation, ObservedConnection, ObservedPerson, ObservedRoom,
-    ObservedSession, Opened, Passage, Question, Spot, Timeline, Way,
+pub use observation::{
+    Observation, ObservedConnection, ObservedPerson, ObservedRoom, ObservedSession, Opened,
+    Question,
 };
 pub use placement::Home;
 pub use socket::{RawSocket, RawStream, Stream};
+pub use timeline::{Departure, Happening, Passage, Spot, Timeline, Way};
 pub use turn::Turn;
 
 pub use crate::store::{FollowsChange, FollowsError};
