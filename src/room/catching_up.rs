@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::limits::{
-    FOLD_AFTER, FOLD_AFTER_EACH_MIB, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX,
-    UNAPPLIED_UPDATES_MAX,
+    APPLY_WITHIN, FOLD_AFTER, FOLD_AFTER_EACH_MIB, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN,
+    UNAPPLIED_BYTES_MAX, UNAPPLIED_UPDATES_MAX,
 };
 use crate::model::SessionId;
 use crate::room::document::{Answer, Question, Report, Sequence, Task};
@@ -132,10 +132,14 @@ impl Room {
         }
         let applied = document.applied();
         self.document_bytes = document.bytes();
-        let is_looked_at = document.is_open() && self.unapplied.is_empty();
-        let rests_at = self.rests_at().filter(|&at| now < at);
-        // One that has been at rest for long and is open yet could not be folded, or was read just now.
-        self.fold_at = is_looked_at.then(|| rests_at.unwrap_or(now + self.rest_after()));
+        if self.unapplied.is_empty() {
+            let rests_at = self.rests_at().filter(|&at| now < at);
+            // One that has been at rest for long and is open yet could not be folded, or was read just now.
+            let fold_at = rests_at.unwrap_or(now + self.rest_after());
+            self.fold_at = document.is_open().then_some(fold_at);
+        } else {
+            self.apply_at.get_or_insert(now + APPLY_WITHIN);
+        }
         self.document = Slot::Here(document);
         while self
             .senders
