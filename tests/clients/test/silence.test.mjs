@@ -28,6 +28,8 @@ describe('silence', { concurrency: 2 * KINDS.length }, () => {
       ann.setPresence({ role: 'coach' });
       assert.equal((await stream.next('ann')).event, 'joined');
       await bob.until('ann', () => bob.sees(ann));
+      // Hocuspocus's provider 2 waits for ever for the first message: it has to have heard some.
+      await ann.whenSynced();
 
       const started = performance.now();
       proxy.isSilent = true;
