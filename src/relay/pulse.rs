@@ -89,7 +89,7 @@ impl Pulse {
         if now < self.next_ping {
             return Beat::Fine;
         }
-        let is_recent = |at: Timestamp| now.since(at) + self.ping_every / 2 < self.ping_every;
+        let is_recent = |at: Timestamp| now.since(at) < self.ping_every / 2;
         let with_data = !is_recent(self.last_sent);
         if !with_data && is_recent(self.last_heard) {
             self.next_ping = self.last_sent.min(self.last_heard) + self.ping_every;

@@ -36,7 +36,7 @@ impl Room {
         let mut apply = std::mem::take(&mut self.unapplied);
         apply.retain(|&(sequence, _)| newest < sequence);
         self.unapplied_bytes = 0;
-        self.apply_at = None;
+        self.due_at = None;
         self.document = Slot::Away;
         let ask = std::mem::take(&mut self.questions);
         let task = Task {
@@ -90,8 +90,7 @@ impl Room {
         let is_last = self.empty_since.is_some() && !self.unapplied.is_empty();
         let is_due = !self.questions.is_empty()
             || is_last
-            || self.fold_at.is_some_and(|at| at <= now)
-            || self.apply_at.is_some_and(|at| at <= now)
+            || self.due_at.is_some_and(|at| at <= now)
             || UNAPPLIED_UPDATES_MAX <= self.unapplied.len()
             || UNAPPLIED_BYTES_MAX < self.unapplied_bytes;
         if !is_due || !matches!(self.document, Slot::Here(_)) {
@@ -102,15 +101,14 @@ impl Room {
         let Slot::Here(document) = std::mem::replace(&mut self.document, Slot::Away) else {
             return;
         };
-        self.apply_at = None;
-        self.fold_at = None;
+        self.due_at = None;
         self.unapplied_bytes = 0;
         let ask = std::mem::take(&mut self.questions);
         let task = Task {
             document: Some(document),
             load: Vec::new(),
             apply: std::mem::take(&mut self.unapplied),
-            // Nobody is to wait for that.
+            // Who asks does not wait until it is at rest.
             folds: ask.is_empty() && self.rests_at().is_none_or(|at| at <= now),
             ask,
         };
@@ -135,10 +133,10 @@ impl Room {
         if self.unapplied.is_empty() {
             let rests_at = self.rests_at().filter(|&at| now < at);
             // One that has been at rest for long and is open yet could not be folded, or was read just now.
-            let fold_at = rests_at.unwrap_or(now + self.rest_after());
-            self.fold_at = document.is_open().then_some(fold_at);
+            let due_at = rests_at.unwrap_or(now + self.rest_after());
+            self.due_at = document.is_open().then_some(due_at);
         } else {
-            self.apply_at.get_or_insert(now + APPLY_WITHIN);
+            self.due_at.get_or_insert(now + APPLY_WITHIN);
         }
         self.document = Slot::Here(document);
         while self

@@ -196,14 +196,15 @@ impl Room {
         let bytes = update.bytes().clone();
         self.log_bytes += bytes.len();
         self.unapplied_bytes += bytes.len();
+        if self.unapplied.is_empty() {
+            // Whether the document rests is looked at when it has taken this in.
+            self.due_at = Some(now + APPLY_WITHIN);
+        }
         self.unapplied.push((sequence, update));
         if let Some(from) = from {
             self.senders.push_back((sequence, from));
         }
         self.edited_at = Some(now);
-        // Whether it rests is looked at when it has taken this in.
-        self.fold_at = None;
-        self.apply_at.get_or_insert(now + APPLY_WITHIN);
         self.outputs.push_back(Output::Keep(Keep::Append {
             sequence,
             update: bytes.clone(),

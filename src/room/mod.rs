@@ -82,11 +82,10 @@ pub struct Room {
     unapplied_bytes: usize,
     /// Who sent what is unapplied or away being applied.
     senders: VecDeque<(Sequence, SessionId)>,
-    apply_at: Option<Timestamp>,
+    /// When the document takes that in, or else when nobody will have edited it for long enough.
+    due_at: Option<Timestamp>,
     /// When something was last put in the log.
     edited_at: Option<Timestamp>,
-    /// When nobody will have edited the document for long enough.
-    fold_at: Option<Timestamp>,
     questions: Vec<Question>,
     /// Sessions that have not said yet what they have, and how long updates wait for that: those that
     /// are typed before it has the document it could not place.
@@ -167,9 +166,8 @@ impl Room {
             unapplied: Vec::new(),
             unapplied_bytes: 0,
             senders: VecDeque::new(),
-            apply_at: None,
+            due_at: None,
             edited_at: None,
-            fold_at: None,
             questions: Vec::new(),
             silent: VecDeque::new(),
             readers: Vec::new(),
@@ -276,14 +274,12 @@ impl Room {
     /// When to call `handle` with `Tick` next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let is_here = matches!(self.document, Slot::Here(_));
-        let apply = self.apply_at.filter(|_| is_here);
-        let fold = self.fold_at.filter(|_| is_here);
+        let document = self.due_at.filter(|_| is_here);
         let unload = self
             .empty_since
             .map(|since| since + self.policy.unload_after);
         [
-            apply,
-            fold,
+            document,
             unload,
             self.silent.front().map(|&(until, _)| until),
             self.reload_at,
