@@ -76,7 +76,7 @@ fn sign(user: &str, expires_at: u64) -> Result<String, jsonwebtoken::errors::Err
         "exp": expires_at,
         "rooms": {"session/*": {"role": "coach", "access": "write"}},
     });
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let key = EncodingKey::from_secret(SECRET.as_bytes())?;
     jsonwebtoken::encode(&Header::default(), &claims, &key)
 }
 

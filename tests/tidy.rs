@@ -56,12 +56,12 @@ const MAY_IMPORT: [(&str, &str, &str); 19] = [
     (
         "doors",
         "auth clock feed limits metrics model presence relay room::FromSession wire",
-        "futures headers hyper hyper_util percent_encoding tokio warp",
+        "futures headers hyper hyper_util tokio warp",
     ),
     (
         "http",
         "auth clock limits metrics model presence relay wire",
-        "futures headers percent_encoding serde serde_json tokio tokio_stream warp",
+        "futures headers serde serde_json tokio warp",
     ),
     (
         "config",

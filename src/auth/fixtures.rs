@@ -27,6 +27,6 @@ pub fn sign(private: &str, kid: Option<&str>, claims: &Value) -> String {
 
 /// Signs with a secret.
 pub fn sign_with_secret(secret: &[u8], claims: &Value) -> String {
-    let key = EncodingKey::from_secret(secret);
+    let key = EncodingKey::from_secret(secret).unwrap();
     jsonwebtoken::encode(&Header::default(), claims, &key).unwrap()
 }

@@ -120,7 +120,8 @@ impl PinnedKey {
                 "--jwt-secret is short: HS256 wants {SECRET_BYTES_ADVISED} random bytes"
             );
         }
-        let key = Self::new(DecodingKey::from_secret(secret), Algorithm::HS256);
+        let key = DecodingKey::from_secret(secret).map_err(|_| KeyError::EmptySecret)?;
+        let key = Self::new(key, Algorithm::HS256);
         key.self_test_by_signing(secret)?;
         Ok(key)
     }
@@ -185,7 +186,8 @@ impl PinnedKey {
     fn self_test_by_signing(&self, secret: &[u8]) -> Result<(), KeyError> {
         let claims = Map::from_iter([("sub".to_owned(), Value::from("self-test"))]);
         let header = Header::new(self.algorithm);
-        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(secret))
+        EncodingKey::from_secret(secret)
+            .and_then(|key| jsonwebtoken::encode(&header, &claims, &key))
             .ok()
             .and_then(|token| self.claims_of(&token))
             .filter(|read| *read == claims)

@@ -138,7 +138,8 @@ impl Verifier {
         };
         let signing_key = match &source {
             KeySource::Secret(secret) if options.is_dev => {
-                Some(EncodingKey::from_secret(secret.as_bytes()))
+                let key = EncodingKey::from_secret(secret.as_bytes());
+                Some(key.map_err(|_| KeyError::EmptySecret)?)
             }
             _ => None,
         };

@@ -2,6 +2,7 @@
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 
+use crate::auth::keys::KeyError;
 use crate::model::{RoomName, SessionToken, UserId};
 
 /// Makes the tokens of sessions, for as long as the process lives.
@@ -11,11 +12,11 @@ pub(super) struct SessionTokens {
 
 impl SessionTokens {
     /// With a key of its own, that nobody knows.
-    pub fn new() -> Result<Self, getrandom::Error> {
+    pub fn new() -> Result<Self, KeyError> {
         let mut random = [0; 32];
         getrandom::fill(&mut random)?;
         Ok(Self {
-            key: EncodingKey::from_secret(&random),
+            key: EncodingKey::from_secret(&random).map_err(|_| KeyError::EmptySecret)?,
         })
     }
 

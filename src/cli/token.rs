@@ -99,7 +99,7 @@ impl TokenOptions {
                 return Err(ConfigError::new(format!("{option} is empty")).into());
             }
         }
-        let key = EncodingKey::from_secret(self.secret.as_bytes());
+        let key = EncodingKey::from_secret(self.secret.as_bytes())?;
         Ok(jsonwebtoken::encode(
             &Header::default(),
             &self.claims(now),

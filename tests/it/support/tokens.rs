@@ -63,7 +63,7 @@ impl Claims {
     pub fn sign(&self) -> String {
         self.sign_with(
             Algorithm::HS256,
-            &EncodingKey::from_secret(SECRET.as_bytes()),
+            &EncodingKey::from_secret(SECRET.as_bytes()).unwrap(),
         )
     }
 
