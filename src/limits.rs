@@ -240,6 +240,8 @@ pub const PONG_BEHIND_BYTES_MAX: usize = 16 << 10;
 pub const READ_BUFFER_BYTES: usize = 16 << 10;
 /// A turn that has lasted so long begins nothing more: what is left waits for the next.
 pub const TURN_MAX: Duration = Duration::from_micros(500);
+/// Of what follows from a turn, so many steps are taken between two looks at the clock.
+pub const STEPS_BETWEEN_CLOCKS: usize = 16;
 /// More than this is not written to a socket within a turn, but piece by piece between turns: to a
 /// loopback or a fast network a piece takes some eighty microseconds, and larger ones save a tenth.
 pub const WRITE_PIECE_BYTES: usize = 128 << 10;
@@ -249,6 +251,12 @@ pub const SCRATCH_BYTES_KEPT: usize = 64 << 10;
 pub const WRITES_KEPT: usize = 1 << 10;
 /// A task cheaper than this many microseconds runs where it is asked for.
 pub const INLINE_TASK_MICROS: usize = 300;
+/// Of the updates that came before a document could take them, so many are taken in one go: some two
+/// microseconds each.
+pub const EARLY_AT_ONCE: usize = 128;
+/// An update of more bytes than this, unless it is typed text, is compared elsewhere with what has come: that
+/// takes some thirty nanoseconds for a byte when each client in it has little.
+pub const SIFT_INLINE_BYTES_MAX: usize = 8 << 10;
 /// What may wait for another worker before sockets that speak to it are read no further.
 pub const FAR_QUEUE_MAX: usize = 1_024;
 /// How long a socket that sent too much rests before it is read again.

@@ -14,7 +14,7 @@ use crate::presence::{Appearance, Participant, Status};
 use crate::relay::inbox::ToWorker;
 use crate::relay::people::PeopleWriter;
 use crate::relay::storage::{Storage, Ticket};
-use crate::room::{FromSession, Input, Task};
+use crate::room::{FromSession, Input, Sift, Task};
 use crate::store::{Store, StoreError};
 use crate::wire::close::Refusal;
 
@@ -27,6 +27,8 @@ pub enum Job {
     },
     /// Apply and encode.
     Work(Box<Task>),
+    /// Go through something large.
+    Sift(Box<Sift>),
 }
 
 /// Something that a thread with a large stack and time is to do.
@@ -279,6 +281,7 @@ fn work_for_room(order: RoomOrder, store: &dyn Store, storage: &Storage) {
     let input = Box::new(match job {
         Job::Load { people } => load(&room, after, store, storage, people.as_ref()),
         Job::Work(task) => Input::Reported(Box::new(task.run())),
+        Job::Sift(sift) => Input::Sifted(Box::new(sift.run())),
     });
     // A worker that is gone needs no answer.
     let _ = reply_to.blocking_send(ToWorker::Room { room, life, input });

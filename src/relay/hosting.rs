@@ -84,6 +84,7 @@ impl Worker {
                 self.order(key, Job::Load { people });
             }
             Output::Work(task) => self.work(key, task),
+            Output::Sift(sift) => self.order(key, Job::Sift(sift)),
             Output::Keep(keep) => self.keep(key, keep),
             Output::Update {
                 sequence,
@@ -146,7 +147,8 @@ impl Worker {
     }
 
     pub(super) fn work(&mut self, key: RoomKey, task: Box<Task>) {
-        if task.cost_micros() <= INLINE_TASK_MICROS {
+        // Many rooms may have something to do at once: what this turn has no time for is done elsewhere.
+        if task.cost_micros() <= INLINE_TASK_MICROS && !self.has_lasted(self.began) {
             self.agenda
                 .push_back((key, Input::Reported(Box::new(task.run()))));
         } else {

@@ -18,7 +18,7 @@ use tokio::task::LocalSet;
 use crate::auth::Verifier;
 use crate::clock::{SystemClock, Timestamp};
 use crate::deadlines::Deadlines;
-use crate::limits::{Limits, READ_BUFFER_BYTES, TURN_MAX, WORKER_INBOX_MAX};
+use crate::limits::{Limits, READ_BUFFER_BYTES, STEPS_BETWEEN_CLOCKS, TURN_MAX, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
 use crate::presence::Participant;
@@ -149,15 +149,15 @@ pub async fn run(around: Surroundings, mut inbox: mpsc::Receiver<ToWorker>) {
         .run_until(async move {
             let mut messages = Vec::with_capacity(64);
             while 0 < inbox.recv_many(&mut messages, 64).await {
-                let mut worker = worker.borrow_mut();
-                worker.begin();
-                for message in messages.drain(..) {
-                    if let ToWorker::Stop = message {
+                let mut messages = messages.drain(..);
+                while !messages.as_slice().is_empty() {
+                    if worker.borrow_mut().take_some(&mut messages) {
                         return;
                     }
-                    worker.take(message);
+                    if !messages.as_slice().is_empty() {
+                        tokio::task::yield_now().await;
+                    }
                 }
-                worker.settle();
             }
         })
         .await;
@@ -305,6 +305,22 @@ impl Worker {
 
     // What reaches the worker from outside.
 
+    /// Takes messages until the turn has lasted for long enough; whether the worker is to stop.
+    fn take_some(&mut self, messages: &mut impl Iterator<Item = ToWorker>) -> bool {
+        let started = self.begin();
+        for message in messages {
+            if let ToWorker::Stop = message {
+                return true;
+            }
+            self.take(message);
+            if self.has_lasted(started) {
+                break;
+            }
+        }
+        self.settle();
+        false
+    }
+
     pub(super) fn take(&mut self, message: ToWorker) {
         match message {
             ToWorker::Adopt(newcomer) => self.adopt(*newcomer),
@@ -443,9 +459,13 @@ impl Worker {
 
     // The end of a turn.
 
-    /// Does what follows from what has happened, until nothing more does.
+    /// Does what follows from what has happened, until nothing more does or the turn has lasted for long
+    /// enough: the end of the next turn goes on.
     pub(super) fn settle(&mut self) {
-        loop {
+        for step in 1.. {
+            if self.is_settled() {
+                break;
+            }
             if let Some((key, input)) = self.agenda.pop_front() {
                 self.let_happen(key, input);
             } else if let Some((link, session, refusal)) = self.refusals.pop_front() {
@@ -457,13 +477,24 @@ impl Worker {
                 self.reckon(key);
             } else if let Some(key) = self.unloads.pop() {
                 self.unload(key);
-            } else {
+            }
+            // A clock costs as much as a small step.
+            if step % STEPS_BETWEEN_CLOCKS == 0 && self.has_lasted(self.began) {
+                self.wakers.flush.notify_one();
                 break;
             }
         }
         if self.draining.is_some() {
             self.check_drained();
         }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.agenda.is_empty()
+            && self.refusals.is_empty()
+            && self.broken.is_empty()
+            && self.to_reckon.is_empty()
+            && self.unloads.is_empty()
     }
 
     pub(super) fn refuse(&mut self, link: Link, session: SessionId, refusal: Refusal) {
@@ -507,13 +538,13 @@ impl Worker {
         TURN_MAX <= self.around.clock.elapsed().saturating_sub(started)
     }
 
-    /// Notes how long the thread was kept busy in one go.
     /// A turn begins.
     pub(super) fn begin_turn(&mut self) -> Duration {
         self.around.turns.begin();
         self.begin()
     }
 
+    /// Notes how long the thread was kept busy in one go.
     pub(super) fn observe_turn(&mut self, started: Duration) {
         let took = self.around.clock.elapsed().saturating_sub(started);
         self.around.turns.end(took);
@@ -535,7 +566,7 @@ impl Worker {
         self.write_now();
         self.settle();
         self.observe_turn(started);
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || !self.is_settled()
     }
 
     // Time.

@@ -115,6 +115,15 @@ impl Room {
         self.outputs.push_back(Output::Work(Box::new(task)));
     }
 
+    /// A task came back. While the hold-back queue is away it waits for that: what it says may be of
+    /// what waits.
+    pub(super) fn came_back(&mut self, now: Timestamp, report: Box<Report>) {
+        match &mut self.sifting {
+            Some(sifting) => sifting.report = Some(report),
+            None => self.reported(now, *report),
+        }
+    }
+
     pub(super) fn reported(&mut self, now: Timestamp, report: Report) {
         for &sequence in &report.damaged {
             self.outputs
@@ -169,10 +178,7 @@ impl Room {
     /// was accepted in the meantime.
     fn begin_with(&mut self, now: Timestamp, holdback: HoldBack) {
         let Some(before) = self.holdback.replace(holdback) else {
-            self.early_bytes = 0;
-            for (origin, update) in std::mem::take(&mut self.early) {
-                self.accept(now, origin, update);
-            }
+            self.take_early(now);
             return;
         };
         // An update may have been set aside: what stands on it waits for ever.

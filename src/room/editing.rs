@@ -1,15 +1,15 @@
 //! What sessions and back ends say, and the place in the log that their updates get.
 
 use crate::clock::Timestamp;
-use crate::limits::APPLY_WITHIN;
+use crate::limits::{APPLY_WITHIN, EARLY_AT_ONCE, SIFT_INLINE_BYTES_MAX};
 use crate::model::{Access, RequestId, SessionId};
-use crate::room::document::Question;
+use crate::room::document::{Question, Sequence};
 use crate::room::durability::Waiter;
-use crate::room::holdback::{Held, HoldBack};
+use crate::room::holdback::{Held, Left, Sift, Sifted};
 use crate::room::input::FromSession;
 use crate::room::output::{Keep, Message, Output, Reply};
 use crate::room::run::Run;
-use crate::room::{Origin, Room, Session};
+use crate::room::{Origin, Room, Session, Sifting};
 use crate::wire::close::Refusal;
 use crate::wire::frontier::{Admitted, Rest};
 use crate::wire::yjs::Update;
@@ -92,27 +92,36 @@ impl Room {
     /// A valid update of somebody who may write: gives it its place and sends on what stands on what
     /// was sent on before.
     pub(super) fn accept(&mut self, now: Timestamp, origin: Origin, update: Update) {
-        let (bytes, updates) = (update.bytes().len(), update.updates());
-        let Some(holdback) = &mut self.holdback else {
-            match self.document_bytes_max < self.early_bytes + bytes {
-                true => self.refuse(origin, Refusal::LimitDocument),
-                false => {
-                    self.early_bytes += bytes;
-                    self.early.push_back((origin, update));
-                }
+        if self.holdback.is_some() && self.early.is_empty() {
+            self.accept_now(now, origin, update);
+            return;
+        }
+        let bytes = update.bytes().len();
+        match self.document_bytes_max < self.early_bytes + bytes {
+            true => self.refuse(origin, Refusal::LimitDocument),
+            false => {
+                self.early_bytes += bytes;
+                self.early.push_back((origin, update));
             }
+        }
+    }
+
+    fn accept_now(&mut self, now: Timestamp, origin: Origin, update: Update) {
+        let Some(holdback) = &mut self.holdback else {
             return;
         };
+        let (bytes, updates) = (update.bytes().len(), update.updates());
         let running = self.run.as_ref().map_or(0, |run| run.bytes);
         let coming = running + self.unapplied_bytes + holdback.bytes() + bytes;
         if self.document_bytes_max < self.document_bytes + coming {
             self.refuse(origin, Refusal::LimitDocument);
             return;
         }
-        let from = match origin {
-            Origin::Session(session) => Some(session),
-            Origin::Request(_) | Origin::Departed => None,
-        };
+        if SIFT_INLINE_BYTES_MAX < bytes && update.typed().is_none() {
+            self.send_to_be_sifted(Some((origin, updates)), Some(update));
+            return;
+        }
+        let from = origin.session();
         let Admitted { ready, rest } = holdback.admit(update);
         if let Some(ready) = ready {
             self.append(now, ready, from);
@@ -124,6 +133,11 @@ impl Room {
             return;
         }
         self.release(now);
+        self.accepted(now, origin, updates);
+    }
+
+    /// Says so to whoever sent it, now or when it is durable.
+    fn accepted(&mut self, now: Timestamp, origin: Origin, updates: u32) {
         match origin {
             Origin::Session(session) => {
                 self.roster.touch(now, session);
@@ -149,13 +163,7 @@ impl Room {
         if holdback.is_too_much(&rest) {
             return false;
         }
-        // The log is written in its order.
-        self.seal(now);
-        let sequence = self.durability.append();
-        let update = rest.update.bytes().clone();
-        self.log_bytes += update.len();
-        self.outputs
-            .push_back(Output::Keep(Keep::Append { sequence, update }));
+        let sequence = self.keep_held(now, &rest.update);
         if let Some(holdback) = &mut self.holdback {
             holdback.hold(Held {
                 sequence,
@@ -166,10 +174,99 @@ impl Room {
         true
     }
 
+    /// Puts what waits in the log; its place there.
+    fn keep_held(&mut self, now: Timestamp, update: &Update) -> Sequence {
+        // The log is written in its order.
+        self.seal(now);
+        let sequence = self.durability.append();
+        let update = update.bytes().clone();
+        self.log_bytes += update.len();
+        self.outputs
+            .push_back(Output::Keep(Keep::Append { sequence, update }));
+        sequence
+    }
+
     /// Passes on what waited for what has just come.
     fn release(&mut self, now: Timestamp) {
-        while let Some((from, update)) = self.holdback.as_mut().and_then(HoldBack::release) {
+        while let Some(holdback) = &mut self.holdback {
+            if holdback.releases_much() {
+                self.send_to_be_sifted(None, None);
+                return;
+            }
+            let Some((from, update)) = holdback.release() else {
+                return;
+            };
             self.append(now, update, from);
+        }
+    }
+
+    /// What comes until it is back is `early`.
+    fn send_to_be_sifted(&mut self, asked: Option<(Origin, u32)>, update: Option<Update>) {
+        let Some(holdback) = self.holdback.take() else {
+            return;
+        };
+        let from = asked.and_then(|(origin, _)| origin.session());
+        self.sifting = Some(Sifting {
+            asked,
+            report: None,
+        });
+        let sift = Sift::new(holdback, update, from);
+        self.outputs.push_back(Output::Sift(Box::new(sift)));
+    }
+
+    /// What was large has been gone through: as in `accept`, and then what came meanwhile.
+    pub(super) fn sifted(&mut self, now: Timestamp, sifted: Sifted) {
+        let Some(Sifting { asked, report }) = self.sifting.take() else {
+            return;
+        };
+        let Sifted {
+            mut holdback,
+            ready,
+            rest,
+            released,
+        } = sifted;
+        if let Some(ready) = ready {
+            self.append(now, ready, asked.and_then(|(origin, _)| origin.session()));
+        }
+        if let Some(Left::Held(update)) = &rest {
+            let sequence = self.keep_held(now, update);
+            let held = holdback.held_mut();
+            held.filter(|held| held.sequence == 0)
+                .for_each(|held| held.sequence = sequence);
+        }
+        for (from, update) in released {
+            self.append(now, update, from);
+        }
+        self.holdback = Some(holdback);
+        match asked {
+            Some((origin, _)) if rest == Some(Left::TooMuch) => {
+                self.refuse(origin, Refusal::LimitDocument);
+            }
+            Some((origin, updates)) => self.accepted(now, origin, updates),
+            None => {}
+        }
+        if let Some(report) = report {
+            self.reported(now, *report);
+        }
+        self.take_early(now);
+    }
+
+    /// Accepts what came before that was possible, until it is not again; what is too much for a turn
+    /// with the next ticks.
+    pub(super) fn take_early(&mut self, now: Timestamp) {
+        self.early_at = None;
+        for _ in 0..EARLY_AT_ONCE {
+            if self.holdback.is_none() {
+                return;
+            }
+            let Some((origin, update)) = self.early.pop_front() else {
+                return;
+            };
+            self.early_bytes -= update.bytes().len();
+            self.accept_now(now, origin, update);
+        }
+        if self.holdback.is_some() && !self.early.is_empty() {
+            self.early_at = Some(now);
         }
     }
 
@@ -259,7 +356,11 @@ impl Room {
         if !is_empty || waits {
             self.conditional.remove(&request);
             self.answer(request, Reply::NotEmpty);
-        } else if self.run.is_some() || !self.unapplied.is_empty() {
+        } else if self.run.is_some()
+            || self.sifting.is_some()
+            || !self.early.is_empty()
+            || !self.unapplied.is_empty()
+        {
             // Something came while we looked: look again.
             self.questions.push(Question::Emptiness { request });
         } else if let Some(update) = self.conditional.remove(&request) {

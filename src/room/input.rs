@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::model::{Grant, RequestId, SessionId, UserId};
 use crate::presence::{Ending, Participant, Status};
 use crate::room::document::{Report, Sequence};
+use crate::room::holdback::Sifted;
 use crate::wire::close::Refusal;
 use crate::wire::yjs::{AwarenessUpdate, StateVector, Update};
 
@@ -97,6 +98,8 @@ pub enum Input {
     },
     /// A task came back.
     Reported(Box<Report>),
+    /// Something large has been gone through.
+    Sifted(Box<Sifted>),
     /// Everything up to here is durable.
     Stored {
         /// The last sequence number on disk.

@@ -49,7 +49,7 @@ use crate::wire::yjs::{StateVector, Update};
 #[cfg(test)]
 pub(crate) use document::faults;
 pub use document::{Answer, Document, Question, Report, Sequence, Task};
-pub use holdback::HoldBack;
+pub use holdback::{HoldBack, Sift, Sifted};
 pub use input::{FromSession, Input, Manner};
 pub use output::{Keep, Message, Output, Reply};
 
@@ -70,11 +70,15 @@ pub struct Room {
     has_loaded: bool,
     /// A failed rebuild is tried again then.
     reload_at: Option<Timestamp>,
-    /// What came before the document was loaded, and how much it is.
+    /// What came before the document was loaded, or while something large is sifted, and how much it is.
     early: VecDeque<(Origin, Update)>,
     early_bytes: usize,
-    /// What has been passed on, and what waits for that. Known once the document has been built.
+    /// When more of it is accepted, if there was too much for one turn.
+    early_at: Option<Timestamp>,
+    /// What has been passed on, and what waits for that. Known once the document has been built; away
+    /// while something large is sifted.
     holdback: Option<HoldBack>,
+    sifting: Option<Sifting>,
     /// What the session that spoke last has typed in this turn: not yet in the log.
     run: Option<Run>,
     /// In the log, not yet in the document.
@@ -135,12 +139,29 @@ enum Slot {
     Away,
 }
 
+/// What the room waits for while the hold-back queue is away.
+struct Sifting {
+    /// Who sent what is sifted, and how many updates it is; `None` if it had waited.
+    asked: Option<(Origin, u32)>,
+    /// The document came back meanwhile: looked at when the queue is there again.
+    report: Option<Box<Report>>,
+}
+
 #[derive(Clone, Copy)]
 enum Origin {
     Session(SessionId),
     /// A session that could write when it sent this, and has left since.
     Departed,
     Request(RequestId),
+}
+
+impl Origin {
+    fn session(self) -> Option<SessionId> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Request(_) | Self::Departed => None,
+        }
+    }
 }
 
 impl Room {
@@ -161,7 +182,9 @@ impl Room {
             reload_at: None,
             early: VecDeque::new(),
             early_bytes: 0,
+            early_at: None,
             holdback: None,
+            sifting: None,
             run: None,
             unapplied: Vec::new(),
             unapplied_bytes: 0,
@@ -244,7 +267,8 @@ impl Room {
             Input::Renew { session, grant } => self.renew(now, session, grant),
             Input::Message { session, message } => self.message(now, session, message),
             Input::Resync { session } => self.questions.push(Question::Resync { session }),
-            Input::Reported(report) => self.reported(now, *report),
+            Input::Reported(report) => self.came_back(now, report),
+            Input::Sifted(sifted) => self.sifted(now, *sifted),
             Input::Stored { through } => self.stored(through),
             Input::Read { request } => self.questions.push(Question::Whole { request }),
             Input::Apply {
@@ -283,6 +307,7 @@ impl Room {
             unload,
             self.silent.front().map(|&(until, _)| until),
             self.reload_at,
+            self.early_at,
             self.awareness.next_deadline(),
             self.roster.next_deadline(),
         ]
@@ -495,6 +520,9 @@ impl Room {
 
     fn tick(&mut self, now: Timestamp) {
         self.awareness.tick(now);
+        if self.early_at.is_some_and(|at| at <= now) {
+            self.take_early(now);
+        }
         while let Some(&(until, session)) = self.silent.front()
             && until <= now
         {
@@ -512,6 +540,8 @@ impl Room {
             return;
         }
         let is_quiet = matches!(self.document, Slot::Here(_))
+            && self.sifting.is_none()
+            && self.early.is_empty()
             && self.questions.is_empty()
             && self.conditional.is_empty()
             && self.durability.is_durable();

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::model::{ClientId, RequestId, SessionId};
 use crate::presence::{Change, Participant, SessionRecord};
 use crate::room::document::{Sequence, Task};
+use crate::room::holdback::Sift;
 use crate::wire::close::Refusal;
 
 /// One thing a room asks for.
@@ -14,6 +15,8 @@ pub enum Output {
     Load,
     /// Run the task, here or elsewhere; answered by `Reported`.
     Work(Box<Task>),
+    /// Go through something large elsewhere; answered by `Sifted`.
+    Sift(Box<Sift>),
     /// Keep this; answered by `Stored`.
     Keep(Keep),
     /// An update for everybody but who sent it. Sequence numbers rise by one.

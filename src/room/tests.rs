@@ -10,7 +10,8 @@ use yrs::{Doc, GetString, ReadTxn, StateVector as YrsStateVector, Text, Transact
 
 use super::*;
 use crate::limits::{
-    APPLY_WITHIN, ASKS_WITHIN, FOLD_AFTER, HELD_UPDATES_MAX, RUN_BYTES_MAX, SNAPSHOT_LOG_BYTES_MIN,
+    APPLY_WITHIN, ASKS_WITHIN, EARLY_AT_ONCE, FOLD_AFTER, HELD_UPDATES_MAX, RUN_BYTES_MAX,
+    SIFT_INLINE_BYTES_MAX, SNAPSHOT_LOG_BYTES_MIN,
 };
 use crate::model::{Access, Identity, Kind};
 
@@ -31,6 +32,7 @@ struct Driver {
     last: Sequence,
     /// Tasks that were sent away and are not back.
     away: Vec<Task>,
+    sifts: Vec<Sift>,
     runs_tasks: bool,
     told: Vec<Told>,
 }
@@ -57,6 +59,7 @@ impl Driver {
             stored: Vec::new(),
             last: 0,
             away: Vec::new(),
+            sifts: Vec::new(),
             runs_tasks: true,
             told: Vec::new(),
         };
@@ -94,6 +97,10 @@ impl Driver {
                 inputs.push_back(Input::Reported(Box::new(task.run())));
             }
             Output::Work(task) => self.away.push(*task),
+            Output::Sift(sift) if self.runs_tasks => {
+                inputs.push_back(Input::Sifted(Box::new(sift.run())));
+            }
+            Output::Sift(sift) => self.sifts.push(*sift),
             Output::Keep(Keep::Append { sequence, update }) => {
                 self.stored.push((sequence, update));
                 self.last = sequence;
@@ -658,6 +665,125 @@ fn more_than_may_wait_is_refused() {
     assert_eq!(text, "one ".repeat(HELD_UPDATES_MAX + 1));
 }
 
+/// The update of a client that writes much in two places at once.
+fn much_by(client: u64) -> Bytes {
+    let doc = Doc::with_client_id(client);
+    let (text, other) = (
+        doc.get_or_insert_text("text"),
+        doc.get_or_insert_text("other"),
+    );
+    let mut transaction = doc.transact_mut();
+    text.insert(&mut transaction, 0, "much ");
+    other.insert(&mut transaction, 0, &"x".repeat(SIFT_INLINE_BYTES_MAX));
+    transaction.encode_update_v1().into()
+}
+
+#[test]
+fn what_is_large_is_gone_through_elsewhere_and_what_comes_meanwhile_goes_behind_it() {
+    let words = typed(&["one ", "two "]);
+    let much = much_by(9);
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.join(BOB, Access::Write);
+    driver.edit(BOB, &words[0]);
+    driver.take_told();
+    driver.runs_tasks = false;
+    driver.edit(ANN, &much);
+    driver.edit(BOB, &words[1]);
+    // Somebody asks for the document meanwhile, and its answer comes first.
+    driver.say(EVE, FromSession::Step1(StateVector::empty()));
+    driver.say(BOB, FromSession::Step1(StateVector::empty()));
+    while let Some(task) = driver.away.pop() {
+        driver.handle(Input::Reported(Box::new(task.run())));
+    }
+    assert_eq!(driver.stored.len(), 1, "nothing is taken yet");
+    assert!(driver.statuses().is_empty());
+    driver.wait(Duration::from_secs(3_600));
+    assert!(!driver.told.contains(&Told::Unload));
+    let sift = driver.sifts.pop().expect("it was sent away");
+    driver.runs_tasks = true;
+    driver.handle(Input::Sifted(Box::new(sift.run())));
+    let stored: Vec<_> = driver.stored.iter().map(|(_, update)| update).collect();
+    assert_eq!(stored, [&words[0], &much, &words[1]]);
+    let has_answer = |told: &Told| matches!(told, Told::Message(BOB, Message::Answer { .. }));
+    assert!(driver.told.iter().any(has_answer));
+    let statuses = driver.statuses();
+    assert_eq!(
+        (&statuses[&ANN], &statuses[&BOB]),
+        (&vec![true], &vec![true])
+    );
+    let text = text_of([&driver.answer_to(BOB)]);
+    assert!(
+        text.contains("one two ") && text.contains("much "),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn what_is_large_and_waits_is_released_elsewhere_too() {
+    let doc = Doc::with_client_id(9);
+    let (text, other) = (
+        doc.get_or_insert_text("text"),
+        doc.get_or_insert_text("other"),
+    );
+    let first = {
+        let mut transaction = doc.transact_mut();
+        text.insert(&mut transaction, 0, "first ");
+        Bytes::from(transaction.encode_update_v1())
+    };
+    let second = {
+        let mut transaction = doc.transact_mut();
+        text.insert(&mut transaction, 6, "second ");
+        other.insert(&mut transaction, 0, &"x".repeat(SIFT_INLINE_BYTES_MAX));
+        Bytes::from(transaction.encode_update_v1())
+    };
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.take_told();
+    driver.edit(ANN, &second);
+    assert_eq!(driver.stored, [(1, second.clone())]);
+    driver.runs_tasks = false;
+    driver.edit(ANN, &first);
+    assert_eq!(driver.stored.len(), 2);
+    let sift = driver.sifts.pop().expect("what waited is large");
+    driver.runs_tasks = true;
+    driver.handle(Input::Sifted(Box::new(sift.run())));
+    assert_eq!(driver.stored.len(), 3);
+    assert_eq!(driver.statuses()[&ANN], [true, true]);
+    assert_eq!(text_of([&driver.answer_to(ANN)]), "first second ");
+}
+
+#[test]
+fn what_comes_while_the_document_is_built_is_taken_some_at_a_time_in_order() {
+    let words = typed(&["one "; 2 * EARLY_AT_ONCE + 10]);
+    let mut driver = Driver::new();
+    driver.runs_tasks = false;
+    driver.restart();
+    driver.join(ANN, Access::Write);
+    let (last, words) = words.split_last().expect("some");
+    for word in words {
+        driver.edit(ANN, word);
+    }
+    let task = driver.away.pop().expect("the log is read");
+    driver.runs_tasks = true;
+    driver.handle(Input::Reported(Box::new(task.run())));
+    assert_eq!(
+        driver.room.next_deadline(),
+        Some(driver.now),
+        "there is more"
+    );
+    // What comes now is not before them.
+    driver.edit(ANN, last);
+    while driver.room.next_deadline() == Some(driver.now) {
+        driver.wait(Duration::ZERO);
+    }
+    assert_eq!(driver.statuses()[&ANN].len(), words.len() + 1);
+    assert_eq!(
+        text_of([&driver.answer_to(ANN)]),
+        "one ".repeat(words.len() + 1)
+    );
+}
+
 #[test]
 fn what_comes_while_the_document_is_built_is_not_taken_beyond_its_limit() {
     let mut driver = Driver::new();
@@ -671,6 +797,7 @@ fn what_comes_while_the_document_is_built_is_not_taken_beyond_its_limit() {
     let refused = Told::Refused(ANN, Refusal::LimitDocument);
     assert!(driver.told.contains(&refused));
     let task = driver.away.pop().expect("the log is read");
+    driver.runs_tasks = true;
     driver.handle(Input::Reported(Box::new(task.run())));
     assert_eq!(driver.stored.len(), 1);
 }

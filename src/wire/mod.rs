@@ -19,7 +19,7 @@ pub mod feed;
 pub mod frontier;
 pub mod heartbeat;
 #[cfg(test)]
-mod histories;
+pub(crate) mod histories;
 pub mod hocuspocus;
 mod json;
 pub mod lib0;
