@@ -682,6 +682,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_follows_from_a_turn_that_has_lasted_is_for_the_next() {
+        let (mut worker, _receivers) = idle_worker(1);
+        worker.around.clock = SystemClock::new();
+        let names = (0..100).map(|number| RoomName::parse(&format!("session/{number}")).unwrap());
+        for name in names.collect::<Vec<_>>() {
+            worker.open_room(&name);
+        }
+        worker.settle();
+        let keys: Vec<RoomKey> = worker.rooms.iter().map(|(key, _)| key).collect();
+        worker
+            .agenda
+            .extend(keys.iter().map(|&key| (key, Input::Tick)));
+        while worker.around.clock.elapsed() < 2 * TURN_MAX {
+            std::hint::spin_loop();
+        }
+        worker.began = Duration::ZERO;
+        worker.settle();
+        assert_eq!(worker.agenda.len(), 100 - STEPS_BETWEEN_CLOCKS);
+        // The next turns do the rest.
+        while worker.end_turn() {}
+        assert!(worker.is_settled());
+    }
+
     #[tokio::test]
     async fn what_a_full_inbox_had_no_room_for_is_not_overtaken() {
         let (mut worker, mut receivers) = idle_worker(2);
