@@ -7,6 +7,7 @@ mod instructions;
 mod node;
 mod process;
 mod stages;
+mod stress;
 mod system;
 mod web;
 
@@ -14,6 +15,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask test [rust|clients|web|lint]...   checks everything, or the named parts
+       cargo xtask test --stress [rust|clients|web]...
+                                                     the suites, three times on a busy machine
        cargo xtask demo [--release]                  the web demo, on the relay it shows
        cargo xtask bench [--quick] [--record] [--only SERVER]... [WORKLOAD]...
                                                      the figures of docs/performance.md: 40 minutes
@@ -24,12 +27,14 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
-        ["test", parts @ ..] => {
-            match parts.iter().map(|name| stages::Part::parse(name)).collect() {
-                Some(parts) => stages::run(parts),
-                None => return usage(),
-            }
-        }
+        ["test", "--stress", parts @ ..] => match stages::Part::parse_all(parts) {
+            Some(parts) => stages::stress(&parts),
+            None => return usage(),
+        },
+        ["test", parts @ ..] => match stages::Part::parse_all(parts) {
+            Some(parts) => stages::run(&parts),
+            None => return usage(),
+        },
         ["demo"] => demo::run(demo::Build::Debug),
         ["demo", "--release"] => demo::run(demo::Build::Release),
         ["instructions"] => instructions::show(),

@@ -9,6 +9,7 @@ use crate::database;
 use crate::instructions;
 use crate::node;
 use crate::process::{self, Ended};
+use crate::stress::{BUSY_LOOPS, BusyLoops};
 use crate::web;
 
 /// Lines of a failing stage's output that are shown; its log has the rest.
@@ -24,7 +25,11 @@ pub enum Part {
 }
 
 impl Part {
-    pub fn parse(name: &str) -> Option<Self> {
+    pub fn parse_all(names: &[&str]) -> Option<Vec<Self>> {
+        names.iter().map(|name| Self::parse(name)).collect()
+    }
+
+    fn parse(name: &str) -> Option<Self> {
         match name {
             "lint" => Some(Self::Lint),
             "rust" => Some(Self::Rust),
@@ -72,50 +77,125 @@ impl Outcome {
     }
 }
 
-/// The parts a stage belongs to, its name (that of its log too), and what it does.
-type Stage = (&'static [Part], &'static str, fn(&str) -> Result<Outcome>);
+/// What a stage is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Work {
+    /// What the suites need.
+    SetUp,
+    /// Something whose outcome no other program on the machine changes.
+    Check,
+    /// Tests that run programs against each other.
+    Suite,
+}
 
-const STAGES: [Stage; 15] = [
-    (&[Part::Lint], "format", format),
-    (&[Part::Lint], "clippy", clippy),
-    (&[Part::Lint], "docs", docs),
-    (&[Part::Rust, Part::Clients], "postgres", database::install),
-    (&[Part::Rust], "rust-tests", rust_tests),
-    (&[Part::Rust], "instructions", instructions::check),
-    (&[Part::Clients, Part::Web], "relay-binary", relay_binary),
-    (&[Part::Clients], "npm-packages", node::install_clients),
-    (&[Part::Clients], "client-tests", node::test_clients),
-    (&[Part::Web], "web-packages", web::install),
-    (&[Part::Web], "web-types", web::check),
-    (&[Part::Web], "web-tests", web::unit_tests),
-    (&[Part::Web], "web-build", web::build),
-    (&[Part::Web], "browser", web::browser),
-    (&[Part::Web], "web-e2e", web::e2e_tests),
+/// The parts a stage belongs to, what it is for, its name (that of its log too), and what it does.
+type Stage = (
+    &'static [Part],
+    Work,
+    &'static str,
+    fn(&str) -> Result<Outcome>,
+);
+
+const STAGES: [Stage; 16] = [
+    (&[Part::Lint], Work::Check, "format", format),
+    (&[Part::Lint], Work::Check, "clippy", clippy),
+    (&[Part::Lint], Work::Check, "docs", docs),
+    (
+        &[Part::Rust, Part::Clients],
+        Work::SetUp,
+        "postgres",
+        database::install,
+    ),
+    (&[Part::Rust], Work::SetUp, "rust-build", rust_build),
+    (&[Part::Rust], Work::Suite, "rust-tests", rust_tests),
+    (
+        &[Part::Rust],
+        Work::Check,
+        "instructions",
+        instructions::check,
+    ),
+    (
+        &[Part::Clients, Part::Web],
+        Work::SetUp,
+        "relay-binary",
+        relay_binary,
+    ),
+    (
+        &[Part::Clients],
+        Work::SetUp,
+        "npm-packages",
+        node::install_clients,
+    ),
+    (
+        &[Part::Clients],
+        Work::Suite,
+        "client-tests",
+        node::test_clients,
+    ),
+    (&[Part::Web], Work::SetUp, "web-packages", web::install),
+    (&[Part::Web], Work::Check, "web-types", web::check),
+    (&[Part::Web], Work::Suite, "web-tests", web::unit_tests),
+    (&[Part::Web], Work::SetUp, "web-build", web::build),
+    (&[Part::Web], Work::SetUp, "browser", web::browser),
+    (&[Part::Web], Work::Suite, "web-e2e", web::e2e_tests),
 ];
 
 /// Runs the stages of the named parts, or all; whether everything held.
-pub fn run(parts: Vec<Part>) -> Result<bool> {
+pub fn run(parts: &[Part]) -> Result<bool> {
     let mut total = Tally::default();
-    for (belongs_to, name, stage) in STAGES {
+    run_stages(parts, |_| true, "", &mut total)?;
+    conclude(total)
+}
+
+/// How often a stress run repeats the suites.
+const ROUNDS: usize = 3;
+
+/// Runs the suites of the named parts, or all, again and again on a machine that is kept busy. What
+/// they need is made before, in peace.
+pub fn stress(parts: &[Part]) -> Result<bool> {
+    let mut total = Tally::default();
+    run_stages(parts, |work| work == Work::SetUp, "", &mut total)?;
+    let _busy = BusyLoops::start();
+    for round in 1..=ROUNDS {
+        println!("round {round} of {ROUNDS}, beside {BUSY_LOOPS} busy loops");
+        let suffix = format!("-{round}");
+        run_stages(parts, |work| work == Work::Suite, &suffix, &mut total)?;
+    }
+    conclude(total)
+}
+
+/// Runs the stages that are asked for; each writes its log under its name and the suffix.
+fn run_stages(
+    parts: &[Part],
+    is_wanted: impl Fn(Work) -> bool,
+    suffix: &str,
+    total: &mut Tally,
+) -> Result<()> {
+    for (belongs_to, work, name, stage) in STAGES {
         let is_named = |part| parts.contains(part);
-        if !parts.is_empty() && !belongs_to.iter().any(is_named) {
+        if !is_wanted(work) || !parts.is_empty() && !belongs_to.iter().any(is_named) {
             continue;
         }
-        print!("{name:<14}");
+        let log = format!("{name}{suffix}");
+        print!("{log:<14}");
         stdout().flush()?;
         #[expect(clippy::disallowed_methods, reason = "a stopwatch for people to read")]
         let started = Instant::now();
-        let outcome = stage(name).unwrap_or_else(|error| Outcome {
+        let outcome = stage(&log).unwrap_or_else(|error| Outcome {
             tally: Tally {
                 passed: 0,
                 failed: 1,
             },
             excerpt: format!("{error:#}"),
         });
-        report(name, &outcome, started.elapsed());
+        report(&log, &outcome, started.elapsed());
         total.passed += outcome.tally.passed;
         total.failed += outcome.tally.failed;
     }
+    Ok(())
+}
+
+fn conclude(total: Tally) -> Result<bool> {
     println!("{} passed, {} failed", total.passed, total.failed);
     Ok(total.failed == 0)
 }
@@ -162,6 +242,12 @@ fn docs(name: &str) -> Result<Outcome> {
 fn relay_binary(name: &str) -> Result<Outcome> {
     let mut command = process::cargo();
     command.args(["build", "--quiet", "--bin", "copresence"]);
+    Ok(Outcome::all_or_nothing(&process::run(name, &mut command)?))
+}
+
+fn rust_build(name: &str) -> Result<Outcome> {
+    let mut command = process::cargo();
+    command.args(["test", "--quiet", "--workspace", "--no-run"]);
     Ok(Outcome::all_or_nothing(&process::run(name, &mut command)?))
 }
 
