@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use crate::auth::TokenError;
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
+use crate::limits::NOT_BEFORE_LEEWAY;
 use crate::model::{Access, Color, Identity, Pattern, RoomRule, Token, UserId};
 
 /// The claims of a token whose signature is good.
@@ -20,18 +21,21 @@ pub struct Expected {
 
 /// Checks claims against the contract, section 4. A claim of the wrong type spoils the token; `null`
 /// is the same as no claim, because back ends write it for people without a picture. `Expired` is
-/// only said of a token that is good otherwise.
-pub fn token_of(claims: &Claims, expected: &Expected, now: Timestamp) -> Result<Token, TokenError> {
-    let token = read(claims, expected, now).ok_or(TokenError::Unauthorized)?;
-    if token.expires_at.is_none_or(|expires_at| expires_at <= now) {
+/// only said of a token that is good otherwise. What a token says of times is about the world's clock;
+/// when it ends is told in the relay's own time, by which it is waited for.
+pub fn token_of(claims: &Claims, expected: &Expected, now: Moment) -> Result<Token, TokenError> {
+    let mut token = read(claims, expected, now.wall).ok_or(TokenError::Unauthorized)?;
+    if token.expires_at.is_none_or(|expires_at| expires_at <= now.wall) {
         return Err(TokenError::Expired);
     }
+    token.expires_at = token.expires_at.map(|at| now.own_time_of(at));
     Ok(token)
 }
 
 fn read(claims: &Claims, expected: &Expected, now: Timestamp) -> Option<Token> {
     let expires_at = time(claims, "exp")??;
-    let is_early = time(claims, "nbf")?.is_some_and(|not_before| now < not_before);
+    let is_early =
+        time(claims, "nbf")?.is_some_and(|not_before| now + NOT_BEFORE_LEEWAY < not_before);
     if is_early || !is_for_us(claims, expected)? {
         return None;
     }
@@ -157,7 +161,7 @@ mod tests {
         for (name, value) in changes.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        token_of(claims.as_object().unwrap(), expected, NOW)
+        token_of(claims.as_object().unwrap(), expected, NOW.into())
     }
 
     fn check(changes: Value) -> Result<Token, TokenError> {
