@@ -36,7 +36,14 @@ fn commit_of_repository() -> Option<String> {
         println!("cargo:rerun-if-changed={sources}");
     }
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let changes = git(&["status", "--porcelain", "--", "src", "Cargo.toml", "Cargo.lock"])?;
+    let changes = git(&[
+        "status",
+        "--porcelain",
+        "--",
+        "src",
+        "Cargo.toml",
+        "Cargo.lock",
+    ])?;
     match changes.is_empty() {
         true => Some(commit),
         false => Some(format!("{commit}, changed")),

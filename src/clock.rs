@@ -502,7 +502,9 @@ mod tests {
         let (back, _) = AT_NOON
             .compared(seconds(7200), NOON + seconds(3600))
             .unwrap();
-        let (forth, step) = back.compared(seconds(7200), NOON + seconds(10_800)).unwrap();
+        let (forth, step) = back
+            .compared(seconds(7200), NOON + seconds(10_800))
+            .unwrap();
         assert_eq!(step, Step::Forward(seconds(7200)));
         assert_eq!(forth.ahead, Duration::ZERO);
         assert_eq!(forth.time_at(seconds(7200)), NOON + seconds(10_800));

@@ -25,7 +25,10 @@ pub struct Expected {
 /// when it ends is told in the relay's own time, by which it is waited for.
 pub fn token_of(claims: &Claims, expected: &Expected, now: Moment) -> Result<Token, TokenError> {
     let mut token = read(claims, expected, now.wall).ok_or(TokenError::Unauthorized)?;
-    if token.expires_at.is_none_or(|expires_at| expires_at <= now.wall) {
+    if token
+        .expires_at
+        .is_none_or(|expires_at| expires_at <= now.wall)
+    {
         return Err(TokenError::Expired);
     }
     token.expires_at = token.expires_at.map(|at| now.own_time_of(at));

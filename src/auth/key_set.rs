@@ -17,9 +17,7 @@ use tracing::{debug, info, warn};
 use crate::auth::claims::Claims;
 use crate::auth::keys::{KEY_BYTES_MAX, KeyError, PinnedKey, read_file};
 use crate::clock::Timestamp;
-use crate::limits::{
-    KEY_SET_READ_EVERY, KEY_SET_RETRY_AFTER_FIRST, KEY_SET_RETRY_AFTER_MAX,
-};
+use crate::limits::{KEY_SET_READ_EVERY, KEY_SET_RETRY_AFTER_FIRST, KEY_SET_RETRY_AFTER_MAX};
 
 /// Strangers can name keys that do not exist; that must not make us a burden to the issuer.
 pub const REREAD_EVERY: Duration = Duration::from_secs(10);
@@ -240,9 +238,7 @@ impl KeySet {
 
     fn known(&self) -> Known {
         let known = self.known.read();
-        known
-            .unwrap_or_else(|poison| poison.into_inner())
-            .clone()
+        known.unwrap_or_else(|poison| poison.into_inner()).clone()
     }
 
     fn set(&self, new: Known) {
@@ -330,7 +326,10 @@ fn usable(source: &KeySetSource, text: Arc<[u8]>) -> Result<Known, ReadError> {
             return Err(ReadError::Wrong(source.refused(why)));
         }
         for named in &**keys {
-            named.key.self_test_by_refusing().map_err(ReadError::Wrong)?;
+            named
+                .key
+                .self_test_by_refusing()
+                .map_err(ReadError::Wrong)?;
         }
     }
     Ok(known)

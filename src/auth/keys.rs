@@ -337,7 +337,11 @@ mod tests {
             );
         }
         let absent = Secret::of_file(&folder.path().join("absent")).unwrap_err();
-        assert!(absent.to_string().contains("--jwt-secret-file: cannot read"));
+        assert!(
+            absent
+                .to_string()
+                .contains("--jwt-secret-file: cannot read")
+        );
     }
 
     #[test]

@@ -82,7 +82,10 @@ mod tests {
             (Some("https://relay.example"), Some("relay.example:443")),
             (Some("http://[::1]:8787"), Some("[::1]:8787")),
         ] {
-            assert!(origin_allowed(origin, host, &[], false), "{origin:?} {host:?}");
+            assert!(
+                origin_allowed(origin, host, &[], false),
+                "{origin:?} {host:?}"
+            );
         }
     }
 

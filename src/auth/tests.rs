@@ -232,7 +232,10 @@ fn an_end_is_told_in_the_time_by_which_it_is_waited_for() {
     let verifier = with_secret();
     let token = sign_with_secret(SECRET.as_bytes(), &claims());
     let token = verifier.verify(moment, &token).unwrap();
-    assert_eq!(token.expires_at, Some(NOW + ahead + Duration::from_secs(60)));
+    assert_eq!(
+        token.expires_at,
+        Some(NOW + ahead + Duration::from_secs(60))
+    );
     // By our own time it has ended long since, by the world's it has not.
     let late = json!({"sub": "ann", "exp": 1_800_000_001});
     let late = sign_with_secret(SECRET.as_bytes(), &late);

@@ -46,7 +46,9 @@ fn without_empty_variables(command: Command) -> Command {
         .map(|option| option.get_id().clone())
         .collect();
     let command = empty.into_iter().fold(command, |command, id| {
-        command.mut_arg(id, |option| option.env(Resettable::<clap::builder::OsStr>::Reset))
+        command.mut_arg(id, |option| {
+            option.env(Resettable::<clap::builder::OsStr>::Reset)
+        })
     });
     command.mut_subcommands(without_empty_variables)
 }
@@ -71,7 +73,9 @@ fn overruled_variables(matches: &ArgMatches) -> Vec<&'static str> {
 
 fn without_variables(command: Command, ids: &[&'static str]) -> Command {
     ids.iter().fold(command, |command, id| {
-        command.mut_arg(id, |option| option.env(Resettable::<clap::builder::OsStr>::Reset))
+        command.mut_arg(id, |option| {
+            option.env(Resettable::<clap::builder::OsStr>::Reset)
+        })
     })
 }
 
@@ -101,7 +105,9 @@ fn check_variables(
 
 /// The variables of all subcommands: one environment may serve several.
 fn variables_of(command: &Command) -> Vec<OsString> {
-    let own = command.get_arguments().filter_map(|option| option.get_env());
+    let own = command
+        .get_arguments()
+        .filter_map(|option| option.get_env());
     let own = own.map(OsStr::to_owned);
     own.chain(command.get_subcommands().flat_map(variables_of))
         .collect()

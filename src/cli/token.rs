@@ -159,7 +159,11 @@ impl TokenOptions {
             }
         }
         let mut patterns = HashSet::new();
-        match self.rooms.iter().find(|room| !patterns.insert(&room.pattern)) {
+        match self
+            .rooms
+            .iter()
+            .find(|room| !patterns.insert(&room.pattern))
+        {
             Some(twice) => Err(ConfigError::new(format!(
                 "--room: `{}` is there twice, and only one would count",
                 twice.pattern

@@ -150,7 +150,11 @@ mod tests {
         let Places::Addresses(addresses) = ":80".parse::<Listen>().unwrap().places() else {
             panic!("there is no name to look up");
         };
-        assert!(addresses.iter().all(|address| address.ip().is_unspecified()));
+        assert!(
+            addresses
+                .iter()
+                .all(|address| address.ip().is_unspecified())
+        );
         let named = "localhost:80".parse::<Listen>().unwrap().places();
         assert_eq!(named, Places::Name("localhost".to_owned(), 80));
     }

@@ -126,10 +126,12 @@ fn options_table(heading: Option<&str>) -> String {
         let default = default.trim_end().trim_end_matches(']');
         let name = option.get_long().unwrap();
         let value = option.get_value_names().unwrap_or_default();
-        let value = value.first().map_or(String::new(), |value| match value.as_str() {
-            "BOOL" => String::new(),
-            value => format!(" {value}"),
-        });
+        let value = value
+            .first()
+            .map_or(String::new(), |value| match value.as_str() {
+                "BOOL" => String::new(),
+                value => format!(" {value}"),
+            });
         let meaning = meaning.trim().replace('|', "\\|");
         writeln!(table, "| `--{name}{value}` | {default} | {meaning} |").unwrap();
     }

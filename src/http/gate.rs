@@ -35,9 +35,7 @@ impl<'a> Gate<'a> {
         let origin = head.headers.get(ORIGIN);
         let is_allowed = match origin.map(HeaderValue::to_str) {
             None => true,
-            Some(Ok(text)) => {
-                origin_allowed(Some(text), head.header(HOST), allow_origins, is_dev)
-            }
+            Some(Ok(text)) => origin_allowed(Some(text), head.header(HOST), allow_origins, is_dev),
             Some(Err(_)) => false,
         };
         Self {

@@ -18,9 +18,7 @@ use tokio::task::LocalSet;
 use crate::auth::Verifier;
 use crate::clock::{Step, SystemClock, Timestamp};
 use crate::deadlines::Deadlines;
-use crate::limits::{
-    CLOCK_COMPARED_EVERY, Limits, READ_BUFFER_BYTES, TURN_MAX, WORKER_INBOX_MAX,
-};
+use crate::limits::{CLOCK_COMPARED_EVERY, Limits, READ_BUFFER_BYTES, TURN_MAX, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
 use crate::presence::Participant;
@@ -228,7 +226,10 @@ async fn watch_clock(worker: Rc<RefCell<Worker>>) {
         worker.around.metrics.clock_steps.inc();
         match step {
             Step::Forward(by) => {
-                tracing::warn!(?by, "the system's clock went on without us, or was set forward");
+                tracing::warn!(
+                    ?by,
+                    "the system's clock went on without us, or was set forward"
+                );
             }
             Step::Back(by) => tracing::warn!(?by, "the system's clock was set back"),
         }

@@ -106,8 +106,10 @@ async fn set_back_by_an_hour_nobody_who_has_a_good_token_is_sent_away() {
     let ann = join(&relay, Provider::YWebsocket, "session/back", &token).await;
     let bob = join(&relay, Provider::YWebsocket, "session/back", &token).await;
     ann.write("here");
-    bob.until("ann's text", |state| state.document.content().text.contains("here"))
-        .await;
+    bob.until("ann's text", |state| {
+        state.document.content().text.contains("here")
+    })
+    .await;
     for person in [&ann, &bob] {
         assert_eq!(person.state().ending, None);
     }

@@ -75,7 +75,7 @@ impl Outcome {
 /// The parts a stage belongs to, its name (that of its log too), and what it does.
 type Stage = (&'static [Part], &'static str, fn(&str) -> Result<Outcome>);
 
-const STAGES: [Stage; 15] = [
+const STAGES: [Stage; 16] = [
     (&[Part::Lint], "format", format),
     (&[Part::Lint], "clippy", clippy),
     (&[Part::Lint], "docs", docs),
@@ -87,6 +87,7 @@ const STAGES: [Stage; 15] = [
     (&[Part::Clients], "client-tests", node::test_clients),
     (&[Part::Web], "web-packages", web::install),
     (&[Part::Web], "web-types", web::check),
+    (&[Part::Web], "web-lint", web::lint),
     (&[Part::Web], "web-tests", web::unit_tests),
     (&[Part::Web], "web-build", web::build),
     (&[Part::Web], "browser", web::browser),

@@ -165,8 +165,7 @@ async fn begin(
 ) -> (TcpStream, String, Vec<u8>) {
     let mut tcp = TcpStream::connect(address).await.unwrap();
     let host = host_unless_in(headers, address);
-    let request =
-        format!("{method} {path} HTTP/1.1\r\n{host}Connection: close\r\n{headers}\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\n{host}Connection: close\r\n{headers}\r\n");
     tcp.write_all(request.as_bytes()).await.unwrap();
     // The relay may answer and close before it has taken a body that it does not want.
     let _ = tcp.write_all(body).await;

@@ -337,10 +337,7 @@ pub fn run(arguments: &[&str]) -> (ExitStatus, String, String) {
 }
 
 /// The same, with variables.
-pub fn run_with(
-    variables: &[(&str, &str)],
-    arguments: &[&str],
-) -> (ExitStatus, String, String) {
+pub fn run_with(variables: &[(&str, &str)], arguments: &[&str]) -> (ExitStatus, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut child = command()
         .envs(variables.iter().copied())
