@@ -233,10 +233,12 @@ mod tests {
     }
 
     #[test]
-    fn a_token_begins_exactly_at_nbf() {
-        assert!(check(json!({"nbf": 1_000.5})).is_ok());
-        let early = check(json!({"nbf": 1_000.501})).unwrap_err();
+    fn a_token_begins_five_seconds_before_nbf_and_ends_exactly_at_exp() {
+        assert!(check(json!({"nbf": 1_005.5})).is_ok());
+        let early = check(json!({"nbf": 1_005.501})).unwrap_err();
         assert_eq!(early, TokenError::Unauthorized);
+        let late = check(json!({"nbf": 900, "exp": 1_000.5})).unwrap_err();
+        assert_eq!(late, TokenError::Expired);
     }
 
     #[test]

@@ -552,6 +552,15 @@ mod tests {
     }
 
     #[test]
+    fn relays_that_started_together_do_not_ask_together() {
+        let second = Duration::from_secs(1);
+        let waits: Vec<Duration> = (0..100).map(|_| with_jitter(second)).collect();
+        let is_about = |wait: &Duration| second * 9 / 10 <= *wait && *wait <= second * 11 / 10;
+        assert!(waits.iter().all(is_about), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait != waits[0]));
+    }
+
+    #[test]
     fn only_loopback_hosts_are_loopback() {
         for url in [
             "http://127.0.0.1:80/x",

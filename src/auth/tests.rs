@@ -448,13 +448,16 @@ fn a_withdrawn_key_is_good_no_longer_though_nobody_brings_an_unknown_one() {
     let issuer = Issuer::start(body);
     let next = std::fs::read(key_path("jwks-next.json")).unwrap();
     let withdrawn = sign("rsa", Some("rsa"), &claims());
-    for source in [issuer.key_source(), KeySource::KeySetFile(path.clone())] {
-        let verifier = quick(source);
+    let sources = [issuer.key_source(), KeySource::KeySetFile(path.clone())];
+    let verifiers = sources.map(quick);
+    for verifier in &verifiers {
         assert!(verifier.verify(NOW, &withdrawn).is_ok());
-        issuer.body.lock().unwrap().clone_from(&next);
-        // At once, as whoever puts a file in its place does.
-        std::fs::write(folder.path().join("new"), &next).unwrap();
-        std::fs::rename(folder.path().join("new"), &path).unwrap();
+    }
+    issuer.body.lock().unwrap().clone_from(&next);
+    // At once, as whoever puts a file in its place does.
+    std::fs::write(folder.path().join("new"), &next).unwrap();
+    std::fs::rename(folder.path().join("new"), &path).unwrap();
+    for verifier in &verifiers {
         until("the withdrawal", || {
             verifier.verify(NOW, &withdrawn).is_err()
         });
