@@ -121,7 +121,9 @@ async fn start_relay() -> Result<(String, String)> {
             "exp": expires_at,
             "rooms": {"session/demo": {"role": role, "access": "write"}},
         });
-        let token = verifier.sign_dev(&claims).context("cannot sign a token")?;
+        let token = verifier
+            .sign_dev(clock.now(), &claims)
+            .context("cannot sign a token")?;
         anyhow::Ok(format!("ws://{address}/sync/session/demo?token={token}"))
     };
     Ok((

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::ops::Add;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970-01-01 UTC. Comes from one clock that never goes back, so it serves for
@@ -73,28 +75,196 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Wall time at its making plus monotonic time since: it never steps back. Copies agree.
+/// A moment by the world's clock, which is what claims of tokens are about, and how far ahead of it the
+/// relay's own time is: not at all, unless the world's clock was set back a while ago.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Moment {
+    /// What the world's clock says.
+    pub wall: Timestamp,
+    /// What the relay's time is ahead of it by.
+    pub ahead: Duration,
+}
+
+impl Moment {
+    /// When it is in the relay's own time that the world's clock says so.
+    pub fn own_time_of(&self, wall: Timestamp) -> Timestamp {
+        wall + self.ahead
+    }
+
+    /// The relay's own time.
+    pub fn own_time(&self) -> Timestamp {
+        self.own_time_of(self.wall)
+    }
+}
+
+impl From<Timestamp> for Moment {
+    /// Where both clocks agree.
+    fn from(now: Timestamp) -> Self {
+        Self {
+            wall: now,
+            ahead: Duration::ZERO,
+        }
+    }
+}
+
+/// The relay's own time. It goes as a monotonic clock goes, begins at what the world's clock said, and
+/// never steps back: deadlines and what people read are made of it alike. Copies agree.
+///
+/// The world's clock can be set, and goes on while a machine sleeps. Somebody calls
+/// [`SystemClock::compare`] now and then: where both have come apart, the own time follows, forward at
+/// once and back by going slower, so that nothing that waits for it waits for long.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     started: Instant,
-    started_at: Timestamp,
+    /// Lives as long as the process: a process has one clock as a rule, or a few.
+    shared: &'static Shared,
+    read_wall: fn() -> Timestamp,
     #[cfg(test)]
     is_stopped: bool,
 }
 
+/// What the world's clock did against ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// It was set forward, or the machine slept, for so long.
+    Forward(Duration),
+    /// It was set back by so much.
+    Back(Duration),
+}
+
+/// Both clocks may differ by this without one being wrong.
+const DIFFERENCE_MAX: Duration = Duration::from_secs(1);
+/// Reading both clocks takes some hundred nanoseconds; if it took longer than this, it failed.
+const READ_WITHIN: Duration = Duration::from_millis(100);
+/// Own time that is ahead goes slower by one part of so many: an hour is caught up with in eight,
+/// and pings are still in time for clients that give up after 30 s.
+const SLOWER_BY: u32 = 8;
+
+/// How own time follows from a monotonic clock, from some moment on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Anchor {
+    /// What the monotonic clock had counted.
+    from: Duration,
+    /// What the world's clock said.
+    wall: Timestamp,
+    /// What own time was ahead of it by.
+    ahead: Duration,
+}
+
+impl Anchor {
+    fn ahead_at(&self, elapsed: Duration) -> Duration {
+        if self.ahead.is_zero() {
+            return Duration::ZERO;
+        }
+        let lost = elapsed.saturating_sub(self.from) / SLOWER_BY;
+        self.ahead.saturating_sub(lost)
+    }
+
+    /// What the world's clock says, if nobody has touched it.
+    fn wall_at(&self, elapsed: Duration) -> Timestamp {
+        self.wall + elapsed.saturating_sub(self.from)
+    }
+
+    fn time_at(&self, elapsed: Duration) -> Timestamp {
+        self.wall + (elapsed.saturating_sub(self.from) + self.ahead_at(elapsed))
+    }
+
+    /// The anchor from now on, if the world's clock is not where it should be.
+    fn compared(&self, elapsed: Duration, wall: Timestamp) -> Option<(Self, Step)> {
+        let expected = self.wall_at(elapsed);
+        let step = if DIFFERENCE_MAX < wall.since(expected) {
+            Step::Forward(wall.since(expected))
+        } else if DIFFERENCE_MAX < expected.since(wall) {
+            Step::Back(expected.since(wall))
+        } else {
+            return None;
+        };
+        // A reader may be an instant further: the next millisecond is what nobody has read yet.
+        let time = self.time_at(elapsed) + Duration::from_millis(1);
+        let anchor = Self {
+            from: elapsed,
+            wall,
+            ahead: time.since(wall),
+        };
+        Some((anchor, step))
+    }
+}
+
+/// The anchor that all copies of a clock go by: read at every turn of every worker, written when a
+/// clock was set. A sequence lock, so that reading takes no lock.
+#[derive(Debug)]
+struct Shared {
+    /// Odd while the anchor is being written.
+    version: AtomicU64,
+    from_nanos: AtomicU64,
+    wall_millis: AtomicU64,
+    ahead_millis: AtomicU64,
+    writing: Mutex<()>,
+}
+
+impl Shared {
+    fn new(anchor: Anchor) -> Self {
+        Self {
+            version: AtomicU64::new(0),
+            from_nanos: AtomicU64::new(whole_nanos(anchor.from)),
+            wall_millis: AtomicU64::new(anchor.wall.0),
+            ahead_millis: AtomicU64::new(whole_millis(anchor.ahead)),
+            writing: Mutex::new(()),
+        }
+    }
+
+    fn anchor(&self) -> Anchor {
+        loop {
+            let version = self.version.load(Ordering::Acquire);
+            let anchor = Anchor {
+                from: Duration::from_nanos(self.from_nanos.load(Ordering::Relaxed)),
+                wall: Timestamp(self.wall_millis.load(Ordering::Relaxed)),
+                ahead: Duration::from_millis(self.ahead_millis.load(Ordering::Relaxed)),
+            };
+            fence(Ordering::Acquire);
+            let is_whole = version.is_multiple_of(2);
+            if is_whole && self.version.load(Ordering::Relaxed) == version {
+                return anchor;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Only by who holds `writing`.
+    fn set(&self, anchor: Anchor) {
+        self.version.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        let from = whole_nanos(anchor.from);
+        self.from_nanos.store(from, Ordering::Relaxed);
+        self.wall_millis.store(anchor.wall.0, Ordering::Relaxed);
+        let ahead = whole_millis(anchor.ahead);
+        self.ahead_millis.store(ahead, Ordering::Relaxed);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
 impl SystemClock {
-    /// Reads the wall clock, once.
+    /// Goes by the system's clocks.
+    pub fn new() -> Self {
+        Self::with_wall(read_system_time)
+    }
+
+    /// The same, by another clock of the world's: for whoever has a better one, and for tests that set
+    /// it.
     #[allow(
         clippy::disallowed_methods,
         reason = "the one place where clocks are read"
     )]
-    pub fn new() -> Self {
-        let since_1970 = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+    pub fn with_wall(read_wall: fn() -> Timestamp) -> Self {
+        let anchor = Anchor {
+            from: Duration::ZERO,
+            wall: read_wall(),
+            ahead: Duration::ZERO,
+        };
         Self {
             started: Instant::now(),
-            started_at: Timestamp(whole_millis(since_1970)),
+            shared: Box::leak(Box::new(Shared::new(anchor))),
+            read_wall,
             #[cfg(test)]
             is_stopped: false,
         }
@@ -116,7 +286,18 @@ impl SystemClock {
 
     /// The time when this clock had counted so far.
     pub fn at(&self, elapsed: Duration) -> Timestamp {
-        self.started_at + elapsed
+        self.shared.anchor().time_at(elapsed)
+    }
+
+    /// This moment as claims of tokens see it: asks the world's clock.
+    pub fn moment(&self) -> Moment {
+        let ahead = self.shared.anchor().ahead_at(self.elapsed());
+        #[cfg(test)]
+        if self.is_stopped {
+            return Moment::from(self.now());
+        }
+        let wall = (self.read_wall)();
+        Moment { wall, ahead }
     }
 
     /// How long until `deadline`; zero when it has passed.
@@ -132,12 +313,51 @@ impl SystemClock {
         }
         self.started.elapsed()
     }
+
+    /// Looks whether the world's clock is still where it should be by ours, and follows it if not. Of
+    /// several who ask at once one is told of the step.
+    pub fn compare(&self) -> Option<Step> {
+        let _writing = self
+            .shared
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let elapsed = self.elapsed();
+        let wall = (self.read_wall)();
+        if READ_WITHIN < self.elapsed().saturating_sub(elapsed) {
+            // We were held up between the two: they say nothing about each other.
+            return None;
+        }
+        let (anchor, step) = self.shared.anchor().compared(elapsed, wall)?;
+        self.shared.set(anchor);
+        Some(step)
+    }
+
+    /// How often it had to follow: what was computed before the last time is to be computed anew.
+    pub fn steps(&self) -> u64 {
+        self.shared.version.load(Ordering::Relaxed) / 2
+    }
 }
 
 impl Default for SystemClock {
     fn default() -> Self {
         Self::new()
     }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place where clocks are read"
+)]
+fn read_system_time() -> Timestamp {
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(whole_millis(since_1970))
+}
+
+fn whole_nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn whole_millis(duration: Duration) -> u64 {
@@ -219,6 +439,97 @@ mod tests {
         for text in texts {
             assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
         }
+    }
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    const NOON: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const AT_NOON: Anchor = Anchor {
+        from: Duration::ZERO,
+        wall: NOON,
+        ahead: Duration::ZERO,
+    };
+
+    #[test]
+    fn after_a_sleep_the_time_is_the_worlds_at_once() {
+        let elapsed = seconds(100);
+        let wall = NOON + seconds(100 + 8 * 3600);
+        let (anchor, step) = AT_NOON.compared(elapsed, wall).unwrap();
+        assert_eq!(step, Step::Forward(seconds(8 * 3600)));
+        assert_eq!(anchor.time_at(elapsed), wall);
+        assert_eq!(anchor.time_at(seconds(110)), wall + seconds(10));
+        assert_eq!(anchor.compared(seconds(110), wall + seconds(10)), None);
+    }
+
+    #[test]
+    fn set_back_by_an_hour_the_time_goes_slower_until_both_agree_and_never_back() {
+        let elapsed = seconds(7200);
+        let wall = NOON + seconds(3600);
+        let before = AT_NOON.time_at(elapsed);
+        let (anchor, step) = AT_NOON.compared(elapsed, wall).unwrap();
+        assert_eq!(step, Step::Back(seconds(3600)));
+        assert_eq!(anchor.time_at(elapsed), before + Duration::from_millis(1));
+        let mut last = before;
+        for passed in 1..=9 * 3600 {
+            let elapsed = elapsed + seconds(passed);
+            let time = anchor.time_at(elapsed);
+            let took = time.since(last);
+            assert!(
+                Duration::from_millis(870) <= took && took <= seconds(1),
+                "a second took {took:?}"
+            );
+            // No new step for what is known already.
+            assert_eq!(anchor.compared(elapsed, wall + seconds(passed)), None);
+            last = time;
+        }
+        assert_eq!(last, wall + seconds(9 * 3600));
+    }
+
+    #[test]
+    fn small_differences_are_nobodys_fault_and_large_ones_add_up() {
+        let elapsed = seconds(10);
+        for (wall, is_step) in [
+            (NOON + Duration::from_millis(11_000), false),
+            (NOON + Duration::from_millis(11_001), true),
+            (NOON + Duration::from_millis(9_000), false),
+            (NOON + Duration::from_millis(8_999), true),
+        ] {
+            assert_eq!(AT_NOON.compared(elapsed, wall).is_some(), is_step, "{wall}");
+        }
+        // Back by an hour, and an instant later forward by two.
+        let (back, _) = AT_NOON
+            .compared(seconds(7200), NOON + seconds(3600))
+            .unwrap();
+        let (forth, step) = back
+            .compared(seconds(7200), NOON + seconds(10_800))
+            .unwrap();
+        assert_eq!(step, Step::Forward(seconds(7200)));
+        assert_eq!(forth.ahead, Duration::ZERO);
+        assert_eq!(forth.time_at(seconds(7200)), NOON + seconds(10_800));
+    }
+
+    #[test]
+    fn copies_of_a_clock_follow_the_world_together_and_one_is_told() {
+        static WALL: AtomicU64 = AtomicU64::new(NOON.as_millis());
+        let clock = SystemClock::with_wall(|| Timestamp(WALL.load(Ordering::Relaxed)));
+        let copy = clock;
+        assert_eq!(clock.compare(), None);
+        WALL.fetch_add(3_600_000, Ordering::Relaxed);
+        let told = [clock, copy].map(|clock| clock.compare().is_some());
+        assert_eq!(told, [true, false]);
+        assert!(seconds(3600) <= copy.now().since(NOON));
+        assert_eq!(copy.steps(), 1);
+
+        WALL.fetch_sub(1_800_000, Ordering::Relaxed);
+        let before = copy.now();
+        assert!(clock.compare().is_some());
+        assert!(before <= copy.now());
+        let moment = copy.moment();
+        assert_eq!(moment.wall, NOON + seconds(1800));
+        assert!(moment.own_time().since(moment.wall) <= seconds(1800));
+        assert!(seconds(1790) < moment.ahead);
     }
 
     #[test]

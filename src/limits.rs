@@ -72,8 +72,22 @@ pub const UNAUTHENTICATED_FOR_MAX: Duration = Duration::from_secs(60);
 /// Documents on one Hocuspocus socket.
 pub const DOCUMENTS_PER_SOCKET_MAX: usize = 1_000;
 
-/// A client that hears nothing for 30 s drops its link: say something well before.
-pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+/// A client of y-websocket or Hocuspocus that hears nothing for so long drops its link: what a kind
+/// says of pings must fit into it twice.
+pub const CLIENT_QUIET_MAX: Duration = Duration::from_secs(30);
+/// How often a key set is read again, some seconds more or less: a key that its issuer withdrew is good
+/// until then.
+pub const KEY_SET_READ_EVERY: Duration = Duration::from_secs(300);
+/// How soon it is tried again after it could not be read...
+pub const KEY_SET_RETRY_AFTER_FIRST: Duration = Duration::from_secs(1);
+/// ... and how soon at the latest, after failing for long.
+pub const KEY_SET_RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+/// How far ahead of ours the clock may be that a token's `nbf` comes from. Nothing else has leeway:
+/// clients that are refused for it do not come back.
+pub const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
+/// How often it is looked whether the system's clock was set: an expiry ends what it ends a second
+/// after its time at the latest.
+pub const CLOCK_COMPARED_EVERY: Duration = Duration::from_millis(500);
 /// How long before a token's end its bearer is asked for a new one.
 pub const REFRESH_BEFORE: Duration = Duration::from_secs(60);
 /// The largest message of a JSON dialect: a token with a long list of rooms, and room to spare. It is
@@ -172,16 +186,13 @@ pub const OBSERVED_FIND_BYTES_MAX: usize = 255;
 /// What is kept of a path that led nowhere.
 pub const OBSERVED_PATH_BYTES_MAX: usize = 255;
 
+/// Threads that own rooms: more than the largest machine has cores for.
+pub const WORKERS_MAX: usize = 256;
 /// Rooms are owned by threads with a stack of this size: yrs walks nested types recursively.
 pub const WORKER_STACK_BYTES: usize = 256 << 20;
 /// What waits for a worker from outside (HTTP, store, other workers); when full, callers wait or
 /// are told to come back.
 pub const WORKER_INBOX_MAX: usize = 4_096;
-
-const _: () = assert!(
-    KEEPALIVE_EVERY.as_secs() * 2 <= 30,
-    "clients that hear nothing for 30 s drop the link; one late keep-alive must not matter"
-);
 
 /// Updates of one document that may wait for others they depend on: what somebody types while
 /// offline edits are still on their way, and what broken or hostile clients send. Each update of the

@@ -3,12 +3,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use copresence::cli::{Cli, exit_code, run};
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    match Cli::read().map_err(Into::into).and_then(run) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("copresence: {error:#}");

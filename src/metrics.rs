@@ -124,6 +124,8 @@ pub struct Metrics {
     pub feed_messages: Counter,
     /// Tokens refused, at every door and on the API.
     pub auth_failures: Counter,
+    /// Times the system's clock was set, or went on while the machine slept.
+    pub clock_steps: Counter,
     /// HTTP connections open now, before an upgrade.
     pub http_connections: Gauge,
     closes: Family<[(&'static str, &'static str); 1], Counter>,
@@ -184,6 +186,11 @@ impl Metrics {
             ),
             feed_messages: one(all, "feed_messages", "Messages to windows of the feed"),
             auth_failures: one(all, "auth_failures", "Tokens refused"),
+            clock_steps: one(
+                all,
+                "clock_steps",
+                "Times the system's clock was set, or went on without us, and was followed",
+            ),
             http_connections: one(all, "http_connections", "HTTP connections open now"),
             closes: one(
                 all,

@@ -192,6 +192,35 @@ fn nothing_is_left_lying_about() {
     }
 }
 
+/// A limit that nothing goes by, or only what is said about it, guards nothing.
+#[test]
+fn every_limit_limits_something() {
+    let limits = fs::read_to_string(root().join("src/limits.rs")).unwrap();
+    let names = limits
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split_once(':'))
+        .map(|(name, _)| name);
+    let code: Vec<String> = sources()
+        .iter()
+        .filter(|source| source.name != "limits.rs")
+        .map(Source::code_without_tests)
+        .collect();
+    let is_used = |name: &str| {
+        let is_word = |text: &str, at: usize| {
+            let is_part = |c: char| c.is_alphanumeric() || c == '_';
+            !text[..at].ends_with(is_part) && !text[at + name.len()..].starts_with(is_part)
+        };
+        // Once in an import, and where it is used.
+        let uses = code.iter().flat_map(|text| {
+            let found = text.match_indices(name);
+            found.filter(move |&(at, _)| is_word(text, at))
+        });
+        2 <= uses.count()
+    };
+    let unused: Vec<&str> = names.filter(|name| !is_used(name)).collect();
+    assert!(unused.is_empty(), "nothing goes by {unused:?}");
+}
+
 #[test]
 fn the_longest_files_are_known() {
     let mut lengths: Vec<_> = sources()

@@ -1,7 +1,7 @@
 import react from '@vitejs/plugin-react';
 import { defineConfig } from 'vitest/config';
 
-const relay = process.env.COPRESENCE_URL ?? 'http://127.0.0.1:8787';
+const relay = process.env.RELAY_URL ?? 'http://127.0.0.1:8787';
 const behindRelay = ['/v1', '/dev/token', '/sync', '/collab', '/ws', '/parties'];
 
 export default defineConfig({

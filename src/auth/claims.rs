@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use crate::auth::TokenError;
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
+use crate::limits::NOT_BEFORE_LEEWAY;
 use crate::model::{Access, Color, Identity, Pattern, RoomRule, Token, UserId};
 
 /// The claims of a token whose signature is good.
@@ -20,18 +21,24 @@ pub struct Expected {
 
 /// Checks claims against the contract, section 4. A claim of the wrong type spoils the token; `null`
 /// is the same as no claim, because back ends write it for people without a picture. `Expired` is
-/// only said of a token that is good otherwise.
-pub fn token_of(claims: &Claims, expected: &Expected, now: Timestamp) -> Result<Token, TokenError> {
-    let token = read(claims, expected, now).ok_or(TokenError::Unauthorized)?;
-    if token.expires_at.is_none_or(|expires_at| expires_at <= now) {
+/// only said of a token that is good otherwise. What a token says of times is about the world's clock;
+/// when it ends is told in the relay's own time, by which it is waited for.
+pub fn token_of(claims: &Claims, expected: &Expected, now: Moment) -> Result<Token, TokenError> {
+    let mut token = read(claims, expected, now.wall).ok_or(TokenError::Unauthorized)?;
+    if token
+        .expires_at
+        .is_none_or(|expires_at| expires_at <= now.wall)
+    {
         return Err(TokenError::Expired);
     }
+    token.expires_at = token.expires_at.map(|at| now.own_time_of(at));
     Ok(token)
 }
 
 fn read(claims: &Claims, expected: &Expected, now: Timestamp) -> Option<Token> {
     let expires_at = time(claims, "exp")??;
-    let is_early = time(claims, "nbf")?.is_some_and(|not_before| now < not_before);
+    let is_early =
+        time(claims, "nbf")?.is_some_and(|not_before| now + NOT_BEFORE_LEEWAY < not_before);
     if is_early || !is_for_us(claims, expected)? {
         return None;
     }
@@ -157,7 +164,7 @@ mod tests {
         for (name, value) in changes.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        token_of(claims.as_object().unwrap(), expected, NOW)
+        token_of(claims.as_object().unwrap(), expected, NOW.into())
     }
 
     fn check(changes: Value) -> Result<Token, TokenError> {
@@ -226,10 +233,12 @@ mod tests {
     }
 
     #[test]
-    fn a_token_begins_exactly_at_nbf() {
-        assert!(check(json!({"nbf": 1_000.5})).is_ok());
-        let early = check(json!({"nbf": 1_000.501})).unwrap_err();
+    fn a_token_begins_five_seconds_before_nbf_and_ends_exactly_at_exp() {
+        assert!(check(json!({"nbf": 1_005.5})).is_ok());
+        let early = check(json!({"nbf": 1_005.501})).unwrap_err();
         assert_eq!(early, TokenError::Unauthorized);
+        let late = check(json!({"nbf": 900, "exp": 1_000.5})).unwrap_err();
+        assert_eq!(late, TokenError::Expired);
     }
 
     #[test]

@@ -1,19 +1,23 @@
-//! A key set (JWKS) in a file or at a URL, re-read when a token names a key it does not have.
+//! A key set (JWKS) in a file or at a URL: read again every few minutes, and when a token names a key
+//! that it does not have. One that cannot be reached at start is waited for.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, RwLock, Weak};
+use std::thread;
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Header};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::auth::claims::Claims;
 use crate::auth::keys::{KEY_BYTES_MAX, KeyError, PinnedKey, read_file};
 use crate::clock::Timestamp;
+use crate::limits::{KEY_SET_READ_EVERY, KEY_SET_RETRY_AFTER_FIRST, KEY_SET_RETRY_AFTER_MAX};
 
 /// Strangers can name keys that do not exist; that must not make us a burden to the issuer.
 pub const REREAD_EVERY: Duration = Duration::from_secs(10);
@@ -41,16 +45,53 @@ pub enum Lookup {
     Forged,
     /// No key of the set fits; a newer version may have one.
     UnknownKey,
+    /// The set has never been read.
+    NoKeys,
+}
+
+/// How often a set is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// When all is well.
+    pub every: Duration,
+    /// After it failed, for the first time...
+    pub retry_first: Duration,
+    /// ... and for the umpteenth.
+    pub retry_max: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            every: KEY_SET_READ_EVERY,
+            retry_first: KEY_SET_RETRY_AFTER_FIRST,
+            retry_max: KEY_SET_RETRY_AFTER_MAX,
+        }
+    }
 }
 
 /// The keys as last read, and when that may happen again.
 pub struct KeySet {
     source: KeySetSource,
-    keys: RwLock<Arc<[NamedKey]>>,
+    known: RwLock<Known>,
     /// In milliseconds since 1970; 0 is never. Set before reading, so that failures count too.
     reread_at: AtomicU64,
     /// Held while re-reading: whoever else misses a key waits for the same answer.
     rereading: Arc<Mutex<()>>,
+    /// The reading thread ends when this is dropped.
+    _alive: SyncSender<()>,
+}
+
+/// What is known of a set.
+#[derive(Clone)]
+enum Known {
+    Keys {
+        keys: Arc<[NamedKey]>,
+        /// As it was read: one that has not changed is not looked at again.
+        text: Arc<[u8]>,
+    },
+    /// Nothing yet, and why.
+    Missing(Arc<str>),
 }
 
 #[derive(Clone)]
@@ -59,36 +100,62 @@ struct NamedKey {
     key: PinnedKey,
 }
 
+/// Why a set was not read.
+enum ReadError {
+    /// Its place does not answer, or not as it should: that may pass.
+    Away(KeyError),
+    /// What is there is no key set.
+    Wrong(KeyError),
+}
+
 impl KeySet {
-    /// Reads the set for the first time, waiting for it; it must have a usable key.
-    pub fn open(source: KeySetSource) -> Result<Self, KeyError> {
+    /// Reads the set for the first time, waiting for it; then keeps reading it, on a thread of its own.
+    /// What is there must have a usable key. A place that cannot be reached is asked again.
+    pub fn open(source: KeySetSource, pace: Pace) -> Result<Arc<Self>, KeyError> {
         if let KeySetSource::Url(url) = &source
             && url.starts_with("http://")
             && !is_loopback(url)
         {
             warn!("--jwks: over http:// anybody on the way can slip keys in; prefer https://");
         }
-        let keys = read(&source)?;
-        if keys.is_empty() {
-            return Err(KeyError::KeySet {
-                location: source.location(),
-                why: "no usable public key in it".to_owned(),
-            });
-        }
-        for named in &*keys {
-            named.key.self_test_by_refusing()?;
-        }
-        Ok(Self {
+        let known = match read(&source).and_then(|text| usable(&source, text)) {
+            Ok(known) => known,
+            Err(ReadError::Wrong(error)) => return Err(error),
+            Err(ReadError::Away(error)) => {
+                warn!(%error, "no key set yet: nobody is let in until it can be read");
+                Known::Missing(error.to_string().into())
+            }
+        };
+        // Nothing is ever sent: what is waited for is that nobody could any more.
+        let (alive, ended) = sync_channel(0);
+        let set = Arc::new(Self {
             source,
-            keys: RwLock::new(keys),
+            known: RwLock::new(known),
             reread_at: AtomicU64::new(0),
             rereading: Arc::default(),
-        })
+            _alive: alive,
+        });
+        let weak = Arc::downgrade(&set);
+        thread::Builder::new()
+            .name("key-set".to_owned())
+            .spawn(move || keep_reading(&weak, &ended, pace))
+            .map_err(KeyError::Thread)?;
+        Ok(set)
+    }
+
+    /// Why there are no keys; `None` when there are.
+    pub fn missing(&self) -> Option<Arc<str>> {
+        match self.known() {
+            Known::Keys { .. } => None,
+            Known::Missing(why) => Some(why),
+        }
     }
 
     /// Tries the keys that the token's header points to. Never waits.
     pub fn look_up(&self, header: &Header, token: &str) -> Lookup {
-        let keys = self.current();
+        let Known::Keys { keys, .. } = self.known() else {
+            return Lookup::NoKeys;
+        };
         let mut fitting = keys
             .iter()
             .filter(|named| header.kid.is_none() || named.id == header.kid)
@@ -131,26 +198,52 @@ impl KeySet {
         }
     }
 
-    fn read_again(&self) {
-        match read(&self.source) {
-            Ok(keys) => {
-                // An issuer that withdraws all its keys means it.
-                info!(keys = keys.len(), "key set read again");
-                *self
-                    .keys
-                    .write()
-                    .unwrap_or_else(|poison| poison.into_inner()) = keys;
+    /// Whether it could be read.
+    fn read_again(&self) -> bool {
+        let known = self.known();
+        let read = read(&self.source).and_then(|text| match &known {
+            Known::Keys { text: former, .. } if **former == *text => Ok(known.clone()),
+            // An issuer that withdraws all its keys means it.
+            Known::Keys { .. } => parse_text(&self.source, text),
+            Known::Missing(_) => usable(&self.source, text),
+        });
+        let new = match read {
+            Ok(new) => new,
+            Err(ReadError::Away(error) | ReadError::Wrong(error)) => {
+                match known {
+                    Known::Keys { .. } => {
+                        warn!(%error, "key set not read again, the former keys stay");
+                    }
+                    Known::Missing(_) => {
+                        warn!(%error, "still no key set: nobody is let in");
+                        self.set(Known::Missing(error.to_string().into()));
+                    }
+                }
+                return false;
             }
-            Err(error) => warn!(%error, "key set not read again, the former keys stay"),
+        };
+        if let Known::Keys { keys, text } = &new {
+            let is_former = matches!(
+                &known,
+                Known::Keys { text: former, .. } if Arc::ptr_eq(former, text)
+            );
+            match is_former {
+                true => debug!(keys = keys.len(), "key set read again, it is as it was"),
+                false => info!(keys = keys.len(), "key set read"),
+            }
         }
+        self.set(new);
+        true
     }
 
-    fn current(&self) -> Arc<[NamedKey]> {
-        let keys = self
-            .keys
-            .read()
-            .unwrap_or_else(|poison| poison.into_inner());
-        Arc::clone(&keys)
+    fn known(&self) -> Known {
+        let known = self.known.read();
+        known.unwrap_or_else(|poison| poison.into_inner()).clone()
+    }
+
+    fn set(&self, new: Known) {
+        let known = self.known.write();
+        *known.unwrap_or_else(|poison| poison.into_inner()) = new;
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
@@ -166,19 +259,87 @@ impl KeySetSource {
             Self::Url(url) => url.clone(),
         }
     }
+
+    fn refused(&self, why: String) -> KeyError {
+        KeyError::KeySet {
+            location: self.location(),
+            why,
+        }
+    }
 }
 
-fn read(source: &KeySetSource) -> Result<Arc<[NamedKey]>, KeyError> {
-    let refused = |why: String| KeyError::KeySet {
-        location: source.location(),
-        why,
+/// Reads the set again and again, until nobody has it any more.
+fn keep_reading(set: &Weak<KeySet>, ended: &Receiver<()>, pace: Pace) {
+    let mut retry = pace.retry_first;
+    let mut is_well = set.upgrade().is_some_and(|set| set.missing().is_none());
+    loop {
+        let wait = match is_well {
+            true => pace.every,
+            false => retry.min(pace.every),
+        };
+        if ended.recv_timeout(with_jitter(wait)) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        let Some(set) = set.upgrade() else {
+            return;
+        };
+        let turn = set.rereading.blocking_lock();
+        is_well = set.read_again();
+        drop(turn);
+        retry = match is_well {
+            true => pace.retry_first,
+            false => pace.retry_max.min(retry * 2),
+        };
+    }
+}
+
+/// A tenth more or less: relays that were started together must not all come at once.
+fn with_jitter(wait: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    let share = f64::from(random) / f64::from(u32::MAX);
+    wait.mul_f64(0.9 + 0.2 * share)
+}
+
+fn read(source: &KeySetSource) -> Result<Arc<[u8]>, ReadError> {
+    let text = match source {
+        // Whoever writes a wrong path is to hear of it at start.
+        KeySetSource::File(path) => read_file("--jwks", path).map_err(ReadError::Wrong)?,
+        KeySetSource::Url(url) => fetch(url).map_err(|why| {
+            let error = source.refused(why.to_string());
+            match why {
+                ureq::Error::BadUri(_)
+                | ureq::Error::BodyExceedsLimit(_)
+                | ureq::Error::RequireHttpsOnly(_) => ReadError::Wrong(error),
+                _ => ReadError::Away(error),
+            }
+        })?,
     };
-    let json = match source {
-        KeySetSource::File(path) => read_file("--jwks", path)?,
-        KeySetSource::Url(url) => fetch(url).map_err(|why| refused(why.to_string()))?,
-    };
-    let set = serde_json::from_slice(&json).map_err(|why| refused(format!("no JSON: {why}")))?;
-    parse(&set).map_err(|why| refused(why.to_owned()))
+    Ok(text.into())
+}
+
+/// What a set's text says; one without a key that can be used is none.
+fn usable(source: &KeySetSource, text: Arc<[u8]>) -> Result<Known, ReadError> {
+    let known = parse_text(source, text)?;
+    if let Known::Keys { keys, .. } = &known {
+        if keys.is_empty() {
+            let why = "no usable public key in it".to_owned();
+            return Err(ReadError::Wrong(source.refused(why)));
+        }
+        for named in &**keys {
+            named
+                .key
+                .self_test_by_refusing()
+                .map_err(ReadError::Wrong)?;
+        }
+    }
+    Ok(known)
+}
+
+fn parse_text(source: &KeySetSource, text: Arc<[u8]>) -> Result<Known, ReadError> {
+    let refused = |why: String| ReadError::Wrong(source.refused(why));
+    let set = serde_json::from_slice(&text).map_err(|why| refused(format!("no JSON: {why}")))?;
+    let keys = parse(&set).map_err(|why| refused(why.to_owned()))?;
+    Ok(Known::Keys { keys, text })
 }
 
 fn fetch(url: &str) -> Result<Vec<u8>, ureq::Error> {
@@ -383,11 +544,20 @@ mod tests {
             ("README.md", "no JSON"),
             ("absent.json", "--jwks: cannot read"),
         ] {
-            let error = KeySet::open(KeySetSource::File(key_path(file)));
+            let error = KeySet::open(KeySetSource::File(key_path(file)), Pace::default());
             let error = error.err().unwrap().to_string();
             assert!(error.contains(why), "{error}");
         }
         assert!(parse(&json!([])).is_err());
+    }
+
+    #[test]
+    fn relays_that_started_together_do_not_ask_together() {
+        let second = Duration::from_secs(1);
+        let waits: Vec<Duration> = (0..100).map(|_| with_jitter(second)).collect();
+        let is_about = |wait: &Duration| second * 9 / 10 <= *wait && *wait <= second * 11 / 10;
+        assert!(waits.iter().all(is_about), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait != waits[0]));
     }
 
     #[test]

@@ -27,6 +27,21 @@ impl Secret {
         Self(text.into())
     }
 
+    /// What a file holds, less the line break that editors put at its end.
+    pub fn of_file(path: &Path) -> Result<Self, KeyError> {
+        let refused = |why| KeyError::SecretFile {
+            path: path.to_owned(),
+            why,
+        };
+        let text = String::from_utf8(read_file("--jwt-secret-file", path)?)
+            .map_err(|_| refused("this is no UTF-8"))?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        match text.strip_suffix('\r').unwrap_or(text) {
+            "" => Err(refused("it is empty")),
+            text => Ok(Self::new(text)),
+        }
+    }
+
     /// The secret itself, for signing.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
@@ -44,13 +59,21 @@ impl fmt::Debug for Secret {
 pub enum KeyError {
     /// No key source and no `--dev`.
     #[error(
-        "no key to verify tokens with: set --jwt-secret, --jwt-key or --jwks, or --dev to let \
-         guests in on this machine only"
+        "no key to verify tokens with: set --jwt-secret, --jwt-secret-file, --jwt-key or --jwks, or \
+         --dev to let guests in on this machine only"
     )]
     Missing,
     /// A secret that anybody knows.
     #[error("--jwt-secret is empty")]
     EmptySecret,
+    /// A file that holds no secret.
+    #[error("--jwt-secret-file: {}: {why}", path.display())]
+    SecretFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A file that cannot be read.
     #[error("{option}: cannot read {}: {why}", path.display())]
     Unreadable {
@@ -77,6 +100,9 @@ pub enum KeyError {
         /// What is wrong with it.
         why: String,
     },
+    /// The system gives no thread.
+    #[error("--jwks: no thread to read the key set: {0}")]
+    Thread(io::Error),
     /// The cryptography does not work as expected.
     #[error("the {0:?} self-test failed")]
     SelfTest(Algorithm),
@@ -292,6 +318,30 @@ mod tests {
             let error = PinnedKey::of_pem_file(&key_path(file)).unwrap_err();
             assert!(error.to_string().contains(why), "{file}: {error}");
         }
+    }
+
+    #[test]
+    fn a_secret_may_be_in_a_file_with_a_line_break_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        for text in ["s e\tcret", "s e\tcret\n", "s e\tcret\r\n"] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(Secret::of_file(&path).unwrap(), Secret::new("s e\tcret"));
+        }
+        for (text, why) in [(&b"\n"[..], "it is empty"), (b"\xff", "no UTF-8")] {
+            fs::write(&path, text).unwrap();
+            let error = Secret::of_file(&path).unwrap_err().to_string();
+            assert!(
+                error.starts_with("--jwt-secret-file: ") && error.ends_with(why),
+                "{error}"
+            );
+        }
+        let absent = Secret::of_file(&folder.path().join("absent")).unwrap_err();
+        assert!(
+            absent
+                .to_string()
+                .contains("--jwt-secret-file: cannot read")
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! There is exactly one source of keys, and a key is for one algorithm: what a token says about
 //! itself only chooses among keys, it never changes how one is used. The library that does the
 //! cryptography is asked about the signature alone; the claims, and the times among them, are
-//! checked here against the caller's clock and without leeway. Nothing here knows of sockets,
+//! checked here against the caller's clock, without leeway but for `nbf`. Nothing here knows of sockets,
 //! doors or rooms, and no token is ever logged.
 //!
 //! Start with [`Verifier::verify`]; `keys` has secrets and PEM files, `key_set` sets that change
@@ -20,6 +20,7 @@ mod session_tokens;
 
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::Value;
@@ -27,11 +28,11 @@ use tracing::{info, warn};
 
 mod origin;
 
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 use crate::model::{RoomName, SessionToken, Token, UserId};
 use crate::wire::close::Refusal;
 use claims::{Claims, Expected, token_of};
-use key_set::{KeySet, KeySetSource, Lookup};
+use key_set::{KeySet, KeySetSource, Lookup, Pace};
 use keys::PinnedKey;
 use revocations::Revocations;
 use session_tokens::SessionTokens;
@@ -41,6 +42,9 @@ pub use revocations::REVOCATIONS_MAX;
 
 /// A longer token is refused unread. Room lists fit; what does not would not fit a URL either.
 pub const TOKEN_BYTES_MAX: usize = 16 << 10;
+
+/// How long a token of `--dev` is good that does not say.
+const DEV_TOKEN_LASTS: Duration = Duration::from_secs(3_600);
 
 /// What a verifier is made of.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +64,8 @@ pub struct AuthOptions {
 pub enum KeySource {
     /// An HS256 secret.
     Secret(Secret),
+    /// A file with one.
+    SecretFile(PathBuf),
     /// A public key in PEM: RS256, ES256 or EdDSA, as its type says.
     PemFile(PathBuf),
     /// A key set in a file.
@@ -68,7 +74,7 @@ pub enum KeySource {
     KeySetUrl(String),
 }
 
-pub use origin::origin_allowed;
+pub use origin::{host_allowed, origin_allowed};
 
 /// Verifies tokens against the one configured key. Cheap to clone; shared by all threads.
 #[derive(Clone)]
@@ -104,6 +110,9 @@ pub enum TokenError {
     /// Its key is not in the key set: `verify_fresh` re-reads that, `verify` does not.
     #[error("the token's key is not known")]
     UnknownKey,
+    /// The key set has never been read: nobody can be let in yet.
+    #[error("there are no keys yet to verify tokens with")]
+    NoKeys,
 }
 
 impl From<TokenError> for Refusal {
@@ -112,14 +121,21 @@ impl From<TokenError> for Refusal {
             TokenError::Unauthorized | TokenError::UnknownKey => Self::Unauthorized,
             TokenError::Expired => Self::TokenExpired,
             TokenError::Revoked => Self::Revoked,
+            TokenError::NoKeys => Self::KeysDown,
         }
     }
 }
 
 impl Verifier {
-    /// Reads and tests the key. Waits for the key set if that is at a URL.
+    /// Reads and tests the key. Waits for the key set if that is at a URL; one that cannot be reached
+    /// is asked again later, see [`Verifier::missing_keys`].
     pub fn new(options: AuthOptions) -> Result<Self, KeyError> {
+        Self::with_pace(options, Pace::default())
+    }
+
+    fn with_pace(options: AuthOptions, pace: Pace) -> Result<Self, KeyError> {
         let source = match options.key {
+            Some(KeySource::SecretFile(path)) => KeySource::Secret(Secret::of_file(&path)?),
             Some(source) => source,
             None if options.is_dev => KeySource::Secret(random_secret()?),
             None => return Err(KeyError::Missing),
@@ -128,12 +144,16 @@ impl Verifier {
             KeySource::Secret(secret) => {
                 Keys::One(Box::new(PinnedKey::of_secret(secret.as_bytes())?))
             }
+            KeySource::SecretFile(path) => {
+                let secret = Secret::of_file(path)?;
+                Keys::One(Box::new(PinnedKey::of_secret(secret.as_bytes())?))
+            }
             KeySource::PemFile(path) => Keys::One(Box::new(PinnedKey::of_pem_file(path)?)),
             KeySource::KeySetFile(path) => {
-                Keys::Set(Arc::new(KeySet::open(KeySetSource::File(path.clone()))?))
+                Keys::Set(KeySet::open(KeySetSource::File(path.clone()), pace)?)
             }
             KeySource::KeySetUrl(url) => {
-                Keys::Set(Arc::new(KeySet::open(KeySetSource::Url(url.clone()))?))
+                Keys::Set(KeySet::open(KeySetSource::Url(url.clone()), pace)?)
             }
         };
         let signing_key = match &source {
@@ -158,9 +178,12 @@ impl Verifier {
 
     /// Never waits. `UnknownKey` only with a key set that may be re-read now: then ask
     /// [`Verifier::verify_fresh`].
-    pub fn verify(&self, now: Timestamp, token: &str) -> Result<Token, TokenError> {
+    pub fn verify(&self, now: impl Into<Moment>, token: &str) -> Result<Token, TokenError> {
+        let now = now.into();
         self.check(now, token).map_err(|error| match &self.0.keys {
-            Keys::Set(set) if error == TokenError::UnknownKey && !set.may_reread(now) => {
+            Keys::Set(set)
+                if error == TokenError::UnknownKey && !set.may_reread(now.own_time()) =>
+            {
                 TokenError::Unauthorized
             }
             _ => error,
@@ -169,16 +192,35 @@ impl Verifier {
 
     /// Like `verify`, but re-reads the key set (rate-limited) when the key is not known, and never
     /// answers `UnknownKey`.
-    pub async fn verify_fresh(&self, now: Timestamp, token: &str) -> Result<Token, TokenError> {
+    pub async fn verify_fresh(
+        &self,
+        now: impl Into<Moment>,
+        token: &str,
+    ) -> Result<Token, TokenError> {
+        let now = now.into();
         let first = self.check(now, token);
         let (Keys::Set(set), Err(TokenError::UnknownKey)) = (&self.0.keys, &first) else {
             return first;
         };
-        set.reread(now).await;
+        set.reread(now.own_time()).await;
         self.check(now, token).map_err(|error| match error {
             TokenError::UnknownKey => TokenError::Unauthorized,
             error => error,
         })
+    }
+
+    /// Why nobody with a token can be let in for now: the key set has never been read. `None` when
+    /// there are keys.
+    pub fn missing_keys(&self) -> Option<Arc<str>> {
+        match &self.0.keys {
+            Keys::One(_) => None,
+            Keys::Set(set) => set.missing(),
+        }
+    }
+
+    /// Whether `--dev` is on.
+    pub fn is_dev(&self) -> bool {
+        self.0.is_dev
     }
 
     /// `--dev`: a caller without a token, somebody new each time; `None` otherwise.
@@ -208,10 +250,25 @@ impl Verifier {
         self.0.session_tokens.of(room, user, session)
     }
 
-    /// `--dev` with a secret, or without any key: signs claims, for the demo; `None` otherwise.
-    pub fn sign_dev(&self, claims: &Value) -> Option<String> {
+    /// `--dev` with a secret, or without any key: signs claims, for the demo; `None` otherwise. What a
+    /// good token must have and these lack is added: an end in an hour, the issuer, the audience.
+    pub fn sign_dev(&self, now: impl Into<Moment>, claims: &Value) -> Option<String> {
         let key = self.0.signing_key.as_ref()?;
-        jsonwebtoken::encode(&Header::default(), claims, key).ok()
+        let mut claims = claims.as_object()?.clone();
+        let end = now.into().wall + DEV_TOKEN_LASTS;
+        let expected = &self.0.expected;
+        let needed = [
+            ("exp", Some(Value::from(end.as_millis() / 1_000))),
+            ("iss", expected.issuer.clone().map(Value::from)),
+            ("aud", expected.audience.clone().map(Value::from)),
+        ];
+        for (name, value) in needed {
+            let is_said = claims.get(name).is_some_and(|claim| !claim.is_null());
+            if let (false, Some(value)) = (is_said, value) {
+                claims.insert(name.to_owned(), value);
+            }
+        }
+        jsonwebtoken::encode(&Header::default(), &claims, key).ok()
     }
 
     /// Refuses the user's tokens issued until `now`, in one room or everywhere. Tokens say in whole
@@ -243,7 +300,7 @@ impl Verifier {
         self.revocations().made()
     }
 
-    fn check(&self, now: Timestamp, token: &str) -> Result<Token, TokenError> {
+    fn check(&self, now: Moment, token: &str) -> Result<Token, TokenError> {
         let claims = self.signed_claims(token)?;
         let token = token_of(&claims, &self.0.expected, now)?;
         if self.revocations().is_revoked_everywhere(&token) {
@@ -268,6 +325,7 @@ impl Verifier {
                 Lookup::Signed(claims) => Ok(claims),
                 Lookup::Forged => Err(TokenError::Unauthorized),
                 Lookup::UnknownKey => Err(TokenError::UnknownKey),
+                Lookup::NoKeys => Err(TokenError::NoKeys),
             },
         }
     }

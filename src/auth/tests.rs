@@ -125,15 +125,16 @@ fn a_giant_token_is_refused_unread() {
 }
 
 #[test]
-fn exp_is_required_and_the_callers_clock_decides_without_leeway() {
+fn exp_is_required_and_has_no_leeway_and_nbf_five_seconds() {
     let verify = |now, claims: &Value| {
         with_secret().verify(now, &sign_with_secret(SECRET.as_bytes(), claims))
     };
     assert_refused(verify(NOW, &json!({"sub": "ann"})));
     let claims = json!({"sub": "ann", "exp": 1_000, "nbf": 900});
     let at = Timestamp::from_millis;
-    assert_refused(verify(at(899_999), &claims));
-    assert!(verify(at(900_000), &claims).is_ok());
+    // Whoever signs it may have a clock that is five seconds ahead.
+    assert_refused(verify(at(894_999), &claims));
+    assert!(verify(at(895_000), &claims).is_ok());
     assert!(verify(at(999_999), &claims).is_ok());
     assert_eq!(
         verify(at(1_000_000), &claims).unwrap_err(),
@@ -175,6 +176,7 @@ fn every_error_is_a_refusal_of_the_contract() {
         (TokenError::UnknownKey, "UNAUTHORIZED"),
         (TokenError::Expired, "TOKEN_EXPIRED"),
         (TokenError::Revoked, "REVOKED"),
+        (TokenError::NoKeys, "KEYS_DOWN"),
     ] {
         assert_eq!(Refusal::from(error).reason(), reason);
     }
@@ -191,7 +193,7 @@ fn without_a_key_only_dev_works_and_dev_signs_what_it_verifies() {
         ..AuthOptions::default()
     })
     .unwrap();
-    let token = dev.sign_dev(&claims()).unwrap();
+    let token = dev.sign_dev(NOW, &claims()).unwrap();
     assert_eq!(
         dev.verify(NOW, &token).unwrap().identity.user.as_str(),
         "ann"
@@ -201,7 +203,43 @@ fn without_a_key_only_dev_works_and_dev_signs_what_it_verifies() {
     assert_refused(dev.verify(NOW, &sign_with_secret(b"\0", &claims())));
 
     assert!(with_secret().guest().is_none());
-    assert!(with_secret().sign_dev(&claims()).is_none());
+    assert!(with_secret().sign_dev(NOW, &claims()).is_none());
+}
+
+#[test]
+fn what_dev_signs_is_good_for_an_hour_if_nothing_else_is_said() {
+    let dev = Verifier::new(AuthOptions {
+        is_dev: true,
+        issuer: Some("us".into()),
+        audience: Some("relay".into()),
+        ..AuthOptions::default()
+    })
+    .unwrap();
+    let sign = |claims: Value| dev.sign_dev(NOW, &claims).unwrap();
+    for exp in [json!({"sub": "ann"}), json!({"sub": "ann", "exp": null})] {
+        let token = dev.verify(NOW, &sign(exp)).unwrap();
+        assert_eq!(token.expires_at, Some(NOW + Duration::from_secs(3_600)));
+    }
+    // What is said is signed as it is.
+    let expired = sign(json!({"sub": "ann", "exp": 1}));
+    assert_eq!(dev.verify(NOW, &expired).unwrap_err(), TokenError::Expired);
+}
+
+#[test]
+fn an_end_is_told_in_the_time_by_which_it_is_waited_for() {
+    let ahead = Duration::from_secs(600);
+    let moment = Moment { wall: NOW, ahead };
+    let verifier = with_secret();
+    let token = sign_with_secret(SECRET.as_bytes(), &claims());
+    let token = verifier.verify(moment, &token).unwrap();
+    assert_eq!(
+        token.expires_at,
+        Some(NOW + ahead + Duration::from_secs(60))
+    );
+    // By our own time it has ended long since, by the world's it has not.
+    let late = json!({"sub": "ann", "exp": 1_800_000_001});
+    let late = sign_with_secret(SECRET.as_bytes(), &late);
+    assert!(verifier.verify(moment, &late).is_ok());
 }
 
 #[test]
@@ -277,7 +315,11 @@ struct Issuer {
 
 impl Issuer {
     fn start(body: Vec<u8>) -> Arc<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), body)
+    }
+
+    fn start_at(address: SocketAddr, body: Vec<u8>) -> Arc<Self> {
+        let listener = TcpListener::bind(address).unwrap();
         let issuer = Arc::new(Self {
             address: listener.local_addr().unwrap(),
             body: Mutex::new(body),
@@ -357,23 +399,87 @@ async fn a_caller_who_gives_up_does_not_undo_the_reading() {
 }
 
 #[test]
-fn an_issuer_that_floods_or_is_not_there_is_an_error_at_start() {
+fn an_issuer_that_serves_no_key_set_is_an_error_at_start() {
     let mut flood = br#"{"keys": []"#.to_vec();
     flood.resize(2 << 20, b' ');
-    let issuer = Issuer::start(flood);
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    for source in [
-        issuer.key_source(),
-        KeySource::KeySetUrl(format!("http://{nobody}/jwks")),
-    ] {
+    for body in [flood, b"<html>".to_vec(), br#"{"keys": []}"#.to_vec()] {
+        let issuer = Issuer::start(body);
         let error = Verifier::new(AuthOptions {
-            key: Some(source),
+            key: Some(issuer.key_source()),
             ..AuthOptions::default()
         });
         let error = error.err().unwrap().to_string();
         assert!(error.starts_with("--jwks: http://127.0.0.1:"), "{error}");
     }
+}
+
+/// Often enough for a test.
+const QUICK: Pace = Pace {
+    every: Duration::from_millis(20),
+    retry_first: Duration::from_millis(10),
+    retry_max: Duration::from_millis(20),
+};
+
+fn quick(key: KeySource) -> Verifier {
+    let options = AuthOptions {
+        key: Some(key),
+        ..AuthOptions::default()
+    };
+    Verifier::with_pace(options, QUICK).unwrap()
+}
+
+/// Waits for what a thread of the verifier's brings about.
+fn until(what: &str, mut has_come: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if has_come() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{what} did not come");
+}
+
+#[test]
+fn a_withdrawn_key_is_good_no_longer_though_nobody_brings_an_unknown_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    let body = std::fs::read(key_path("jwks.json")).unwrap();
+    std::fs::write(&path, &body).unwrap();
+    let issuer = Issuer::start(body);
+    let next = std::fs::read(key_path("jwks-next.json")).unwrap();
+    let withdrawn = sign("rsa", Some("rsa"), &claims());
+    let sources = [issuer.key_source(), KeySource::KeySetFile(path.clone())];
+    let verifiers = sources.map(quick);
+    for verifier in &verifiers {
+        assert!(verifier.verify(NOW, &withdrawn).is_ok());
+    }
+    issuer.body.lock().unwrap().clone_from(&next);
+    // At once, as whoever puts a file in its place does.
+    std::fs::write(folder.path().join("new"), &next).unwrap();
+    std::fs::rename(folder.path().join("new"), &path).unwrap();
+    for verifier in &verifiers {
+        until("the withdrawal", || {
+            verifier.verify(NOW, &withdrawn).is_err()
+        });
+    }
+}
+
+#[test]
+fn an_issuer_that_is_away_at_start_is_waited_for_and_said_to_be() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let verifier = quick(KeySource::KeySetUrl(format!("http://{address}/jwks")));
+    let token = sign("rsa", Some("rsa"), &claims());
+    let why = verifier.missing_keys().unwrap();
+    assert!(why.contains("--jwks") && why.contains(&address.to_string()));
+    assert_eq!(
+        verifier.verify(NOW, &token).unwrap_err(),
+        TokenError::NoKeys
+    );
+
+    let body = std::fs::read(key_path("jwks.json")).unwrap();
+    let _issuer = Issuer::start_at(address, body);
+    until("the key set", || verifier.missing_keys().is_none());
+    assert!(verifier.verify(NOW, &token).is_ok());
 }

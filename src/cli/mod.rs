@@ -4,6 +4,7 @@
 //! out, `export`, `import`, `check` and `copy` work on a store that no relay is using. Only here
 //! may a command print, and only here are the stores told apart. Start with [`run`].
 
+mod arguments;
 mod check;
 mod copy;
 mod listener;
@@ -30,9 +31,12 @@ use copy::CopyOptions;
 use token::TokenOptions;
 use transfer::{ExportOptions, ImportOptions};
 
+/// The version, and the commit that it was built from where that is known.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), ")");
+
 /// A Yjs collaboration relay and presence server.
 #[derive(Debug, Parser)]
-#[command(name = "copresence", version, propagate_version = true)]
+#[command(name = "copresence", version = VERSION, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -75,6 +79,11 @@ struct ServeOptions {
     #[arg(long, env = "COPRESENCE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
+    /// Check the configuration, read the keys and bind the address, then end: nothing is made or
+    /// opened
+    #[arg(long)]
+    check_config: bool,
+
     #[command(flatten)]
     options: Options,
 }
@@ -85,8 +94,13 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(serve) => {
             let config = Config::load(serve.options, serve.config.as_deref())?;
-            logging::start("info");
-            serve::run(config)?;
+            logging::start_as_told(config.log.as_deref(), config.log_format)?;
+            if serve.check_config {
+                serve::check(&config)?;
+                println!("the configuration can work");
+            } else {
+                serve::run(config)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Token(options) => {
@@ -139,7 +153,7 @@ mod tests {
             let Some(name) = option.get_long() else {
                 continue;
             };
-            if matches!(name, "help" | "version") {
+            if matches!(name, "help" | "version" | "check-config") {
                 continue;
             }
             options += 1;
@@ -149,6 +163,13 @@ mod tests {
             assert_eq!(option.get_env().unwrap(), variable.as_str());
         }
         assert!(options > 15);
+    }
+
+    #[test]
+    fn the_version_says_what_it_was_built_from() {
+        let (version, commit) = VERSION.split_once(" (").unwrap();
+        assert_eq!(version, env!("CARGO_PKG_VERSION"));
+        assert!(commit.ends_with(')') && 1 < commit.len(), "{VERSION}");
     }
 
     #[test]

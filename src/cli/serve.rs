@@ -1,13 +1,15 @@
 //! `copresence serve`: puts the relay together from its configuration, and takes it down.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use warp::Filter;
 
@@ -15,7 +17,7 @@ use crate::auth::Verifier;
 use crate::cli::listener::{self, Listening};
 use crate::cli::stores::{self, Purpose};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError, Listen, Places};
 use crate::http::{self, HttpOptions};
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay, RelayOptions};
@@ -24,35 +26,96 @@ use crate::store::Store;
 /// What of the drain timeout is kept for HTTP answers that are still under way.
 const ANSWERS_SHARE: u32 = 10;
 
-/// Runs until SIGTERM or Ctrl-C, then drains; an error means that something could not start, or
-/// that not everything could be saved in time.
+/// What shows that a configuration can work, before anything is made or migrated for it.
+struct Prepared {
+    verifier: Verifier,
+    /// Bound, and nobody is accepted yet.
+    socket: TcpListener,
+    runtime: Runtime,
+}
+
+/// Whether the relay could start: reads the keys and binds the address, and lets go of both.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    let prepared = prepare(config)?;
+    match prepared.verifier.missing_keys() {
+        // `serve` would wait for them; whoever asks wants to know.
+        Some(why) => anyhow::bail!("{why}"),
+        None => Ok(()),
+    }
+}
+
+/// Runs until SIGTERM, SIGHUP or Ctrl-C, then drains; an error means that something could not
+/// start, or that not everything could be saved in time.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    let Prepared {
+        verifier,
+        socket,
+        runtime,
+    } = prepare(&config)?;
     // Outside of the runtime, also when it is dropped: databases may have one of their own.
     let store = stores::open(&config.store, Purpose::Serve)?;
     tracing::info!(store = %config.store, "documents are kept");
-    // One thread for HTTP; rooms and their sockets live on the relay's own threads.
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?
-        .block_on(serve(config, Arc::clone(&store)))
+    let outcome = runtime.block_on(serve(config, verifier, socket, Arc::clone(&store)));
+    drop(runtime);
+    outcome
 }
 
-async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
+fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     config.web.as_deref().map(check_web).transpose()?;
+    let verifier = Verifier::new(config.auth.clone())?;
+    // One thread for HTTP; rooms and their sockets live on the relay's own threads.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let socket = runtime.block_on(bind(&config.listen, config.is_dev()))?;
+    Ok(Prepared {
+        verifier,
+        socket,
+        runtime,
+    })
+}
+
+async fn bind(listen: &Listen, is_dev: bool) -> anyhow::Result<TcpListener> {
+    let failed = || format!("cannot listen on {listen}; see --listen");
+    let mut addresses = match listen.places() {
+        Places::Addresses(addresses) => addresses,
+        Places::Name(name, port) => lookup_host((name.as_str(), port))
+            .await
+            .with_context(failed)?
+            .collect(),
+    };
+    // The whole README says 127.0.0.1; whoever has a name has both as a rule.
+    addresses.sort_by_key(|address| address.is_ipv6() && address.ip().is_loopback());
+    let is_far = |address: &SocketAddr| !address.ip().is_loopback();
+    if let Some(far) = addresses.iter().copied().find(is_far)
+        && is_dev
+    {
+        let why = format!("--dev lets anybody in, and --listen {listen} leads to {far}");
+        return Err(ConfigError::new(why).into());
+    }
+    TcpListener::bind(&*addresses).await.with_context(failed)
+}
+
+async fn serve(
+    config: Config,
+    verifier: Verifier,
+    socket: TcpListener,
+    store: Arc<dyn Store>,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new());
     let is_dev = config.is_dev();
     relay::keep_little_memory();
     let relay = Relay::start(
         RelayOptions {
-            workers: 0,
+            workers: config.workers,
             limits: config.limits.clone(),
             policies: config.policies,
             trust_awareness: config.trust_awareness,
         },
         store,
-        Verifier::new(config.auth)?,
+        verifier,
         Arc::clone(&metrics),
         SystemClock::new(),
     )?;
@@ -68,9 +131,6 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     .or(http::web_demo(config.web, Arc::clone(&metrics)))
     .or(http::not_found(Arc::clone(&metrics)));
 
-    let socket = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}; see --listen", config.listen))?;
     let address = socket.local_addr()?;
     let (stop, stopped) = watch::channel(Listening::Accepting);
     let listener = tokio::spawn(listener::run(
@@ -122,7 +182,7 @@ async fn drain(
 }
 
 /// The one line on stdout that says where, for people and for programs that started us.
-fn say_listening(address: std::net::SocketAddr) {
+fn say_listening(address: SocketAddr) {
     let mut stdout = io::stdout().lock();
     let said = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
     if let Err(error) = said {
@@ -136,6 +196,9 @@ struct Signals {
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    /// `None` where whoever started us wanted it to be ignored.
+    #[cfg(unix)]
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
@@ -147,6 +210,10 @@ impl Signals {
             Ok(Self {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
+                hangup: match ignores_hangup() {
+                    true => None,
+                    false => Some(signal(SignalKind::hangup())?),
+                },
             })
         }
         #[cfg(not(unix))]
@@ -158,10 +225,25 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            Some(_) = async { self.hangup.as_mut()?.recv().await } => {}
         }
         #[cfg(not(unix))]
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// Whether we were started by `nohup`, or by something like it: then a terminal that is closed is no
+/// reason to end.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    /// SIGHUP is the first signal, and the lowest bit of a set of them.
+    const HANGUP: u128 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|set| u128::from_str_radix(set.trim(), 16).ok())
+        .is_some_and(|set| set & HANGUP != 0)
 }

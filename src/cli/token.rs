@@ -1,12 +1,16 @@
 //! Signs a token for a secret, to try things out with.
 
+use std::collections::HashSet;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Map, Value, json};
 
+use crate::auth::TOKEN_BYTES_MAX;
 use crate::clock::Timestamp;
 use crate::config::{ConfigError, Span};
+use crate::model::{Color, RoomName};
 
 /// The flags of `token`.
 #[derive(Debug, clap::Args)]
@@ -33,7 +37,7 @@ pub struct TokenOptions {
     picture: Option<String>,
 
     /// The colour, #rrggbb [default: made from the user id]
-    #[arg(long, value_name = "COLOR")]
+    #[arg(long, value_name = "COLOR", value_parser = parse_color)]
     color: Option<String>,
 
     /// A room, or a prefix of rooms ending in `*`, with role and access (`read` or `write`), e.g.
@@ -46,7 +50,7 @@ pub struct TokenOptions {
     follows: Vec<String>,
 
     /// `service` for a back end [default: none]
-    #[arg(long)]
+    #[arg(long, value_parser = ["service"])]
     scope: Option<String>,
 
     /// The `iss`, where the relay has --jwt-issuer [default: none]
@@ -58,7 +62,7 @@ pub struct TokenOptions {
     audience: Option<String>,
 
     /// How long the token is good for
-    #[arg(long, value_name = "TIME", default_value = "1h")]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_time_to_live)]
     expires_in: Span,
 }
 
@@ -83,6 +87,7 @@ impl FromStr for Room {
         if pattern.is_empty() || !matches!(access, "read" | "write") {
             return Err(wrong());
         }
+        check_pattern(pattern)?;
         Ok(Self {
             pattern: pattern.to_owned(),
             role: role.map(str::to_owned),
@@ -91,20 +96,80 @@ impl FromStr for Room {
     }
 }
 
+/// A pattern that no room fits is a slip.
+fn check_pattern(pattern: &str) -> Result<(), String> {
+    let example = match pattern.strip_suffix('*') {
+        // What comes next completes a last segment, whatever there is of it.
+        Some(prefix) => format!("{prefix}x"),
+        None => pattern.to_owned(),
+    };
+    match RoomName::parse(&example) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(format!("no room fits `{pattern}`: {why}")),
+    }
+}
+
+/// A colour that is none would be passed over.
+fn parse_color(text: &str) -> Result<String, String> {
+    match Color::parse(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!("`{text}` is no colour, e.g. #3b82f6")),
+    }
+}
+
+fn parse_time_to_live(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse()?;
+    match span.0 < Duration::from_secs(1) {
+        // Tokens know whole seconds.
+        true => Err(format!("a token that lasts `{text}` has expired already")),
+        false => Ok(span),
+    }
+}
+
 impl TokenOptions {
-    /// The signed token.
+    /// The signed token; one that the relay would refuse is an error.
     pub fn sign(&self, now: Timestamp) -> anyhow::Result<String> {
-        for (option, value) in [("--secret", &self.secret), ("--sub", &self.sub)] {
-            if value.is_empty() {
-                return Err(ConfigError::new(format!("{option} is empty")).into());
+        self.check()?;
+        let key = EncodingKey::from_secret(self.secret.as_bytes())?;
+        let token = jsonwebtoken::encode(&Header::default(), &self.claims(now), &key)?;
+        if TOKEN_BYTES_MAX < token.len() {
+            return Err(ConfigError::new(format!(
+                "the token has {} bytes, and relays take at most {TOKEN_BYTES_MAX}: give it fewer \
+                 --room and --follow",
+                token.len()
+            ))
+            .into());
+        }
+        Ok(token)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let texts = [
+            ("--secret", Some(&self.secret)),
+            ("--sub", Some(&self.sub)),
+            ("--name", self.name.as_ref()),
+            ("--picture", self.picture.as_ref()),
+            ("--issuer", self.issuer.as_ref()),
+            ("--audience", self.audience.as_ref()),
+        ];
+        let follows = self.follows.iter().map(|user| ("--follow", Some(user)));
+        for (option, text) in texts.into_iter().chain(follows) {
+            if text.is_some_and(String::is_empty) {
+                return Err(ConfigError::new(format!("{option} is empty")));
             }
         }
-        let key = EncodingKey::from_secret(self.secret.as_bytes())?;
-        Ok(jsonwebtoken::encode(
-            &Header::default(),
-            &self.claims(now),
-            &key,
-        )?)
+        let mut patterns = HashSet::new();
+        match self
+            .rooms
+            .iter()
+            .find(|room| !patterns.insert(&room.pattern))
+        {
+            Some(twice) => Err(ConfigError::new(format!(
+                "--room: `{}` is there twice, and only one would count",
+                twice.pattern
+            ))),
+            None => Ok(()),
+        }
     }
 
     fn claims(&self, now: Timestamp) -> Map<String, Value> {
@@ -146,8 +211,6 @@ impl TokenOptions {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use clap::Parser;
 
     use super::*;
@@ -209,9 +272,27 @@ mod tests {
             ("--sub=", "--sub is empty"),
             ("", "--sub"),
             ("--sub ann --expires-in soon", "`soon` is no time"),
+            ("--sub ann --expires-in 0", "expired already"),
+            ("--sub ann --expires-in 999ms", "expired already"),
+            ("--sub ann --color tomato", "`tomato` is no colour"),
+            ("--sub ann --scope services", "service"),
+            (
+                "--sub ann --room a=read --room a=write",
+                "`a` is there twice",
+            ),
+            ("--sub ann --room a//b=read", "no room fits `a//b`"),
+            ("--sub ann --room /a*=read", "no room fits `/a*`"),
+            ("--sub ann --follow=", "--follow is empty"),
+            ("--sub ann --issuer=", "--issuer is empty"),
         ] {
             let error = sign(flags).unwrap_err();
             assert!(error.contains(part), "{error}");
+        }
+        let long = format!("--sub ann --name {}", "x".repeat(TOKEN_BYTES_MAX));
+        assert!(sign(&long).unwrap_err().contains("16384"));
+        // Prefixes that any room fits, or that end in the middle of a segment.
+        for pattern in ["*", "session/*", "session/4*", "session*"] {
+            assert!(sign(&format!("--sub ann --room {pattern}=read")).is_ok());
         }
     }
 }

@@ -4,21 +4,25 @@
 //! with, complete and checked, relations between options included. Every error names the option to
 //! change. Nothing here opens a key, a socket or a store. Start with [`Config::new`].
 
+mod listen;
 mod options;
+#[cfg(test)]
+mod reference;
 mod store;
 mod units;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{AuthOptions, KeySource, Secret};
-use crate::limits::Limits;
+use crate::limits::{CLIENT_QUIET_MAX, Limits, WORKERS_MAX};
 use crate::model::{Kind, Policies, Policy};
 
-pub use options::{KindTable, KindTables, Options};
+pub use listen::{Listen, Places};
+pub use options::{EXCLUSIVE, KindTable, KindTables, LogFormat, Options};
 pub use store::{DatabaseUrl, StoreChoice};
 pub use units::{Size, Span};
 
@@ -26,7 +30,13 @@ pub use units::{Size, Span};
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen; port 0 picks a free one.
-    pub listen: SocketAddr,
+    pub listen: Listen,
+    /// Threads for rooms; one for each core when zero.
+    pub workers: usize,
+    /// How lines of the log are written.
+    pub log_format: LogFormat,
+    /// How much is logged, where that is said.
+    pub log: Option<String>,
     /// What keeps the documents.
     pub store: StoreChoice,
     /// Who gets in.
@@ -57,7 +67,7 @@ impl ConfigError {
 }
 
 /// Loopback: what nobody else can reach needs no thought.
-const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
+const LISTEN: Listen = Listen::at(Ipv4Addr::LOCALHOST, 8787);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// Below, a message could not carry an auth message; above, lengths no longer fit yrs' 32 bits.
@@ -80,9 +90,9 @@ impl Config {
 
     /// Options over the defaults, checked.
     pub fn new(options: Options) -> Result<Self, ConfigError> {
-        let listen = options.listen.unwrap_or(LISTEN);
+        let listen = options.listen.clone().unwrap_or(LISTEN);
         let is_dev = options.dev.unwrap_or(false);
-        if is_dev && !listen.ip().is_loopback() {
+        if is_dev && !listen.is_loopback() {
             return Err(ConfigError::new(format!(
                 "--dev lets anybody in, so --listen must be a loopback address such as {LISTEN}, \
                  not {listen}"
@@ -92,8 +102,16 @@ impl Config {
         if DRAIN_TIMEOUT_MAX < drain_timeout {
             return Err(ConfigError::new("--drain-timeout is more than an hour"));
         }
+        if options.workers == Some(0) || options.workers.is_some_and(|many| WORKERS_MAX < many) {
+            return Err(ConfigError::new(format!(
+                "--workers is not within 1 and {WORKERS_MAX}"
+            )));
+        }
         Ok(Self {
             listen,
+            workers: options.workers.unwrap_or(0),
+            log_format: options.log_format.unwrap_or_default(),
+            log: not_empty("--log", options.log.clone())?,
             store: StoreChoice::of(&options)?,
             auth: AuthOptions {
                 key: key_source(&options, is_dev)?,
@@ -124,6 +142,7 @@ impl Config {
 fn key_source(options: &Options, is_dev: bool) -> Result<Option<KeySource>, ConfigError> {
     let secret = not_empty("--jwt-secret", options.jwt_secret.clone())?
         .map(|secret| KeySource::Secret(Secret::new(secret)));
+    let secret_file = options.jwt_secret_file.clone().map(KeySource::SecretFile);
     let pem = options.jwt_key.clone().map(KeySource::PemFile);
     let set = not_empty("--jwks", options.jwks.clone())?.map(|place| {
         if place.starts_with("http://") || place.starts_with("https://") {
@@ -132,16 +151,16 @@ fn key_source(options: &Options, is_dev: bool) -> Result<Option<KeySource>, Conf
             KeySource::KeySetFile(place.into())
         }
     });
-    let mut sources = [secret, pem, set].into_iter().flatten();
+    let mut sources = [secret, secret_file, pem, set].into_iter().flatten();
     match (sources.next(), sources.next()) {
         (None, _) if !is_dev => Err(ConfigError::new(
-            "no key to verify tokens with: set one of --jwt-secret, --jwt-key and --jwks, or --dev \
-             to let guests in on this machine only",
+            "no key to verify tokens with: set one of --jwt-secret, --jwt-secret-file, --jwt-key and \
+             --jwks, or --dev to let guests in on this machine only",
         )),
         (source, None) => Ok(source),
         (_, Some(_)) => Err(ConfigError::new(
-            "more than one key source: set only one of --jwt-secret, --jwt-key and --jwks \
-             (flags, COPRESENCE_JWT_SECRET and the like, and the file count together)",
+            "more than one key source: set only one of --jwt-secret, --jwt-secret-file, --jwt-key \
+             and --jwks in one place (a flag overrules variables, and these the file)",
         )),
     }
 }
@@ -222,7 +241,7 @@ fn policies(tables: &KindTables) -> Result<Policies, ConfigError> {
     let mut policies = Policies::default();
     for kind in Kind::ALL {
         set_numbers(policies.of_mut(kind), tables.of(kind));
-        check_room(policies.of(kind), tables.of(kind))
+        check_room(kind, policies.of(kind), tables.of(kind))
             .and_then(|()| check_numbers(policies.of(kind)))
             .map_err(|why| ConfigError::new(format!("[kind.{}]: {why}", kind.name())))?;
     }
@@ -293,9 +312,19 @@ fn check_numbers(policy: &Policy) -> Result<(), &'static str> {
     }
 }
 
-fn check_room(policy: &Policy, table: &KindTable) -> Result<(), &'static str> {
+fn check_room(kind: Kind, policy: &Policy, table: &KindTable) -> Result<(), &'static str> {
     if table.resume_ms.is_some() {
         return Err("resume_ms is a number of [kind.feed] only");
+    }
+    // Every kind of room has the doors of Yjs; one late sign of life must not cost a link.
+    if CLIENT_QUIET_MAX < policy.ping_every.saturating_mul(2) {
+        return Err(
+            "ping_every_ms is more than 15000: clients of Yjs drop a link on which they hear \
+             nothing for 30 s, and one ping may be late",
+        );
+    }
+    if policy.has_queue && kind != Kind::Board {
+        return Err("queue is true, but only boards have a door that people can wait at");
     }
     if table.queue == Some(true) && policy.capacity == 0 {
         return Err("queue is true, but capacity is 0: nobody would ever wait");
@@ -395,6 +424,7 @@ mod tests {
     fn every_option_is_a_flag_and_a_key_of_the_file() {
         let flags = check(
             "--listen 127.0.0.1:0 --data d --store memory: --drain-timeout 500ms --jwt-secret s \
+             --workers 3 --log-format json --log debug \
              --jwt-issuer us --jwt-audience relay --allow-origin https://a.test --dev \
              --allow-origin https://b.test --trust-awareness --max-message 1MiB \
              --max-document 2MB --max-connections 5 --max-unsaved 3000 --rate 7 --web dist",
@@ -404,6 +434,9 @@ mod tests {
             "",
             r#"
             listen = "127.0.0.1:0"
+            workers = 3
+            log_format = "json"
+            log = "debug"
             data = "d"
             store = "memory:"
             drain_timeout = "500ms"
@@ -427,6 +460,7 @@ mod tests {
         assert_eq!(config.allow_origins, ["https://a.test", "https://b.test"]);
         assert_eq!(config.auth.issuer.as_deref(), Some("us"));
         assert!(config.is_dev() && config.trust_awareness);
+        assert_eq!((config.workers, config.log_format), (3, LogFormat::Json));
         assert_eq!(config.web.as_deref(), Some(Path::new("dist")));
     }
 
@@ -445,7 +479,7 @@ mod tests {
     /// A process has one environment, so the test runs itself in others.
     #[test]
     fn a_flag_wins_over_the_environment_and_that_over_the_file() {
-        const CHILD: &str = "COPRESENCE_CONFIG_TEST_FLAGS";
+        const CHILD: &str = "TEST_COPRESENCE_FLAGS";
         if let Ok(flags) = std::env::var(CHILD) {
             let file = "rate = 1\nmax_connections = 1\ndrain_timeout = 1\njwt_secret = \"s\"";
             let config = check(&flags, file).unwrap();
@@ -503,12 +537,44 @@ mod tests {
             &["more than one key source"],
         );
         assert_error(
-            "--jwt-key k.pem",
-            "jwt_secret = \"s\"",
+            "--dev",
+            "jwt_key = \"k.pem\"\njwt_secret = \"s\"",
             &["more than one key source"],
+        );
+        assert_eq!(
+            source("--jwt-secret-file s"),
+            KeySource::SecretFile("s".into())
         );
         assert_error("--jwt-secret=", "", &["--jwt-secret is empty"]);
         assert_error("--dev --jwt-issuer=", "", &["--jwt-issuer is empty"]);
+    }
+
+    #[test]
+    fn the_key_named_nearer_is_the_one() {
+        for (flags, key) in [
+            ("--jwt-key k.pem", KeySource::PemFile("k.pem".into())),
+            ("--jwks k.json", KeySource::KeySetFile("k.json".into())),
+            ("--jwt-secret-file s", KeySource::SecretFile("s".into())),
+            ("--jwt-secret s", KeySource::Secret(Secret::new("s"))),
+        ] {
+            for file in ["jwt_secret = \"t\"", "jwt_key = \"t\"", "jwks = \"t\""] {
+                let config = check(flags, file).unwrap();
+                assert_eq!(config.auth.key, Some(key.clone()), "{flags} over {file}");
+            }
+        }
+    }
+
+    #[test]
+    fn pings_come_before_clients_of_yjs_give_up_the_link() {
+        for kind in Kind::ALL {
+            let table = format!("[kind.{}]\nping_every_ms = ", kind.name());
+            assert!(check("--dev", &format!("{table}15000")).is_ok());
+            let why = ["ping_every_ms is more than 15000", "30 s", kind.name()];
+            assert_error("--dev", &format!("{table}15001"), &why);
+        }
+        // A program that follows the feed has its own patience.
+        let feed = "[kind.feed]\nping_every_ms = 60000\ndead_after_ms = 60000";
+        assert!(check("--dev", feed).is_ok());
     }
 
     #[test]
@@ -538,6 +604,11 @@ mod tests {
         assert_error("--dev --rate 0", "", &["--rate"]);
         assert_error("--dev --drain-timeout 2h", "", &["--drain-timeout"]);
         assert_error("--dev --listen here", "", &["--listen", "here"]);
+        assert_error("--dev --listen :8787", "", &["--dev", "loopback", ":8787"]);
+        assert!(check("--dev --listen localhost:8787", "").is_ok());
+        assert_error("--dev --workers 0", "", &["--workers", "1 and 256"]);
+        assert_error("--dev --log=", "", &["--log is empty"]);
+        assert_error("--dev --log-format xml", "", &["--log-format", "json"]);
         let store = ["--store", "`mysql:`", "`sqlite:PATH`", "`memory:`"];
         assert_error("--dev --store mysql://ann:hunter2@db/x", "", &store);
         for origin in ["app.example", "https://a.test/", "https://*.a.test", "*"] {
@@ -623,7 +694,7 @@ mod tests {
             "[kind.board]\ncapacity = 2\nqueue = false\nheartbeat_timeout_ms = 900\n\
              idle_after_ms = 100\naway_after_ms = 0\ntyping_ms = 70\nlinger_clean_ms = 60\n\
              gather_ms = 50\n[kind.event]\nheartbeat_timeout_ms = 800\nlinger_lost_ms = 40\n\
-             [kind.workspace]\ncapacity = 3\nqueue = true\n\
+             [kind.workspace]\ncapacity = 3\n\
              [kind.feed]\ngather_ms = 1\nresume_ms = 2\naway_after_ms = 3",
         )
         .unwrap();
@@ -640,7 +711,7 @@ mod tests {
         assert_eq!(board.gather, millis(50));
         assert_eq!(config.policies.event.linger_lost, millis(40));
         assert_eq!(config.policies.heartbeat_limit(Kind::Session), millis(800));
-        assert!(config.policies.workspace.has_queue);
+        assert_eq!(config.policies.workspace.capacity, 3);
         let feed = &config.policies.feed;
         assert_eq!(
             (feed.gather, feed.resume, feed.away_after),
@@ -649,7 +720,11 @@ mod tests {
         for (numbers, why) in [
             ("[kind.board]\nidle_after_ms = 180000", "away_after_ms"),
             ("[kind.board]\nresume_ms = 1", "[kind.feed] only"),
-            ("[kind.event]\nqueue = true", "capacity is 0"),
+            ("[kind.board]\ncapacity = 0\nqueue = true", "capacity is 0"),
+            (
+                "[kind.workspace]\ncapacity = 3\nqueue = true",
+                "only boards",
+            ),
             ("[kind.event]\nheartbeat_timeout_ms = 249", "less than 250"),
             ("[kind.event]\nheartbeat_timeout_ms = 0", "never end"),
             ("[kind.session]\ntyping_ms = 0", "typing_ms"),

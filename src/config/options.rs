@@ -1,22 +1,22 @@
 //! Every option of `serve`: a flag, an environment variable and a key of the file.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
-use crate::config::ConfigError;
 use crate::config::units::{Size, Span};
+use crate::config::{ConfigError, Listen};
 use crate::model::Kind;
 
 /// What somebody set, in one place. Flags and environment make one of these, the file another.
 #[derive(Clone, Debug, Default, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8787]
+    /// Where to listen: an address or a name with a port, or `:PORT` for all addresses of the
+    /// machine; port 0 picks a free one [default: 127.0.0.1:8787]
     #[arg(long, env = "COPRESENCE_LISTEN", value_name = "ADDR")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
 
     /// The folder of the embedded store, one process at a time; made if need be
     /// [default: ./copresence-data]
@@ -33,6 +33,19 @@ pub struct Options {
     )]
     pub store: Option<String>,
 
+    /// Threads for rooms and their sockets [default: one per core]
+    #[arg(long, env = "COPRESENCE_WORKERS", value_name = "NUMBER")]
+    pub workers: Option<usize>,
+
+    /// How a line of the log is written, to stderr [default: text]
+    #[arg(long, env = "COPRESENCE_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// How much is logged: `error`, `warn`, `info`, `debug`, `trace`, or directives as in RUST_LOG,
+    /// which counts where this is not set [default: info]
+    #[arg(long, env = "COPRESENCE_LOG", value_name = "LEVEL")]
+    pub log: Option<String>,
+
     /// How long a stopping relay may take to close its connections [default: 10s]
     #[arg(long, env = "COPRESENCE_DRAIN_TIMEOUT", value_name = "TIME")]
     pub drain_timeout: Option<Span>,
@@ -41,8 +54,9 @@ pub struct Options {
     #[arg(long, env = "COPRESENCE_WEB", value_name = "DIR")]
     pub web: Option<PathBuf>,
 
-    /// Let in callers without a token as guests, and sign tokens at POST /dev/token; listens on
-    /// loopback only [default: off]
+    /// Let in callers without a token as guests, and pages from any port of this machine, and sign
+    /// tokens at POST /dev/token; listens on loopback only, and answers to no other name
+    /// [default: off]
     #[arg(
         long,
         env = "COPRESENCE_DEV",
@@ -65,6 +79,16 @@ pub struct Options {
     )]
     pub jwt_secret: Option<String>,
 
+    /// File with that secret, which so is in no list of processes; a line break at its end does not
+    /// count [default: none]
+    #[arg(
+        long,
+        env = "COPRESENCE_JWT_SECRET_FILE",
+        value_name = "FILE",
+        help_heading = "Who gets in"
+    )]
+    pub jwt_secret_file: Option<PathBuf>,
+
     /// PEM file with the public key of who signs tokens: RSA (RS256), P-256 (ES256) or Ed25519
     /// (EdDSA) [default: none]
     #[arg(
@@ -75,8 +99,8 @@ pub struct Options {
     )]
     pub jwt_key: Option<PathBuf>,
 
-    /// Key set (JWKS) with the public keys of who signs tokens, re-read when a token names an
-    /// unknown one [default: none]
+    /// Key set (JWKS) with the public keys of who signs tokens, read again every few minutes and
+    /// when a token names an unknown one [default: none]
     #[arg(
         long,
         env = "COPRESENCE_JWKS",
@@ -179,6 +203,17 @@ pub struct Options {
     pub kind: KindTables,
 }
 
+/// How lines of the log are written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object of JSON for each line.
+    Json,
+}
+
 /// The tables `[kind.session]` and so on.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -240,6 +275,13 @@ impl KindTables {
     }
 }
 
+/// Options that exclude each other, by their fields: what is said nearer (a flag, before a variable,
+/// before the file) overrules the others of its row.
+pub const EXCLUSIVE: [&[&str]; 2] = [
+    &["data", "store"],
+    &["jwt_secret", "jwt_secret_file", "jwt_key", "jwks"],
+];
+
 impl Options {
     /// What a TOML file says.
     pub fn of_file(path: &Path) -> Result<Self, ConfigError> {
@@ -284,16 +326,31 @@ impl Options {
     pub fn over(self, other: Self) -> Self {
         // Whoever names a folder here means it, whatever address the other has.
         let other_store = other.store.filter(|_| self.data.is_none());
+        // There is one key, and the one named here is it.
+        let key_is_here = self.names_a_key();
+        let (other_secret, other_secret_file, other_key, other_set) = match key_is_here {
+            true => (None, None, None, None),
+            false => (
+                other.jwt_secret,
+                other.jwt_secret_file,
+                other.jwt_key,
+                other.jwks,
+            ),
+        };
         Self {
             listen: self.listen.or(other.listen),
+            workers: self.workers.or(other.workers),
+            log_format: self.log_format.or(other.log_format),
+            log: self.log.or(other.log),
             data: self.data.or(other.data),
             store: self.store.or(other_store),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             web: self.web.or(other.web),
             dev: self.dev.or(other.dev),
-            jwt_secret: self.jwt_secret.or(other.jwt_secret),
-            jwt_key: self.jwt_key.or(other.jwt_key),
-            jwks: self.jwks.or(other.jwks),
+            jwt_secret: self.jwt_secret.or(other_secret),
+            jwt_secret_file: self.jwt_secret_file.or(other_secret_file),
+            jwt_key: self.jwt_key.or(other_key),
+            jwks: self.jwks.or(other_set),
             jwt_issuer: self.jwt_issuer.or(other.jwt_issuer),
             jwt_audience: self.jwt_audience.or(other.jwt_audience),
             allow_origin: self.allow_origin.or(other.allow_origin),
@@ -305,5 +362,11 @@ impl Options {
             rate: self.rate.or(other.rate),
             kind: other.kind,
         }
+    }
+    fn names_a_key(&self) -> bool {
+        self.jwt_secret.is_some()
+            || self.jwt_secret_file.is_some()
+            || self.jwt_key.is_some()
+            || self.jwks.is_some()
     }
 }

@@ -395,7 +395,7 @@ impl CollabDoor {
         }
         let given = Some(token).filter(|token| !NO_TOKEN.contains(token));
         let outcome = match given.or(self.query_token.as_deref()) {
-            Some(token) => turn.verifier().verify(turn.now(), token),
+            Some(token) => turn.verifier().verify(turn.moment(), token),
             None => self.guest.clone().ok_or(TokenError::Unauthorized),
         };
         if let (Err(TokenError::UnknownKey), Some(token)) = (&outcome, given) {

@@ -42,7 +42,7 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
 }
 
 async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
-    let token = match knock.token().filter(|token| !token.is_empty()) {
+    let token = match knock.token() {
         Some(token) => Some(verify(relay, Some(&token)).await?),
         None => None,
     };
@@ -104,7 +104,8 @@ impl Door for FeedDoor {
             (Some(ClientMessage::Login { token, resume }), Phase::Stranger(_)) => {
                 // A token that is none of ours is an unknown one.
                 let resume = resume.as_deref().and_then(ResumeToken::parse);
-                self.login(turn, token.as_deref(), resume);
+                let token = token.as_deref().filter(|token| !token.is_empty());
+                self.login(turn, token, resume);
             }
             (Some(ClientMessage::StatusUpdate(update)), Phase::Window(_)) => {
                 turn.feed_update(update_of(update));
@@ -208,7 +209,7 @@ impl FeedDoor {
         };
         let outcome = match (token, from_address) {
             (Some(token), _) => {
-                let outcome = turn.verifier().verify(turn.now(), token);
+                let outcome = turn.verifier().verify(turn.moment(), token);
                 if let Err(TokenError::UnknownKey) = outcome {
                     self.phase = Phase::Verifying { resume };
                     turn.pause_reading(true);

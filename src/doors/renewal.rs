@@ -72,7 +72,7 @@ impl Renewal {
         if self.is_checking {
             return Some(Err(BadToken));
         }
-        let outcome = turn.verifier().verify(turn.now(), token);
+        let outcome = turn.verifier().verify(turn.moment(), token);
         if let Err(TokenError::UnknownKey) = outcome {
             self.is_checking = true;
             turn.verify_later(String::new(), token.to_owned());

@@ -16,7 +16,7 @@ use warp::path::Peek;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
-use crate::auth::{TokenError, origin_allowed};
+use crate::auth::{TokenError, host_allowed, origin_allowed};
 use crate::doors::DoorOptions;
 use crate::limits::CLOSE_LINGER;
 use crate::model::{Kind, RoomName, Token, UserId};
@@ -61,12 +61,16 @@ pub fn knock() -> impl Filter<Extract = (Knock,), Error = Rejection> + Clone {
 }
 
 impl Knock {
-    /// The token of the query or, from clients that are no browsers, of the header.
+    /// The token of the query or, from clients that are no browsers, of the header. An empty one is
+    /// none.
     pub fn token(&self) -> Option<String> {
-        url::query_value(&self.query, "token").or_else(|| {
-            let header = self.headers.typed_get::<Authorization<Bearer>>()?;
-            Some(header.token().to_owned())
-        })
+        let is_one = |token: &String| !token.is_empty();
+        url::query_value(&self.query, "token")
+            .filter(is_one)
+            .or_else(|| {
+                let header = self.headers.typed_get::<Authorization<Bearer>>()?;
+                Some(header.token().to_owned()).filter(is_one)
+            })
     }
 
     /// Who asks: by the query's token, or as a guest where those are let in.
@@ -99,8 +103,11 @@ impl Knock {
             Some(Ok(origin)) => Some(origin),
             None => None,
         };
-        let host = text(HOST).and_then(Result::ok);
-        if !origin_allowed(origin, host, &options.allow_origins) {
+        // A name that is no text is nobody's.
+        let host = text(HOST).map(Result::unwrap_or_default);
+        let is_dev = relay.verifier().is_dev();
+        let is_from_here = host_allowed(host, is_dev);
+        if !is_from_here || !origin_allowed(origin, host, &options.allow_origins, is_dev) {
             return problem(StatusCode::FORBIDDEN, "FORBIDDEN");
         }
         let key = self.headers.typed_get::<SecWebsocketKey>();
@@ -166,7 +173,7 @@ impl Knock {
 pub async fn verify(relay: &Relay, token: Option<&str>) -> Result<Token, Refusal> {
     let verifier = relay.verifier();
     let verified = match token {
-        Some(token) => verifier.verify_fresh(relay.clock().now(), token).await,
+        Some(token) => verifier.verify_fresh(relay.clock().moment(), token).await,
         None => verifier.guest().ok_or(TokenError::Unauthorized),
     };
     verified.map_err(|error| {

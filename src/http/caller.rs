@@ -15,12 +15,12 @@ pub(super) async fn identify(api: &Api, head: &Head) -> Result<Token, Problem> {
 
 /// The same where a token in the address is none.
 pub(super) async fn identify_by_header(api: &Api, head: &Head) -> Result<Token, Problem> {
-    verify(api, bearer_token(head).filter(|token| !token.is_empty())).await
+    verify(api, bearer_token(head)).await
 }
 
 async fn verify(api: &Api, token: Option<String>) -> Result<Token, Problem> {
     let verifier = api.relay.verifier();
-    let now = api.relay.clock().now();
+    let now = api.relay.clock().moment();
     let verified = match token {
         Some(token) => verifier
             .verify_fresh(now, &token)
@@ -72,20 +72,20 @@ pub(super) fn check_access(
 }
 
 /// `Authorization: Bearer`, else, where a link or an `EventSource` may have to do without
-/// headers, `?token=`.
+/// headers, `?token=`. An empty one is none.
 fn presented_token(head: &Head) -> Option<String> {
     let is_read = matches!(head.method, Method::GET | Method::HEAD);
-    let token = match bearer_token(head) {
-        None if is_read => url::query_value(&head.query, "token"),
-        other => other,
-    };
-    token.filter(|token| !token.is_empty())
+    bearer_token(head).or_else(|| {
+        let token = url::query_value(&head.query, "token").filter(|_| is_read);
+        token.filter(|token| !token.is_empty())
+    })
 }
 
 fn bearer_token(head: &Head) -> Option<String> {
     let (scheme, token) = head.header(AUTHORIZATION)?.split_once(' ')?;
     let is_bearer = scheme.eq_ignore_ascii_case("bearer");
-    is_bearer.then(|| token.trim().to_owned())
+    let token = token.trim();
+    (is_bearer && !token.is_empty()).then(|| token.to_owned())
 }
 
 #[cfg(test)]
@@ -113,5 +113,9 @@ mod tests {
         assert_eq!(token("POST", "/v1/x?token=q", None), None);
         assert_eq!(token("GET", "/v1/x?token=", None), None);
         assert_eq!(token("GET", "/v1/x", Some("Bearer ")), None);
+        assert_eq!(
+            token("GET", "/v1/x?token=q", Some("Bearer ")).as_deref(),
+            Some("q")
+        );
     }
 }

@@ -18,10 +18,15 @@ where
     if !claims.is_object() {
         return Err(Problem::bad_request("claims are a JSON object"));
     }
+    let user = claims.get("sub").and_then(Value::as_str);
+    if user.is_none_or(str::is_empty) {
+        return Err(Problem::bad_request("a token needs a `sub`: whose it is"));
+    }
+    let now = api.relay.clock().moment();
     let token = api
         .relay
         .verifier()
-        .sign_dev(&claims)
+        .sign_dev(now, &claims)
         .ok_or(Problem::bad_request("these claims cannot be signed here"))?;
     Ok(json_response(json!({ "token": token }).to_string()))
 }

@@ -7,13 +7,17 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::{Reply, Response};
 
-use crate::auth::origin_allowed;
+use crate::auth::{host_allowed, origin_allowed};
 use crate::http::problem::{Problem, method_list};
 use crate::http::route::Route;
 use crate::http::{Head, documents};
 
 /// How long a browser may remember a preflight, in seconds.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
+
+/// Also what a door says.
+const FOREIGN_HOST: &str = "with --dev the relay answers to names of this machine alone: localhost, \
+                            127.0.0.1 or [::1] in `Host`";
 
 /// The outcome of the origin check, kept for the answer's headers.
 pub(super) struct Gate<'a> {
@@ -22,14 +26,16 @@ pub(super) struct Gate<'a> {
     /// What the browser said its page is from.
     origin: Option<&'a HeaderValue>,
     is_allowed: bool,
+    /// Whether we were called by a name of ours.
+    is_host_allowed: bool,
 }
 
 impl<'a> Gate<'a> {
-    pub fn new(route: &'a Route, head: &'a Head, allow_origins: &[String]) -> Self {
+    pub fn new(route: &'a Route, head: &'a Head, allow_origins: &[String], is_dev: bool) -> Self {
         let origin = head.headers.get(ORIGIN);
         let is_allowed = match origin.map(HeaderValue::to_str) {
             None => true,
-            Some(Ok(text)) => origin_allowed(Some(text), head.header(HOST), allow_origins),
+            Some(Ok(text)) => origin_allowed(Some(text), head.header(HOST), allow_origins, is_dev),
             Some(Err(_)) => false,
         };
         Self {
@@ -37,12 +43,16 @@ impl<'a> Gate<'a> {
             method: &head.method,
             origin,
             is_allowed,
+            is_host_allowed: host_allowed(head.host(), is_dev),
         }
     }
 
     /// `None` lets the request through; a response answers `OPTIONS`, a browser's preflight among
     /// them.
     pub fn check(&self) -> Result<Option<Response>, Problem> {
+        if !self.is_host_allowed {
+            return Err(Problem::forbidden(FOREIGN_HOST));
+        }
         if self.route.is_for_browsers() && !self.is_allowed {
             return Err(Problem::forbidden("this origin is not allowed"));
         }

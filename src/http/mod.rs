@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 use futures::Stream;
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
 use warp::http::{HeaderMap, HeaderValue, Method};
 use warp::path::{FullPath, Peek};
 use warp::reply::Response;
@@ -127,6 +127,12 @@ impl Head {
     fn header(&self, name: impl warp::http::header::AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
+
+    /// The name that we are called by; one that is no text is nobody's.
+    fn host(&self) -> Option<&str> {
+        let host = self.headers.get(HOST)?;
+        Some(host.to_str().unwrap_or_default())
+    }
 }
 
 fn request_head() -> impl Filter<Extract = (Head,), Error = Infallible> + Copy {
@@ -150,7 +156,8 @@ where
 {
     let clock = api.relay.clock();
     let begun = clock.elapsed();
-    let gate = Gate::new(&route, &head, &api.options.allow_origins);
+    let is_dev = api.relay.verifier().is_dev();
+    let gate = Gate::new(&route, &head, &api.options.allow_origins, is_dev);
     let mut response = match gate.check() {
         Ok(Some(preflight)) => preflight,
         Ok(None) => dispatch(&api, &route, &head, body)
@@ -262,7 +269,8 @@ mod tests {
         let path = target.split('?').next().unwrap();
         let route = Route::find(&path[1..], all).unwrap();
         let allowed = ["https://app.example".to_owned()];
-        let gate = Gate::new(&route, &head, &allowed);
+        let is_dev = headers.iter().any(|(name, _)| *name == DEV);
+        let gate = Gate::new(&route, &head, &allowed, is_dev);
         let mut response = match gate.check() {
             Ok(Some(preflight)) => preflight,
             Ok(None) => Response::default(),
@@ -281,6 +289,8 @@ mod tests {
     }
 
     const APP: (&str, &str) = ("origin", "https://app.example");
+    /// A header that no browser sends says that a relay runs with `--dev`.
+    const DEV: &str = "x-test-dev";
     const EVIL: (&str, &str) = ("origin", "https://evil.example");
 
     #[test]
@@ -298,6 +308,21 @@ mod tests {
         assert_eq!(gate("GET", "/metrics", &[EVIL]), ok(""));
         assert_eq!(gate("POST", "/dev/token", &[EVIL]).0, 403);
         assert_eq!(gate("GET", "/live/state", &[EVIL]).0, 403);
+    }
+
+    #[test]
+    fn with_dev_a_name_from_elsewhere_is_refused_at_every_path() {
+        let dev = (DEV, "1");
+        let rebound = ("host", "rebound.example:8787");
+        for path in ["/v1/presence", "/dev/token", "/metrics", "/", "/live/state"] {
+            let method = if path == "/dev/token" { "POST" } else { "GET" };
+            let status = |headers: &[(&'static str, &str)]| gate(method, path, headers).0;
+            assert_eq!(status(&[dev, rebound]), 403, "{path}");
+            assert_eq!(status(&[dev, ("host", "localhost:8787")]), 200, "{path}");
+            assert_eq!(status(&[rebound]), 200, "{path}");
+            let vite = ("origin", "http://localhost:5173");
+            assert_eq!(status(&[dev, ("host", "127.0.0.1:8787"), vite]), 200);
+        }
     }
 
     #[test]

@@ -143,12 +143,14 @@ pub(super) fn method_list(methods: &[Method]) -> String {
 
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
-        Self::unauthorized(match error {
+        let why = match error {
+            TokenError::NoKeys => return Self::from(Refusal::KeysDown),
             TokenError::Unauthorized => "no token, or one that does not verify",
             TokenError::Expired => "the token has expired",
             TokenError::Revoked => "the token was revoked",
             TokenError::UnknownKey => "the token's key is not known",
-        })
+        };
+        Self::unauthorized(why)
     }
 }
 
@@ -214,6 +216,7 @@ impl From<Refusal> for Problem {
             | Refusal::StoreDown
             | Refusal::StoreDamaged
             | Refusal::Slow
+            | Refusal::KeysDown
             | Refusal::LimitConnections
             | Refusal::HeartbeatTimeout
             | Refusal::Replaced => Self::unavailable(refusal.reason()),
@@ -242,6 +245,8 @@ mod tests {
         let header = |response: Response, name| response.headers()[name].clone();
         let response = check(TokenError::Expired, 401, "UNAUTHORIZED");
         assert_eq!(header(response, WWW_AUTHENTICATE), "Bearer");
+        let response = check(TokenError::NoKeys, 503, "KEYS_DOWN");
+        assert_eq!(header(response, RETRY_AFTER), "1");
         let response = check(Unavailable(Refusal::Draining), 503, "DRAINING");
         assert_eq!(header(response, RETRY_AFTER), "1");
         let response = check(

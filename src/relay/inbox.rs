@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::clock::Timestamp;
 use crate::model::{ConnectionId, Grant, RoomName, SessionId, UserId};
 use crate::relay::connection::Newcomer;
 use crate::relay::fanout::Dialect;
@@ -73,10 +72,10 @@ pub enum ToWorker {
     },
     /// Close every socket and answer when nothing is left to store.
     Drain {
-        /// Until when.
-        deadline: Timestamp,
-        /// Answered when done: whether everything is stored.
-        done: oneshot::Sender<bool>,
+        /// Answered when everything that was accepted is stored.
+        saved: oneshot::Sender<()>,
+        /// Answered when every socket is gone.
+        closed: oneshot::Sender<()>,
     },
     /// The relay is gone.
     Stop,

@@ -277,6 +277,11 @@ impl Relay {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
+        let verifier = &self.0.verifier;
+        if verifier.missing_keys().is_some() && !verifier.is_dev() {
+            // Clients that are told that their token is bad do not come back.
+            return Err(Refusal::KeysDown);
+        }
         Place::take(&self.0.shared.connections, self.0.limits.connections_max)
             .ok_or(Refusal::LimitConnections)
     }
@@ -420,7 +425,9 @@ impl Relay {
     /// Refuses the user's tokens issued until now, and ends what they opened with them: in one room
     /// or everywhere.
     pub async fn revoke(&self, user: &UserId, room: Option<&RoomName>) -> Result<(), Unavailable> {
-        self.0.verifier.revoke(self.0.clock.now(), user, room);
+        // Tokens say by the world's clock when they were issued.
+        let now = self.0.clock.moment().wall;
+        self.0.verifier.revoke(now, user, room);
         for inbox in self.0.inboxes.iter() {
             let revoke = ToWorker::Revoke {
                 user: user.clone(),
@@ -448,6 +455,9 @@ impl Relay {
                 .unwrap_or_else(PoisonError::into_inner);
             reasons.push(format!("{}: {error}", Refusal::StoreDown.reason()));
         }
+        if let Some(why) = self.0.verifier.missing_keys() {
+            reasons.push(format!("{}: {why}", Refusal::KeysDown.reason()));
+        }
         reasons
     }
 
@@ -461,29 +471,37 @@ impl Relay {
         self.0.shared.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// Refuses newcomers, closes every socket, and returns when all accepted updates are stored;
-    /// an error says that time ran out before.
+    /// Refuses newcomers, closes every socket, and returns when all accepted updates are stored and
+    /// all sockets are closed, or when time is over. An error says that not all was stored; a client
+    /// that does not answer the close costs time, and nothing else.
     pub async fn drain(&self, at_most: Duration) -> Result<(), Unavailable> {
         self.refuse_newcomers();
-        let deadline = self.0.clock.now() + at_most;
-        let mut workers = Vec::new();
+        let started = self.0.clock.elapsed();
+        let mut workers_saved = Vec::new();
+        let mut workers_closed = Vec::new();
         for inbox in self.0.inboxes.iter() {
-            let (done, drained) = oneshot::channel();
-            if inbox.send(ToWorker::Drain { deadline, done }).await.is_ok() {
-                workers.push(drained);
+            let (saved, all_saved) = oneshot::channel();
+            let (closed, all_closed) = oneshot::channel();
+            if inbox.send(ToWorker::Drain { saved, closed }).await.is_ok() {
+                workers_saved.push(all_saved);
+                workers_closed.push(all_closed);
             }
         }
-        let all = futures::future::join_all(workers);
-        let drained = tokio::time::timeout(at_most, all).await;
+        let left = || at_most.saturating_sub(self.0.clock.elapsed().saturating_sub(started));
+        let all_saved = futures::future::join_all(workers_saved);
+        let all_saved = tokio::time::timeout(left(), all_saved).await;
+        let is_saved = all_saved.is_ok_and(|workers| workers.iter().all(Result::is_ok));
         let people = self.0.people.clone();
-        let left = self.0.clock.until(deadline);
-        let remembered = tokio::task::spawn_blocking(move || people.flush(left)).await;
+        let for_people = left();
+        let remembered = tokio::task::spawn_blocking(move || people.flush(for_people)).await;
         if !remembered.is_ok_and(|all| all) {
             tracing::warn!("what was to be remembered of people is not all written");
         }
-        let is_complete =
-            drained.is_ok_and(|workers| workers.into_iter().all(|stored| stored == Ok(true)));
-        if is_complete {
+        let all_closed = futures::future::join_all(workers_closed);
+        if tokio::time::timeout(left(), all_closed).await.is_err() {
+            tracing::info!("some clients did not answer the close in time");
+        }
+        if is_saved {
             Ok(())
         } else {
             Err(Unavailable(Refusal::Draining))

@@ -121,6 +121,39 @@ mod tests {
     const PING_EVERY: Duration = Duration::from_secs(10);
     const DEAD_AFTER: Duration = Duration::from_secs(20);
 
+    /// Browsers see no pings: what keeps a client of Yjs is that something it can read comes often
+    /// enough. The configuration allows what fits into its patience twice.
+    #[test]
+    fn nobody_hears_nothing_for_twice_the_interval() {
+        let limit = 2 * PING_EVERY.as_millis() as u64;
+        // Messages to it every so often, and signs of life from it every so often.
+        for sent_every in (100..25_000).step_by(397) {
+            for heard_every in [300, 4_000, 9_500, 14_000, 25_000] {
+                let mut pulse = Pulse::new(at(0), PING_EVERY, DEAD_AFTER);
+                let mut last = 0;
+                for millis in (0..120_000).step_by(10) {
+                    if millis % heard_every < 10 {
+                        pulse.heard(at(millis));
+                    }
+                    if millis % sent_every < 10 && sent_every < 20_000 {
+                        pulse.sent(at(millis));
+                        last = millis;
+                    }
+                    let beat = match pulse.next_deadline() <= at(millis) {
+                        true => pulse.beat(at(millis)),
+                        false => Beat::Fine,
+                    };
+                    if beat == (Beat::Ping { with_data: true }) {
+                        pulse.sent(at(millis));
+                        pulse.heard(at(millis));
+                        last = millis;
+                    }
+                    assert!(millis - last < limit, "{sent_every} {heard_every} {millis}");
+                }
+            }
+        }
+    }
+
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(millis)
     }

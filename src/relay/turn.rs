@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::auth::Verifier;
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 use crate::feed::{ResumeToken, Update};
 use crate::limits::DIRECT_BYTES_MAX;
 use crate::model::{ConnectionId, Grant, RoomName, UserId};
@@ -32,6 +32,11 @@ impl Turn<'_> {
     /// The time.
     pub fn now(&self) -> Timestamp {
         self.worker.now()
+    }
+
+    /// This moment by the world's clock, which tokens are checked against.
+    pub fn moment(&self) -> Moment {
+        self.worker.around.clock.moment()
     }
 
     /// Tokens.
@@ -259,7 +264,7 @@ impl Turn<'_> {
         let (verifier, clock) = (self.verifier().clone(), self.worker.around.clock);
         let (inbox, id) = (self.inbox(), self.connection);
         tokio::task::spawn_local(async move {
-            let outcome = verifier.verify_fresh(clock.now(), &token).await;
+            let outcome = verifier.verify_fresh(clock.moment(), &token).await;
             let tell = move |worker: &mut Worker| {
                 worker.with_door(id, |door, turn| door.verified(turn, &key, outcome));
             };

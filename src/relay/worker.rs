@@ -16,9 +16,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::auth::Verifier;
-use crate::clock::{SystemClock, Timestamp};
+use crate::clock::{Step, SystemClock, Timestamp};
 use crate::deadlines::Deadlines;
-use crate::limits::{Limits, READ_BUFFER_BYTES, STEPS_BETWEEN_CLOCKS, TURN_MAX, WORKER_INBOX_MAX};
+use crate::limits::{
+    CLOCK_COMPARED_EVERY, Limits, READ_BUFFER_BYTES, STEPS_BETWEEN_CLOCKS, TURN_MAX,
+    WORKER_INBOX_MAX,
+};
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
 use crate::presence::Participant;
@@ -106,7 +109,7 @@ pub struct Worker {
     pub(super) hidden: HashSet<UserId>,
     /// On one worker, the follow feed.
     pub(super) feed: Option<Box<FeedHost>>,
-    pub(super) draining: Option<(Timestamp, Option<oneshot::Sender<bool>>)>,
+    pub(super) draining: Option<Draining>,
     pub(super) arrivals: Vec<ConnectionId>,
     /// Those who are written to between turns, for there is much; each once.
     pub(super) line: VecDeque<ConnectionId>,
@@ -135,6 +138,9 @@ pub(super) struct Wakers {
     pub(super) line: Notify,
 }
 
+/// The worker that watches the system's clock for all.
+const CLOCK_WORKER: usize = 0;
+
 /// Runs a worker on this thread until the relay is gone.
 pub async fn run(around: Surroundings, mut inbox: mpsc::Receiver<ToWorker>) {
     let local = LocalSet::new();
@@ -145,6 +151,9 @@ pub async fn run(around: Surroundings, mut inbox: mpsc::Receiver<ToWorker>) {
     local.spawn_local(post(worker.clone(), wakers.clone()));
     local.spawn_local(write_pieces(worker.clone(), wakers.clone()));
     local.spawn_local(welcome(worker.clone(), wakers));
+    if worker.borrow().around.number == CLOCK_WORKER {
+        local.spawn_local(watch_clock(worker.clone()));
+    }
     local
         .run_until(async move {
             let mut messages = Vec::with_capacity(64);
@@ -207,6 +216,33 @@ async fn keep_time(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
     }
 }
 
+/// Looks whether the system's clock was set, or went on while the machine slept. What is waited for
+/// until some time may then be due at once, at every worker.
+async fn watch_clock(worker: Rc<RefCell<Worker>>) {
+    let clock = worker.borrow().around.clock;
+    loop {
+        tokio::time::sleep(CLOCK_COMPARED_EVERY).await;
+        let Some(step) = clock.compare() else {
+            continue;
+        };
+        let mut worker = worker.borrow_mut();
+        worker.around.metrics.clock_steps.inc();
+        match step {
+            Step::Forward(by) => {
+                tracing::warn!(
+                    ?by,
+                    "the system's clock went on without us, or was set forward"
+                );
+            }
+            Step::Back(by) => tracing::warn!(?by, "the system's clock was set back"),
+        }
+        for number in 0..worker.around.inboxes.len() {
+            let look = |worker: &mut Worker| worker.wakers.timer.notify_one();
+            worker.send_post(number, ToWorker::Call(Box::new(look)));
+        }
+    }
+}
+
 /// The runtime lets a task use sockets 128 times, and then tells it that they are full. That is meant
 /// for tasks that would go on for ever; a turn ends.
 async fn all_at_once<T>(act: impl FnOnce() -> T) -> T {
@@ -249,6 +285,14 @@ async fn welcome(worker: Rc<RefCell<Worker>>, wakers: Rc<Wakers>) {
             }));
         }
     }
+}
+
+/// Who is to be told how draining goes.
+pub(super) struct Draining {
+    /// That everything accepted is stored; told once.
+    saved: Option<oneshot::Sender<()>>,
+    /// That all sockets are gone; told once.
+    closed: Option<oneshot::Sender<()>>,
 }
 
 impl Worker {
@@ -299,7 +343,8 @@ impl Worker {
     /// Something arrives, or is due: reads the clock.
     pub(super) fn begin(&mut self) -> Duration {
         self.began = self.around.clock.elapsed();
-        self.now = self.around.clock.at(self.began);
+        // Copies of the clock may learn an instant apart that it goes slower.
+        self.now = self.now.max(self.around.clock.at(self.began));
         self.began
     }
 
@@ -352,7 +397,7 @@ impl Worker {
             }
             ToWorker::Revoke { user, room } => self.revoke(&user, room.as_ref()),
             ToWorker::Hide { user, hides } => self.hide(&user, hides),
-            ToWorker::Drain { deadline, done } => self.drain(deadline, done),
+            ToWorker::Drain { saved, closed } => self.drain(saved, closed),
             ToWorker::Stop => {}
         }
     }
@@ -426,9 +471,12 @@ impl Worker {
         self.expel(user, room);
     }
 
-    pub(super) fn drain(&mut self, deadline: Timestamp, done: oneshot::Sender<bool>) {
+    pub(super) fn drain(&mut self, saved: oneshot::Sender<()>, closed: oneshot::Sender<()>) {
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        self.draining = Some((deadline, Some(done)));
+        self.draining = Some(Draining {
+            saved: Some(saved),
+            closed: Some(closed),
+        });
         self.watching.end_all();
         self.feed_stop();
         for id in ids {
@@ -441,19 +489,23 @@ impl Worker {
         }
     }
 
-    /// Whether draining is over: answers who waits for it.
+    /// How far draining has come: answers who waits for it. What is stored and who has gone are
+    /// two questions: a client that answers nothing must not make it look as if something was lost.
     pub(super) fn check_drained(&mut self) {
-        let Some((deadline, done)) = &mut self.draining else {
+        let Some(draining) = &mut self.draining else {
             return;
         };
         let is_sealed = self.dirty.is_empty();
         let is_stored = is_sealed && self.writes.is_empty() && self.uncommitted == 0;
-        let is_done = self.connections.is_empty() && is_stored;
-        if (is_done || *deadline <= self.around.clock.now())
-            && let Some(done) = done.take()
-        {
-            // Whoever asked may have given up.
-            let _ = done.send(is_stored);
+        let answers = [
+            (is_stored, &mut draining.saved),
+            (self.connections.is_empty(), &mut draining.closed),
+        ];
+        for (has_come, answer) in answers {
+            if let Some(answer) = answer.take_if(|_| has_come) {
+                // Whoever asked may have given up.
+                let _ = answer.send(());
+            }
         }
     }
 
@@ -538,7 +590,7 @@ impl Worker {
         TURN_MAX <= self.around.clock.elapsed().saturating_sub(started)
     }
 
-    /// A turn begins.
+    /// A turn begins: from here on the thread is busy.
     pub(super) fn begin_turn(&mut self) -> Duration {
         self.around.turns.begin();
         self.begin()
@@ -572,15 +624,10 @@ impl Worker {
     // Time.
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let draining = self
-            .draining
-            .as_ref()
-            .and_then(|(deadline, done)| done.as_ref().map(|_| *deadline));
         [
             self.room_deadlines.next(),
             self.connection_deadlines.next(),
             self.feed.as_ref().and_then(|host| host.next_deadline()),
-            draining,
         ]
         .into_iter()
         .flatten()

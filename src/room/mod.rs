@@ -207,15 +207,17 @@ impl Room {
 
     /// Lets one thing happen. Drain `poll_output` before the next.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
-        if let Input::TurnEnds = input {
-            self.seal(now);
-            self.send_document_away(now);
-            return;
-        }
         let may_be_last = matches!(input, Input::Tick | Input::Reported(_));
-        // What was due before happens before.
-        self.roster.tick(now);
+        if !matches!(input, Input::TurnEnds) {
+            // What was due before happens before.
+            self.roster.tick(now);
+        }
         match input {
+            Input::TurnEnds => {
+                self.seal(now);
+                self.send_document_away(now);
+                return;
+            }
             Input::Loaded {
                 updates,
                 last,
@@ -279,7 +281,6 @@ impl Room {
                 self.apply(now, request, update, only_if_empty);
             }
             Input::Tick => self.tick(now),
-            Input::TurnEnds => self.seal(now),
         }
         self.tell_awareness(now);
         self.tell_presence(now);

@@ -30,6 +30,8 @@ pub enum Refusal {
     StoreDown,
     /// `STORE_DOWN` for one document that is damaged: the others are as they were.
     StoreDamaged,
+    /// The keys that tokens are verified with have never been read.
+    KeysDown,
     Slow,
 }
 
@@ -51,6 +53,7 @@ impl Refusal {
             | Self::LimitConnections
             | Self::StoreDown
             | Self::StoreDamaged
+            | Self::KeysDown
             | Self::Slow => 1013,
         }
     }
@@ -77,6 +80,7 @@ impl Refusal {
             Self::BoardFull => "BOARD_FULL",
             Self::LimitConnections => "LIMIT_CONNECTIONS",
             Self::StoreDown | Self::StoreDamaged => "STORE_DOWN",
+            Self::KeysDown => "KEYS_DOWN",
             Self::Slow => "SLOW",
         }
     }
@@ -84,7 +88,7 @@ impl Refusal {
     ///
     /// | refusal | come back? |
     /// | --- | --- |
-    /// | draining, full, store down, too slow, too fast | yes, after a while |
+    /// | draining, full, store or keys down, too slow, too fast | yes, after a while |
     /// | silent for too long | yes, at once |
     /// | a token that is missing, bad, expired or revoked | only with another one |
     /// | no access, a bad name, a forged or oversized message | no: it would end the same |
@@ -101,6 +105,7 @@ impl Refusal {
             | Self::LimitConnections
             | Self::StoreDown
             | Self::StoreDamaged
+            | Self::KeysDown
             | Self::Slow => true,
             Self::BadRoom
             | Self::BadMessage
@@ -128,7 +133,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 21] = [
+    const ALL: [Refusal; 22] = [
         Refusal::BadRoom,
         Refusal::BadMessage,
         Refusal::BadUpdate,
@@ -149,6 +154,7 @@ mod tests {
         Refusal::LimitConnections,
         Refusal::StoreDown,
         Refusal::StoreDamaged,
+        Refusal::KeysDown,
         Refusal::Slow,
     ];
 

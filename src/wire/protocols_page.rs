@@ -510,7 +510,8 @@ fn after(refusal: Refusal) -> Option<Refusal> {
         Refusal::BoardFull => Refusal::LimitConnections,
         Refusal::LimitConnections => Refusal::StoreDown,
         Refusal::StoreDown => Refusal::StoreDamaged,
-        Refusal::StoreDamaged => Refusal::Slow,
+        Refusal::StoreDamaged => Refusal::KeysDown,
+        Refusal::KeysDown => Refusal::Slow,
         Refusal::Slow => return None,
     })
 }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use yrs::Map;
 
 use crate::support::client::{Client, Ending, Provider, presence_of};
 use crate::support::document::Document;
 use crate::support::frames::{self, Message};
 use crate::support::http::{self, Events};
-use crate::support::raw::{Ended, RawSocket};
+use crate::support::raw::{BINARY, Ended, RawSocket, Shape, TEXT};
 use crate::support::relay::Relay;
-use crate::support::time::{now, polled, unix_seconds};
+use crate::support::time::{PATIENCE, now, polled, unix_seconds, within};
 use crate::support::tokens::{self, Claims, SECRET};
 
 /// How a door refuses: its reason, and nothing else said before.
@@ -659,6 +660,202 @@ async fn without_a_token_only_a_development_relay_lets_anybody_in() {
                 .is_some_and(|it| it["user"]["name"] == "Whoever I say")
         })
         .await;
+}
+
+/// A page may have its own name lead to this machine: its browser then calls us by that name, and says
+/// that it comes from there.
+#[tokio::test]
+async fn a_development_relay_answers_to_names_of_its_machine_alone() {
+    let relay = Relay::options().other_key().argument("--dev").start();
+    let port = relay.address.port();
+    let doors = [
+        "/sync/session/1",
+        "/collab",
+        "/ws/boards/1",
+        "/parties/presence/presence-1",
+        "/ws/feed",
+    ];
+    for (host, is_ours) in [
+        (format!("localhost:{port}"), true),
+        (format!("[::1]:{port}"), true),
+        (format!("rebound.example:{port}"), false),
+        ("127.0.0.1.example".to_owned(), false),
+    ] {
+        for path in doors {
+            let headers = format!("Host: {host}\r\nOrigin: http://{host}\r\n");
+            let opened = RawSocket::try_open(relay.address, path, &headers).await;
+            assert_eq!(opened.err(), (!is_ours).then_some(403), "{host} {path}");
+        }
+        let status = |path: &'static str, body: &'static str| {
+            let headers = format!("Host: {host}\r\nContent-Length: {}\r\n", body.len());
+            let address = relay.address;
+            async move {
+                let method = if body.is_empty() { "GET" } else { "POST" };
+                let answer = http::ask_with(address, method, path, &headers, body.as_bytes());
+                answer.await.status
+            }
+        };
+        let expected = if is_ours { 200 } else { 403 };
+        assert_eq!(status("/v1/rooms/a/presence", "").await, expected, "{host}");
+        assert_eq!(status("/metrics", "").await, expected, "{host}");
+        let claims = r#"{"sub":"ann","scope":"service"}"#;
+        assert_eq!(status("/dev/token", claims).await, expected, "{host}");
+    }
+    // A page of `npm run dev`, whatever its port.
+    let vite = "Origin: http://localhost:5173\r\n";
+    for path in doors {
+        let opened = RawSocket::try_open(relay.address, path, vite).await;
+        assert_eq!(opened.err(), None, "{path}");
+    }
+    let presence = "/v1/rooms/a/presence";
+    let answer = http::ask_with(relay.address, "GET", presence, vite, b"").await;
+    assert_eq!(answer.status, 200);
+    let allowed = answer.header("access-control-allow-origin");
+    assert_eq!(allowed, Some("http://localhost:5173"));
+    let evil = "Origin: http://localhost.example:5173\r\n";
+    let answer = http::ask_with(relay.address, "GET", presence, evil, b"").await;
+    assert_eq!(answer.status, 403);
+}
+
+#[tokio::test]
+async fn a_development_token_is_good_for_an_hour_if_it_says_nothing() {
+    let relay = Relay::options().other_key().argument("--dev").start();
+    let sign = |claims: &'static str| {
+        let claims = claims.as_bytes();
+        http::ask(relay.address, "POST", "/dev/token", None, claims)
+    };
+    let answer = sign(r#"{"sub":"ann","rooms":{"*":{"access":"write"}}}"#).await;
+    let token = answer.json()["token"].as_str().unwrap().to_owned();
+    Client::join(&relay, Provider::YWebsocket, "session/1", &token).await;
+    for claims in [r#"{"name":"Ann"}"#, r#"{"sub":""}"#, r#"{"sub":7}"#] {
+        let (status, code) = sign(claims).await.problem();
+        assert_eq!((status, code.as_str()), (400, "BAD_REQUEST"), "{claims}");
+    }
+}
+
+/// Whether the first thing it is sent is no close.
+async fn is_greeted(socket: &mut RawSocket) -> bool {
+    let first = within(PATIENCE, "a first frame", socket.next()).await;
+    first.is_some_and(|frame| matches!(frame.opcode, TEXT | BINARY))
+}
+
+#[tokio::test]
+async fn an_empty_token_is_none_at_every_door() {
+    let dev = Relay::options().argument("--dev").start();
+    let locked = Relay::options().idle().start();
+    for path in [
+        "/sync/session/1?token=",
+        "/ws/boards/1?token=",
+        "/parties/presence/presence-1?token=",
+    ] {
+        let mut guest = RawSocket::open(dev.address, path).await;
+        assert!(is_greeted(&mut guest).await, "{path}");
+        let mut nobody = RawSocket::open(locked.address, path).await;
+        let refused = Ended::Closed(4401, "UNAUTHORIZED".to_owned());
+        assert_eq!(nobody.ended().await, refused, "{path}");
+        // A header counts where the query says nothing.
+        let bearer = format!("Authorization: Bearer {}\r\n", tokens::member("ann"));
+        let ann = RawSocket::try_open(locked.address, path, &bearer).await;
+        assert!(is_greeted(&mut ann.unwrap()).await, "{path}");
+    }
+    // The feed and `/collab` are told who it is by a message.
+    let login = Shape::of(TEXT).write(br#"{"t":"login","token":""}"#);
+    let mut guest = RawSocket::open(dev.address, "/ws/feed?token=").await;
+    assert!(guest.send(&login).await);
+    assert!(is_greeted(&mut guest).await);
+    let mut guest = Client::new(&dev, Provider::Hocuspocus4, "session/1", "");
+    guest.connect().await;
+    for path in ["/v1/rooms/a/presence?token=", "/v1/presence?under=a&token="] {
+        let answer = http::ask(dev.address, "GET", path, None, b"").await;
+        assert_eq!(answer.status, 200, "{path}");
+    }
+}
+
+/// The issuer is down when we start, and comes up later.
+#[tokio::test]
+async fn a_key_set_that_is_away_at_start_is_waited_for() {
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let issuer = reserved.local_addr().unwrap();
+    drop(reserved);
+    let url = format!("http://{issuer}/jwks");
+    let relay = Relay::options()
+        .other_key()
+        .argument("--jwks")
+        .argument(&url)
+        .start();
+    let ready = http::ask(relay.address, "GET", "/health/ready", None, b"").await;
+    assert_eq!(ready.status, 503);
+    let reasons = ready.json()["reasons"].to_string();
+    assert!(reasons.contains("KEYS_DOWN: --jwks") && reasons.contains(&url));
+
+    let key = std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/keys/rsa.private.pem"
+    ));
+    let key = EncodingKey::from_rsa_pem(&key.unwrap()).unwrap();
+    let token = Claims::of("ann")
+        .writes("*")
+        .sign_with(Algorithm::RS256, &key);
+    // Come back: nobody has said that the token is bad.
+    for path in ["/sync/session/1", "/ws/boards/1", "/collab", "/ws/feed"] {
+        let path = format!("{path}?token={token}");
+        let mut early = RawSocket::open(relay.address, &path).await;
+        let refused = Ended::Closed(1013, "KEYS_DOWN".to_owned());
+        assert_eq!(early.ended().await, refused, "{path}");
+    }
+    let answer = http::get(relay.address, "/v1/rooms/a/presence", &token).await;
+    assert_eq!(answer.problem(), (503, "KEYS_DOWN".to_owned()));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/jwks.json");
+    let keys = std::fs::read(keys).unwrap();
+    let listener = tokio::net::TcpListener::bind(issuer).await.unwrap();
+    let served = tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                if socket.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                keys.len()
+            );
+            // Whoever asked may be gone.
+            let _ = socket.write_all(&[head.as_bytes(), &keys].concat()).await;
+        }
+    });
+    within(Duration::from_secs(60), "the keys", async {
+        loop {
+            let ready = http::ask(relay.address, "GET", "/health/ready", None, b"").await;
+            if ready.status == 200 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    Client::join(&relay, Provider::YWebsocket, "session/1", &token).await;
+    served.abort();
+}
+
+#[tokio::test]
+async fn a_token_that_begins_within_five_seconds_is_good_now() {
+    let relay = Relay::start();
+    let soon = |seconds: u64| {
+        let begins = unix_seconds() + seconds;
+        let claims = Claims::of("ann").writes("*");
+        claims.with("nbf", begins.into()).sign()
+    };
+    let token = soon(4);
+    Client::join(&relay, Provider::YWebsocket, "session/1", &token).await;
+    // On a busy machine some seconds may pass until it is looked at.
+    let mut early = Client::new(&relay, Provider::YWebsocket, "session/1", &soon(60));
+    early.open();
+    let refused = Ending::Closed(4401, "UNAUTHORIZED".to_owned());
+    assert_eq!(early.ended().await, refused);
 }
 
 #[tokio::test]

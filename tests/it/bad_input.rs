@@ -375,9 +375,10 @@ async fn messages_in_fragments_with_pings_between_are_understood() {
 
 /// How many seeded cases the next test tries.
 fn case_count() -> usize {
-    let text = std::env::var("COPRESENCE_FUZZ_CASES");
+    let text = std::env::var("TEST_COPRESENCE_FUZZ_CASES");
     text.map_or(100_000, |text| {
-        text.parse().expect("COPRESENCE_FUZZ_CASES is a number")
+        text.parse()
+            .expect("TEST_COPRESENCE_FUZZ_CASES is a number")
     })
 }
 

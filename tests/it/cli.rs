@@ -100,6 +100,176 @@ fn an_address_that_is_taken_is_an_error_and_no_panic() {
     check_refused(&["serve", "--dev", "--listen", &address], &[&address]);
 }
 
+/// With everything that a relay needs, the options of the test come last.
+fn serve<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let first = ["serve", "--listen=127.0.0.1:0", "--check-config"];
+    first.iter().chain(arguments).copied().collect()
+}
+
+#[test]
+fn a_flag_overrules_a_variable_that_excludes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let update = place("update");
+    std::fs::write(&update, [0, 0]).unwrap();
+    let (data, other) = (place("test"), format!("sqlite:{}", place("other.db")));
+    let variables = [("COPRESENCE_STORE", other.as_str())];
+    let arguments = ["import", "session/1", &update, "--data", &data];
+    let (status, _, stderr) = relay::run_with(&variables, &arguments);
+    assert!(status.success(), "{stderr}");
+    assert!(folder.path().join("test/copresence.db").is_file());
+    assert!(!folder.path().join("other.db").exists());
+
+    // The same with keys; the other way round two flags are one too many.
+    let key = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/keys/ed25519.public.pem"
+    );
+    let variables = [
+        ("COPRESENCE_JWT_SECRET", SECRET),
+        ("COPRESENCE_JWKS", "/nowhere/jwks.json"),
+    ];
+    let (status, _, stderr) = relay::run_with(&variables, &serve(&["--jwt-key", key]));
+    assert!(status.success(), "{stderr}");
+    let (status, _, stderr) = relay::run_with(&variables, &serve(&[]));
+    assert_eq!(status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("more than one key source"), "{stderr}");
+}
+
+#[test]
+fn variables_that_nobody_knows_are_errors_and_empty_ones_are_none() {
+    let dev = serve(&["--dev"]);
+    let unknown = [("COPRESENCE_REDDIS", "redis://user:hunter2@x")];
+    for arguments in [dev.as_slice(), &["token", "--secret=s", "--sub=ann"]] {
+        let (status, _, stderr) = relay::run_with(&unknown, arguments);
+        assert_eq!(status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("COPRESENCE_REDDIS"), "{stderr}");
+        assert!(!stderr.contains("hunter2"), "{stderr}");
+    }
+    let fine = [
+        ("COPRESENCE_SERVICE_HOST", "10.0.0.1"),
+        ("COPRESENCE_PORT", "tcp://10.0.0.1:80"),
+        ("COPRESENCE_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("COPRESENCE_BIN", "x"),
+        ("COPRESENCE_CMD", "x"),
+        ("COPRESENCE_OTHER", ""),
+        // Each of these would be an error if it counted.
+        ("COPRESENCE_JWT_SECRET", ""),
+        ("COPRESENCE_MAX_MESSAGE", ""),
+        ("COPRESENCE_STORE", ""),
+        ("COPRESENCE_DEV", ""),
+    ];
+    let (status, _, stderr) = relay::run_with(&fine, &dev);
+    assert!(status.success(), "{stderr}");
+    // But a flag that is empty is a slip.
+    let (status, _, stderr) = relay::run(&serve(&["--jwt-secret="]));
+    assert_eq!(status.code(), Some(2), "{stderr}");
+}
+
+#[test]
+fn everything_is_checked_before_a_store_is_made() {
+    let relay = Relay::start();
+    let taken = relay.address.to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mistakes: [&[&str]; 4] = [
+        &["--dev", "--listen", &taken],
+        &["--listen=127.0.0.1:0", "--jwt-key=/nowhere/key.pem"],
+        &["--listen=127.0.0.1:0", "--dev", "--web=/nowhere"],
+        &["--listen=127.0.0.1:0", "--dev", "--log=loud=loud"],
+    ];
+    for mistake in mistakes {
+        let mut arguments = vec!["serve", "--data", data.to_str().unwrap()];
+        arguments.extend(mistake);
+        let (status, _, stderr) = relay::run(&arguments);
+        assert!(!status.success(), "{mistake:?}: {stderr}");
+        assert!(!data.exists(), "{mistake:?} made a store");
+        // And so it is when that is all that is asked for.
+        arguments.push("--check-config");
+        assert!(!relay::run(&arguments).0.success(), "{mistake:?}");
+    }
+    let (status, stdout, stderr) = relay::run(&[
+        "serve",
+        "--check-config",
+        "--dev",
+        "--listen=127.0.0.1:0",
+        "--data",
+        data.to_str().unwrap(),
+    ]);
+    assert!(status.success(), "{stderr}");
+    assert!(!stdout.contains("listening"), "{stdout}");
+    assert!(!data.exists(), "--check-config made a store");
+}
+
+#[tokio::test]
+async fn a_name_or_a_port_alone_is_a_place_to_listen() {
+    for place in ["localhost:0", ":0"] {
+        let relay = Relay::options().listen(place).start();
+        let port = relay.address.port();
+        let live = http::get(([127, 0, 0, 1], port).into(), "/health/live", "").await;
+        assert_eq!(live.status, 200, "{place}");
+    }
+    check_refused(&["serve", "--dev", "--listen=:0"], &["--dev", "loopback"]);
+    check_refused(
+        &["serve", "--dev", "--listen=no-such-host.invalid:0"],
+        &["--dev", "loopback"],
+    );
+}
+
+#[test]
+fn the_version_says_what_was_built() {
+    let (status, stdout, _) = relay::run(&["--version"]);
+    assert!(status.success());
+    let begin = format!("copresence {} (", env!("CARGO_PKG_VERSION"));
+    assert!(stdout.starts_with(&begin), "{stdout}");
+}
+
+#[tokio::test]
+async fn the_log_is_as_the_options_say() {
+    let relay = Relay::options()
+        .variable("COPRESENCE_LOG_FORMAT", "json")
+        .argument("--log=debug")
+        .start();
+    http::get(relay.address, "/health/live", "").await;
+    let log = relay.log();
+    let line = log.lines().find(|line| line.contains("/health/live"));
+    let line: serde_json::Value = serde_json::from_str(line.unwrap()).unwrap();
+    assert_eq!(line["level"], "DEBUG");
+}
+
+#[tokio::test]
+async fn a_secret_may_be_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    let relay = Relay::options()
+        .other_key()
+        .argument("--jwt-secret-file")
+        .argument(file.to_str().unwrap())
+        .start();
+    let token = tokens::member("ann");
+    Client::join(&relay, Provider::YWebsocket, "session/1", &token).await;
+}
+
+#[test]
+fn tokens_that_nobody_could_use_are_not_signed() {
+    let mistakes: [(&[&str], &str); 5] = [
+        (&["--color=tomato"], "tomato"),
+        (&["--expires-in=0"], "--expires-in"),
+        (&["--scope=root"], "service"),
+        (&["--room=a=read", "--room=a=write"], "twice"),
+        (&["--room=a//b=read"], "a//b"),
+    ];
+    for (arguments, named) in mistakes {
+        let first = ["token", "--secret", SECRET, "--sub=ann"];
+        let arguments: Vec<_> = first.iter().chain(arguments).copied().collect();
+        let (status, stdout, stderr) = relay::run(&arguments);
+        assert_eq!(status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert_eq!(stdout, "");
+        assert!(stderr.contains(named), "{stderr}");
+    }
+}
+
 #[test]
 fn help_names_every_option_with_its_default() {
     let (status, stdout, _) = relay::run(&["serve", "--help"]);
@@ -124,6 +294,11 @@ fn help_names_every_option_with_its_default() {
         "--max-unsaved",
         "--rate",
         "--config",
+        "--check-config",
+        "--workers",
+        "--log-format",
+        "--log ",
+        "--jwt-secret-file",
         "COPRESENCE_",
         "127.0.0.1:8787",
     ] {

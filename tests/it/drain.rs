@@ -99,6 +99,41 @@ async fn a_client_that_does_not_answer_holds_the_drain_up_no_longer_than_it_may(
     );
 }
 
+/// What was accepted is on disk: that a tab is frozen is no reason to say that something was lost.
+#[tokio::test]
+async fn with_little_time_a_client_that_does_not_answer_is_not_taken_for_something_unsaved() {
+    for timeout in ["--drain-timeout=1s", "--drain-timeout=2s"] {
+        let mut relay = Relay::options().argument(timeout).start();
+        let token = tokens::member("stuck");
+        let path = format!("/sync/session/stuck?token={token}");
+        let mut stuck = RawSocket::open_narrow(relay.address, &path).await;
+        assert!(stuck.say(&frames::step1(&[0])).await);
+        assert!(stuck.heard().await.is_ok());
+        relay.terminate();
+        let status = relay.exited().await;
+        assert!(status.success(), "{timeout}: {status}\n{}", relay.log());
+        assert!(!relay.log().contains("not everything was saved"));
+    }
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_closed_drains_unless_it_was_said_not_to() {
+    let mut relay = Relay::start();
+    relay.signal("HUP");
+    let status = relay.exited().await;
+    assert!(status.success(), "{status}");
+    assert!(relay.log().contains("drained"), "{}", relay.log());
+
+    let mut relay = Relay::options().without_hangup().start();
+    relay.signal("HUP");
+    // Signals are told in the order of their numbers: HUP would have come before TERM.
+    let ready = http::get(relay.address, "/health/ready", "").await;
+    assert_eq!(ready.status, 200);
+    assert!(relay.is_running());
+    relay.terminate();
+    assert!(relay.exited().await.success());
+}
+
 #[tokio::test]
 async fn an_idle_relay_ends_at_once() {
     let mut relay = Relay::start();

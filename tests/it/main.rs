@@ -16,6 +16,7 @@ mod bad_input;
 mod boards;
 mod bounds;
 mod cli;
+mod clock;
 mod collab;
 mod convergence;
 mod documents;

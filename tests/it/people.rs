@@ -571,13 +571,13 @@ fn whole_batches(store: &dyn Store) {
 }
 
 fn histories(store: &dyn Store) {
-    let seed = std::env::var("COPRESENCE_TEST_SEED").ok();
+    let seed = std::env::var("TEST_COPRESENCE_SEED").ok();
     let seeds = match seed.and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
         None => 0..8_u64,
     };
     for seed in seeds {
-        println!("COPRESENCE_TEST_SEED={seed}");
+        println!("TEST_COPRESENCE_SEED={seed}");
         let memory = MemoryStore::new();
         let mut random = Random::new(seed);
         let rooms = ["a", "b"].map(|name| format!("event/{seed}/{name}"));

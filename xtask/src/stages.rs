@@ -96,7 +96,7 @@ type Stage = (
     fn(&str) -> Result<Outcome>,
 );
 
-const STAGES: [Stage; 16] = [
+const STAGES: [Stage; 17] = [
     (&[Part::Lint], Work::Check, "format", format),
     (&[Part::Lint], Work::Check, "clippy", clippy),
     (&[Part::Lint], Work::Check, "docs", docs),
@@ -134,6 +134,7 @@ const STAGES: [Stage; 16] = [
     ),
     (&[Part::Web], Work::SetUp, "web-packages", web::install),
     (&[Part::Web], Work::Check, "web-types", web::check),
+    (&[Part::Web], Work::Check, "web-lint", web::lint),
     (&[Part::Web], Work::Suite, "web-tests", web::unit_tests),
     (&[Part::Web], Work::SetUp, "web-build", web::build),
     (&[Part::Web], Work::SetUp, "browser", web::browser),

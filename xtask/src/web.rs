@@ -43,6 +43,12 @@ pub fn check(name: &str) -> Result<Outcome> {
     Ok(Outcome::all_or_nothing(&ended))
 }
 
+/// Checks what types do not say: above all that hooks are called as React wants them to be.
+pub fn lint(name: &str) -> Result<Outcome> {
+    let ended = process::run(name, DEMO.npm().args(["run", "lint"]))?;
+    Ok(Outcome::all_or_nothing(&ended))
+}
+
 /// The tests of hooks and components.
 pub fn unit_tests(name: &str) -> Result<Outcome> {
     let results = process::target().join("xtask/web-unit.json");

@@ -26,8 +26,8 @@ const EARLY_KILL_IN = 8;
 
 /** @param {string[]} store the options that name the store: of the relay, and of `check` */
 export async function survivesKills(t, store, { minimum, rounds = roundsWanted() } = {}) {
-  const seed = Number(process.env.COPRESENCE_KILL_SEED ?? randomInt(2 ** 31));
-  t.diagnostic(`${rounds} rounds, COPRESENCE_KILL_SEED=${seed}`);
+  const seed = Number(process.env.TEST_COPRESENCE_KILL_SEED ?? randomInt(2 ** 31));
+  t.diagnostic(`${rounds} rounds, TEST_COPRESENCE_KILL_SEED=${seed}`);
   const random = new Random(seed);
   const promised = new Map(); // Room → the keys that must be in it.
   const sums = { acknowledged: 0, written: 0, posted: 0, quietRounds: 0 };
@@ -41,7 +41,7 @@ export async function survivesKills(t, store, { minimum, rounds = roundsWanted()
       ...COLLAB_KINDS.map((kind, n) => new ClientWriter(relay, kind, names[(round + n) % names.length], round)),
       new BackEndWriter(relay, names[round % names.length], round),
     ];
-    const context = `round ${round} of COPRESENCE_KILL_SEED=${seed}`;
+    const context = `round ${round} of TEST_COPRESENCE_KILL_SEED=${seed}`;
     try {
       if (!random.oneIn(EARLY_KILL_IN)) await Promise.all(writers.map(writer => writer.ready()));
       await sleep(random.between(20, 200));
@@ -78,7 +78,7 @@ export async function survivesKills(t, store, { minimum, rounds = roundsWanted()
 }
 
 function roundsWanted() {
-  return Number(process.env.COPRESENCE_KILL_ROUNDS ?? 200);
+  return Number(process.env.TEST_COPRESENCE_KILL_ROUNDS ?? 200);
 }
 
 function roomsOf(round) {

@@ -148,6 +148,14 @@ pub async fn roster(address: SocketAddr, room: &str) -> Vec<Value> {
         .clone()
 }
 
+/// The line `Host`, if these lines have none.
+pub fn host_unless_in(headers: &str, address: SocketAddr) -> String {
+    match headers.contains("Host: ") {
+        true => String::new(),
+        false => format!("Host: {address}\r\n"),
+    }
+}
+
 async fn begin(
     address: SocketAddr,
     method: &str,
@@ -156,9 +164,8 @@ async fn begin(
     body: &[u8],
 ) -> (TcpStream, String, Vec<u8>) {
     let mut tcp = TcpStream::connect(address).await.unwrap();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n"
-    );
+    let host = host_unless_in(headers, address);
+    let request = format!("{method} {path} HTTP/1.1\r\n{host}Connection: close\r\n{headers}\r\n");
     tcp.write_all(request.as_bytes()).await.unwrap();
     // The relay may answer and close before it has taken a body that it does not want.
     let _ = tcp.write_all(body).await;

@@ -30,6 +30,14 @@ impl Mounted {
     }
 
     pub async fn with(options: RelayOptions, store: Arc<dyn Store>) -> Self {
+        Self::with_clock(options, store, SystemClock::new()).await
+    }
+
+    pub async fn with_clock(
+        options: RelayOptions,
+        store: Arc<dyn Store>,
+        clock: SystemClock,
+    ) -> Self {
         let share = share();
         let auth = AuthOptions {
             key: Some(KeySource::Secret(Secret::new(SECRET))),
@@ -37,7 +45,7 @@ impl Mounted {
         };
         let verifier = Verifier::new(auth).unwrap();
         let metrics = Arc::new(Metrics::new());
-        let relay = Relay::start(options, store, verifier, metrics, SystemClock::new()).unwrap();
+        let relay = Relay::start(options, store, verifier, metrics, clock).unwrap();
         let routes = copresence::routes(relay.clone(), HttpOptions::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

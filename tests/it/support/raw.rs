@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::support::http::host_unless_in;
 use crate::support::time::{PATIENCE, within};
 
 pub const CONTINUATION: u8 = 0;
@@ -127,8 +128,9 @@ impl RawSocket {
         headers: &str,
     ) -> Result<Self, u16> {
         tcp.set_nodelay(true).unwrap();
+        let host = host_unless_in(headers, address);
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
+            "GET {path} HTTP/1.1\r\n{host}Connection: Upgrade\r\n\
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );

@@ -76,8 +76,13 @@ impl Relay {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal, named without its `SIG`.
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
-            .args(["-TERM", &self.pid().to_string()])
+            .args([&format!("-{name}"), &self.pid().to_string()])
             .status();
         assert!(status.unwrap().success(), "the relay was gone already");
     }
@@ -144,7 +149,9 @@ pub struct Options {
     config: String,
     has_other_key: bool,
     has_store: bool,
-    ignores_file_limit: bool,
+    listen: Option<String>,
+    variables: Vec<(String, String)>,
+    ignored_signal: Option<&'static str>,
     share: Wanted,
 }
 
@@ -193,7 +200,25 @@ impl Options {
 
     /// A write beyond `limit_files` is an error, as on a full disk, and not the end of the process.
     pub fn with_file_limit(mut self) -> Self {
-        self.ignores_file_limit = true;
+        self.ignored_signal = Some("XFSZ");
+        self
+    }
+
+    /// Started as `nohup` does.
+    pub fn without_hangup(mut self) -> Self {
+        self.ignored_signal = Some("HUP");
+        self
+    }
+
+    /// Listens there instead of at a free port of 127.0.0.1.
+    pub fn listen(mut self, place: &str) -> Self {
+        self.listen = Some(place.to_owned());
+        self
+    }
+
+    /// A variable of its environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -219,11 +244,13 @@ impl Options {
         };
         let folder = tempfile::tempdir().unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = match self.ignores_file_limit {
-            true => without_signal("XFSZ"),
-            false => command(),
+        let mut command = match self.ignored_signal {
+            Some(signal) => without_signal(signal),
+            None => command(),
         };
-        command.arg("serve").args(["--listen", "127.0.0.1:0"]);
+        let listen = self.listen.as_deref().unwrap_or("127.0.0.1:0");
+        command.arg("serve").args(["--listen", listen]);
+        command.envs(self.variables);
         if !self.has_other_key {
             command.args(["--jwt-secret", SECRET]);
         }
@@ -306,8 +333,14 @@ fn listening_address(child: &mut Child) -> Option<SocketAddr> {
 
 /// Runs the binary to its end; for commands that are expected to stop by themselves.
 pub fn run(arguments: &[&str]) -> (ExitStatus, String, String) {
+    run_with(&[], arguments)
+}
+
+/// The same, with variables.
+pub fn run_with(variables: &[(&str, &str)], arguments: &[&str]) -> (ExitStatus, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut child = command()
+        .envs(variables.iter().copied())
         .args(arguments)
         .current_dir(folder.path())
         .stdout(Stdio::piped())

@@ -21,6 +21,11 @@ pub fn unix_seconds() -> u64 {
     CLOCK.now().as_millis() / 1000
 }
 
+/// Milliseconds since 1970.
+pub fn unix_millis() -> u64 {
+    CLOCK.now().as_millis()
+}
+
 /// Waits for what must come; fails naming it.
 pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(limit, future).await {

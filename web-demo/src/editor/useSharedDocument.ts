@@ -31,6 +31,8 @@ export function useSharedDocument(relay: OwnRelay, name: string): SharedDocument
       token: relay.token,
     });
     provider.attach();
+    // They live and end with the effect, so nothing before it can have made them.
+    // oxlint-disable-next-line react/set-state-in-effect
     setShared({ doc, provider });
     return () => {
       setShared(null);
