@@ -88,3 +88,126 @@ pub fn history(steps: &[(usize, u8, u32)]) -> (Vec<Vec<u8>>, Doc) {
     updates.retain(|update| update != &[0, 0]);
     (updates, goal)
 }
+
+/// Updates that pass the validator, and that a library which integrates them does not survive.
+pub mod hostile {
+    use bytes::Bytes;
+
+    use crate::wire::lib0::write_varuint;
+
+    /// Each kind by its name, to be sent in order by one writer.
+    pub fn all() -> Vec<(&'static str, Vec<Bytes>)> {
+        let recorded = include_str!("../../tests/fixtures/hostile-updates.json");
+        let recorded: serde_json::Value = serde_json::from_str(recorded).expect("JSON");
+        let recorded = |name: &str| {
+            let updates = recorded[name].as_array().expect("a list").iter();
+            let updates = updates.map(|hex| from_hex(hex.as_str().expect("a text")));
+            updates.collect::<Vec<_>>()
+        };
+        let mut orphan = recorded("orphan");
+        orphan.extend((0..70).map(|client| many_entries(900 + client)));
+        vec![
+            (
+                "ids used twice: conflict resolution without end",
+                recorded("endless"),
+            ),
+            ("a type deleted with a child that no list leads to", orphan),
+            (
+                "types within types, and the outermost deleted",
+                nested(200_000),
+            ),
+            ("very many siblings at one place", siblings(20_000)),
+            (
+                "a text whose beginning has not come",
+                vec![beginning_lost(2 << 20)],
+            ),
+            (
+                "parts of very many clients, none of which can be placed",
+                vec![waiting(100_000)],
+            ),
+        ]
+    }
+
+    fn from_hex(text: &str) -> Bytes {
+        let digits = text.as_bytes().chunks(2);
+        let bytes = digits.map(|pair| {
+            let pair = std::str::from_utf8(pair).expect("ASCII");
+            u8::from_str_radix(pair, 16).expect("hex")
+        });
+        bytes.collect()
+    }
+
+    /// Thirty values of a map, of this client.
+    fn many_entries(client: u64) -> Bytes {
+        let mut out = vec![1, 30];
+        write_varuint(&mut out, client);
+        out.push(0);
+        for entry in 0..30_u8 {
+            out.extend_from_slice(&[0x28, 1, 1, b'm', 2, b'k', b'a' + entry % 26, 1, 116]);
+            let length = 80 + 8 * usize::from(entry);
+            write_varuint(&mut out, length as u64);
+            out.resize(out.len() + length, 0);
+        }
+        out.push(0);
+        out.into()
+    }
+
+    /// Each type the child of the one before; then a deletion of the first.
+    fn nested(depth: u64) -> Vec<Bytes> {
+        let mut out = vec![1];
+        write_varuint(&mut out, depth);
+        out.extend_from_slice(&[0, 0, 7, 1, 1, b't', 0]);
+        for clock in 0..depth - 1 {
+            out.extend_from_slice(&[7, 0, 0]);
+            write_varuint(&mut out, clock);
+            out.push(0);
+        }
+        out.push(0);
+        vec![out.into(), Bytes::from_static(&[0, 1, 0, 1, 0, 1])]
+    }
+
+    /// One character of each client, all at the beginning of one text; then some more, one by one.
+    fn siblings(clients: u64) -> Vec<Bytes> {
+        let one = |out: &mut Vec<u8>, client: u64| {
+            out.push(1);
+            write_varuint(out, client);
+            out.extend_from_slice(&[0, 4, 1, 1, b't', 1, b'x']);
+        };
+        let mut all = Vec::new();
+        write_varuint(&mut all, clients);
+        (0..clients)
+            .rev()
+            .for_each(|client| one(&mut all, client + 1_000));
+        all.push(0);
+        let mut updates = vec![Bytes::from(all)];
+        for client in 0..128 {
+            let mut out = vec![1];
+            one(&mut out, client + 5_000_000);
+            out.push(0);
+            updates.push(out.into());
+        }
+        updates
+    }
+
+    /// A text from clock 10 on, of a client that nobody has heard of.
+    fn beginning_lost(bytes: usize) -> Bytes {
+        let mut out = vec![1, 1, 77, 10, 0x84, 77, 9];
+        write_varuint(&mut out, bytes as u64);
+        out.resize(out.len() + bytes, b'x');
+        out.push(0);
+        out.into()
+    }
+
+    /// Parts that begin at clock 1.
+    fn waiting(clients: u64) -> Bytes {
+        let mut out = Vec::new();
+        write_varuint(&mut out, clients);
+        for client in (0..clients).rev() {
+            out.push(1);
+            write_varuint(&mut out, client + 1_000);
+            out.extend_from_slice(&[1, 4, 1, 1, b't', 1, b'x']);
+        }
+        out.push(0);
+        out.into()
+    }
+}

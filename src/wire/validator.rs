@@ -364,7 +364,7 @@ fn delete_set(reader: &mut Reader<'_>) -> Result<(), Invalid> {
 }
 
 /// One value of lib0's own encoding of JavaScript values.
-fn any(reader: &mut Reader<'_>) -> Result<(), Invalid> {
+pub(in crate::wire) fn any(reader: &mut Reader<'_>) -> Result<(), Invalid> {
     let Some(outermost) = any_head(reader)? else {
         return Ok(());
     };
