@@ -56,8 +56,8 @@ pub const AWARENESS_RETURN_WITHIN: Duration = Duration::from_secs(20);
 /// A raised id also goes to all others if it was last cast longer ago than this (2.4 rule 7).
 pub const AWARENESS_CAST_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// How deep JSON-like values in an update may nest; yrs and browsers walk them recursively.
-pub const UPDATE_NESTING_MAX: usize = 100;
+/// How deep JSON-like values in an update may nest. Browsers walk them recursively, and fail near 8,000.
+pub const UPDATE_NESTING_MAX: usize = 1_000;
 /// The largest client id that JavaScript can hold exactly.
 pub const CLIENT_ID_MAX: u64 = (1 << 53) - 1;
 /// One past the largest clock: yrs computes with 32 bits, and clients with signed ones.

@@ -863,7 +863,7 @@ fn a_long_log_becomes_a_snapshot() {
 
 #[test]
 fn what_breaks_crdt_libraries_is_kept_as_it_came_and_harms_nobody() {
-    for (name, updates) in hostile::all() {
+    for (name, updates) in hostile::all(1) {
         let mut driver = Driver::new();
         driver.join(ANN, Access::Write);
         driver.join(EVE, Access::Write);

@@ -5,7 +5,7 @@
 //! among what it says to have deleted when it comes back. What can be derived from the document is no
 //! news then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::limits::DERIVED_ENTRIES_MAX;
 use crate::model::ClientId;
@@ -38,7 +38,7 @@ pub(super) fn are_derived(document: &Document, unknown: &Deletions) -> Result<bo
                 let Some(found) = search.find((client, clock))? else {
                     return Ok(false);
                 };
-                let is_derived = search.lies_in_deleted(found)? || search.has_rival(found)?;
+                let is_derived = search.lies_in_deleted(found)? || search.has_lost(found)?;
                 if !is_derived {
                     return Ok(false);
                 }
@@ -80,13 +80,12 @@ enum Parent {
     Type(Id),
 }
 
-/// The values of all map keys by their ids: which key it is, and how many it has replaced.
+/// The values of all map keys.
 #[derive(Default)]
 struct Entries {
-    of: HashMap<Id, (u32, u32)>,
-    /// How many each key has.
-    counts: Vec<u32>,
-    is_too_many: bool,
+    all: HashSet<Id>,
+    /// Those that are shown.
+    winners: HashSet<Id>,
 }
 
 impl Search<'_> {
@@ -172,119 +171,91 @@ impl Search<'_> {
         Ok(parent)
     }
 
-    /// Whether another value of its key has replaced it, or competes with it.
-    fn has_rival(&mut self, found: Found) -> Result<bool, Invalid> {
+    /// Whether it is a value of a map key that another has replaced, or has won against.
+    fn has_lost(&mut self, found: Found) -> Result<bool, Invalid> {
         if found.info & HAS_PARENT_KEY == 0 {
             return Ok(false);
         }
         if self.entries.is_none() {
-            self.entries = Some(self.all_entries()?);
+            self.entries = Some(entries(self.document)?);
         }
-        let Some(entries) = &self.entries else {
-            return Ok(false);
-        };
-        let known = entries.of.get(&(found.client, found.start));
-        Ok(!entries.is_too_many
-            && known.is_some_and(|&(key, replaced)| {
-                entries
-                    .counts
-                    .get(key as usize)
-                    .is_some_and(|&count| replaced + 1 < count)
-            }))
-    }
-
-    fn all_entries(&mut self) -> Result<Entries, Invalid> {
-        let document = self.document;
-        // Those that replace another name it; the first of a key says which.
-        let mut before: HashMap<Id, (Option<Id>, Key<'_>)> = HashMap::new();
-        for index in 0..document.parts.len() {
-            let bytes = document.part_bytes(index);
-            let mut reader = Reader::new(bytes);
-            let (structs, client, mut start) = head(&mut reader)?;
-            for _ in 0..structs {
-                let mut parts = reader;
-                let read = validator::read_struct(&mut reader, client, start)?;
-                if read.info & HAS_PARENT_KEY != 0 {
-                    if DERIVED_ENTRIES_MAX <= before.len() {
-                        return Ok(Entries {
-                            is_too_many: true,
-                            ..Entries::default()
-                        });
-                    }
-                    before.insert((client, start), key_of(&mut parts)?);
-                }
-                start = read.end;
-            }
-        }
-        let mut keys: HashMap<Key<'_>, u32> = HashMap::new();
-        let mut entries = Entries::default();
-        for &id in before.keys() {
-            let mut path = Vec::new();
-            let mut at = id;
-            let (key, mut replaced) = loop {
-                if let Some(&(key, replaced)) = entries.of.get(&at) {
-                    break (key, replaced + 1);
-                }
-                match before.get(&at) {
-                    Some(&(Some(origin), _)) if path.len() < before.len() => {
-                        path.push(at);
-                        at = origin;
-                    }
-                    Some(&(None, key)) => {
-                        path.push(at);
-                        let next = keys.len() as u32;
-                        break (*keys.entry(key).or_insert(next), 0);
-                    }
-                    // It names something that is no value of a key.
-                    _ => {
-                        let next = keys.len() as u32;
-                        break (*keys.entry(Key::Unknown(at)).or_insert(next), 0);
-                    }
-                }
-            };
-            for id in path.into_iter().rev() {
-                entries.of.insert(id, (key, replaced));
-                replaced += 1;
-            }
-        }
-        entries.counts = vec![0; keys.len()];
-        for &(key, _) in entries.of.values() {
-            if let Some(count) = entries.counts.get_mut(key as usize) {
-                *count += 1;
-            }
-        }
-        Ok(entries)
+        let id = (found.client, found.start);
+        Ok((self.entries.as_ref())
+            .is_some_and(|entries| entries.all.contains(&id) && !entries.winners.contains(&id)))
     }
 }
 
-/// A key of a map.
+/// What a value of a map key comes behind.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
-enum Key<'a> {
+enum Before<'a> {
+    /// Nothing: it is a first one of this key of a root type.
     OfRoot(&'a [u8], &'a [u8]),
+    /// The same of a nested type.
     OfType(Id, &'a [u8]),
-    Unknown(Id),
+    /// Another value.
+    Entry(Id),
 }
 
-/// What a value of a map key replaces, or else which key it is of.
-fn key_of<'a>(reader: &mut Reader<'a>) -> Result<(Option<Id>, Key<'a>), Invalid> {
+/// All values of map keys. Of those that come behind the same the one of the highest client is the last
+/// in Yjs' order, and so on behind that one; the very last is shown. Empty when there are too many.
+fn entries(document: &Document) -> Result<Entries, Invalid> {
+    let mut entries = Entries::default();
+    let mut last: HashMap<Before<'_>, Id> = HashMap::new();
+    for index in 0..document.parts.len() {
+        let mut reader = Reader::new(document.part_bytes(index));
+        let (structs, client, mut start) = head(&mut reader)?;
+        for _ in 0..structs {
+            let mut parts = reader;
+            let read = validator::read_struct(&mut reader, client, start)?;
+            if read.info & HAS_PARENT_KEY != 0 {
+                if DERIVED_ENTRIES_MAX <= entries.all.len() {
+                    return Ok(Entries::default());
+                }
+                let id = (client, start);
+                entries.all.insert(id);
+                let last = last.entry(before(&mut parts)?).or_insert(id);
+                if last.0 == client && *last != id {
+                    // A client does not do that: nothing is said of either.
+                    entries.winners.insert(id);
+                }
+                *last = id.max(*last);
+            }
+            start = read.end;
+        }
+    }
+    for (before, &id) in &last {
+        let follows = matches!(before, Before::Entry(other) if entries.all.contains(other));
+        if follows {
+            continue;
+        }
+        let mut id = id;
+        // A value cannot come behind itself; should bytes say so, there are no more steps than values.
+        for _ in 0..entries.all.len() {
+            match last.get(&Before::Entry(id)) {
+                Some(&next) => id = next,
+                None => break,
+            }
+        }
+        entries.winners.insert(id);
+    }
+    Ok(entries)
+}
+
+fn before<'a>(reader: &mut Reader<'a>) -> Result<Before<'a>, Invalid> {
     let info = reader.rest().first().copied().unwrap_or_default();
     if info & (HAS_ORIGIN | HAS_RIGHT_ORIGIN) != 0 {
         let (origin, right_origin) = neighbours(reader)?;
-        let named = origin.or(right_origin);
-        let id = named.map_or((ClientId(0), 0), |(client, clock)| {
-            (ClientId(client), clock)
-        });
-        return Ok((named.is_some().then_some(id), Key::Unknown(id)));
+        let named = origin.or(right_origin).unwrap_or_default();
+        return Ok(Before::Entry((ClientId(named.0), named.1)));
     }
     reader.u8()?;
-    let key = match reader.u8()? {
-        1 => Key::OfRoot(reader.varbytes()?, reader.varbytes()?),
+    Ok(match reader.u8()? {
+        1 => Before::OfRoot(reader.varbytes()?, reader.varbytes()?),
         _ => {
             let of = (ClientId(reader.varuint()?), reader.varuint32()?);
-            Key::OfType(of, reader.varbytes()?)
+            Before::OfType(of, reader.varbytes()?)
         }
-    };
-    Ok((None, key))
+    })
 }
 
 /// Where each struct of a client begins.

@@ -125,7 +125,7 @@ impl Document {
 
     /// Whether all that is new in the update are deletions which every client makes by itself when it
     /// integrates what is here: of what lies in a deleted type, and of values of a map key that another
-    /// has replaced or competes with. Nobody sends these, but everybody brings them when they return.
+    /// has replaced or won against. Nobody sends these, but everybody brings them when they return.
     pub fn derives(&self, update: &Update) -> bool {
         if self.has_new_structs(update) {
             return false;
