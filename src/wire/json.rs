@@ -353,7 +353,7 @@ mod tests {
         fn a_strict_parser_and_this_check_agree_but_for_numbers_and_surrogates(text in json_like()) {
             let ours = check(&text, 100).is_ok();
             // It holds neither what is beyond its floats nor halves of surrogate pairs.
-            let is_beyond = ["e308", "\\ud800", "\\udc00"].iter().any(|beyond| text.contains(beyond));
+            let is_beyond = ["e30", "\\ud800", "\\udc00"].iter().any(|beyond| text.contains(beyond));
             let theirs = serde_json::from_str::<serde_json::Value>(&text).is_ok();
             prop_assert!(ours == theirs || ours && is_beyond, "{}", text);
         }
