@@ -120,6 +120,7 @@ async fn what_breaks_crdt_libraries_harms_nobody() {
     // A busy machine has pauses of its own; what this is about never ended.
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     relay.kill();
+    drop(relay);
 
     let relay = start();
     for (number, (name, _)) in kinds.iter().enumerate() {
