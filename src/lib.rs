@@ -9,7 +9,7 @@
 //! * ring 0, [`model`]: the words of the contract as types;
 //! * ring 1, [`presence`] (who is in one room), [`feed`] (what users see of those they follow) and
 //!   [`wire`] (bytes and text to values and back): pure state machines and codecs;
-//! * ring 2, [`room`]: one document, its awareness and its roster; pure but for yrs;
+//! * ring 2, [`room`]: one document, its awareness and its roster;
 //! * ring 3, [`auth`] and [`store`]: tokens, and what outlives a room;
 //! * ring 4, [`relay`]: the worker threads that drive the pure parts;
 //! * ring 5, [`doors`] and [`http`]: the ways in.

@@ -56,8 +56,8 @@ pub const AWARENESS_RETURN_WITHIN: Duration = Duration::from_secs(20);
 /// A raised id also goes to all others if it was last cast longer ago than this (2.4 rule 7).
 pub const AWARENESS_CAST_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// How deep JSON-like values in an update may nest; yrs and browsers walk them recursively.
-pub const UPDATE_NESTING_MAX: usize = 100;
+/// How deep JSON-like values in an update may nest. Browsers walk them recursively, and fail near 8,000.
+pub const UPDATE_NESTING_MAX: usize = 1_000;
 /// The largest client id that JavaScript can hold exactly.
 pub const CLIENT_ID_MAX: u64 = (1 << 53) - 1;
 /// One past the largest clock: yrs computes with 32 bits, and clients with signed ones.
@@ -188,8 +188,8 @@ pub const OBSERVED_PATH_BYTES_MAX: usize = 255;
 
 /// Threads that own rooms: more than the largest machine has cores for.
 pub const WORKERS_MAX: usize = 256;
-/// Rooms are owned by threads with a stack of this size: yrs walks nested types recursively.
-pub const WORKER_STACK_BYTES: usize = 256 << 20;
+/// The stack of our own threads. Nothing that others send makes anything recurse.
+pub const WORKER_STACK_BYTES: usize = 4 << 20;
 /// What waits for a worker from outside (HTTP, store, other workers); when full, callers wait or
 /// are told to come back.
 pub const WORKER_INBOX_MAX: usize = 4_096;
@@ -202,14 +202,6 @@ pub const HELD_UPDATES_MAX: usize = 1_000;
 pub const HELD_BYTES_MAX: usize = 8 << 20;
 /// A room that could not be unloaded when its time had come is looked at again after this long.
 pub const UNLOAD_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// A document that nobody has edited for so long, when it has taken in what was typed, is kept as its
-/// encoding: a tenth of the memory, and some 50 ms for each MiB when it takes in something again.
-pub const FOLD_AFTER: Duration = Duration::from_secs(10);
-/// And so much longer for each MiB of it.
-pub const FOLD_AFTER_EACH_MIB: Duration = Duration::from_secs(1);
-/// What documents took that came to rest is given back to the operating system when there has been
-/// nothing heavy to do for so long.
-pub const TRIM_AFTER: Duration = Duration::from_secs(2);
 /// What the allocator may keep at the end of each thread's heap. Larger buffers are mapped for
 /// themselves.
 pub const HEAP_END_BYTES_KEPT: i32 = 256 << 10;
@@ -262,6 +254,9 @@ pub const SCRATCH_BYTES_KEPT: usize = 64 << 10;
 pub const WRITES_KEPT: usize = 1 << 10;
 /// A task cheaper than this many microseconds runs where it is asked for.
 pub const INLINE_TASK_MICROS: usize = 300;
+/// Whether deletions are derived is not looked for in a document with more values of map keys: they are
+/// some hundred bytes each while it is.
+pub const DERIVED_ENTRIES_MAX: usize = 1 << 18;
 /// Of the updates that came before a document could take them, so many are taken in one go: some two
 /// microseconds each.
 pub const EARLY_AT_ONCE: usize = 128;

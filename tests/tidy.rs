@@ -36,7 +36,7 @@ const MAY_IMPORT: [(&str, &str, &str); 19] = [
     (
         "room",
         "model presence wire clock::Timestamp limits small",
-        "yrs serde serde_json",
+        "serde serde_json",
     ),
     (
         "auth",

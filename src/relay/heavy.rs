@@ -6,9 +6,7 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use crate::limits::{
-    LOAD_AFTER_WRITES_WITHIN, OFFLINE_PARTICIPANTS_MAX, TRIM_AFTER, WORKER_STACK_BYTES,
-};
+use crate::limits::{LOAD_AFTER_WRITES_WITHIN, OFFLINE_PARTICIPANTS_MAX, WORKER_STACK_BYTES};
 use crate::model::{ConnectionId, RoomName};
 use crate::presence::{Appearance, Participant, Status};
 use crate::relay::inbox::ToWorker;
@@ -96,13 +94,6 @@ struct Queue {
 struct Orders {
     waiting: VecDeque<Order>,
     is_closed: bool,
-    /// Whether what folded documents took is to be given back to the operating system.
-    trims: bool,
-}
-
-enum Next {
-    Order(Order),
-    Trim,
 }
 
 /// Closes the queue when the last handle is gone.
@@ -124,17 +115,8 @@ impl HeavyPool {
                 .name(format!("{name}-{number}"))
                 .stack_size(WORKER_STACK_BYTES)
                 .spawn(move || {
-                    while let Some(next) = queue.next() {
-                        match next {
-                            Next::Order(order) => {
-                                let folds = order.folds();
-                                carry_out(order, &*store, &storage);
-                                if folds {
-                                    queue.trim_soon();
-                                }
-                            }
-                            Next::Trim => give_memory_back(),
-                        }
+                    while let Some(order) = queue.next() {
+                        carry_out(order, &*store, &storage);
                     }
                 })?;
         }
@@ -156,52 +138,27 @@ impl Queue {
     }
 
     /// Waits for the next thing to do; `None` when there will be no more.
-    fn next(&self) -> Option<Next> {
+    fn next(&self) -> Option<Order> {
         let mut orders = self.orders();
         loop {
             if let Some(order) = orders.waiting.pop_front() {
                 if orders.waiting.is_empty() {
                     orders.waiting.shrink_to(64);
                 }
-                return Some(Next::Order(order));
+                return Some(order);
             }
             if orders.is_closed {
                 return None;
             }
-            if !orders.trims {
-                let waited = self.filled.wait(orders);
-                orders = waited.unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            // Others may fold soon, too: once for all of them, when there is nothing else to do.
-            let waited = self.filled.wait_timeout(orders, TRIM_AFTER);
-            let (locked, outcome) = waited.unwrap_or_else(PoisonError::into_inner);
-            orders = locked;
-            if outcome.timed_out() && orders.trims && orders.waiting.is_empty() {
-                orders.trims = false;
-                return Some(Next::Trim);
-            }
-        }
-    }
-
-    fn trim_soon(&self) {
-        self.orders().trims = true;
-    }
-}
-
-impl Order {
-    /// Whether it gives up a document's memory.
-    fn folds(&self) -> bool {
-        match self {
-            Self::Room(order) => matches!(&order.job, Job::Work(task) if task.folds),
-            Self::Check { .. } | Self::Ask { .. } | Self::Forget(_) => false,
+            let waited = self.filled.wait(orders);
+            orders = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
 /// Tells the allocator once, for the whole process, to keep little of what is freed at the end of a
 /// thread's heap. Otherwise it keeps twice as much as the largest buffer that was ever freed: a burst
-/// leaves some megabytes to every thread, which `give_memory_back` does not reach.
+/// leaves some megabytes to every thread.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "glibc's own way to set it")]
 pub fn keep_little_memory() {
@@ -218,24 +175,6 @@ pub fn keep_little_memory() {
 /// Other allocators decide themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn keep_little_memory() {}
-
-/// A document is many small pieces. The allocator keeps them for the next one, which is well while
-/// documents are opened, and a waste when most have come to rest.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[expect(
-    unsafe_code,
-    reason = "glibc's own way to say that what is free is not needed soon"
-)]
-fn give_memory_back() {
-    // SAFETY: it takes no pointer and may be called at any time by any thread.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-/// Other allocators decide themselves.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn give_memory_back() {}
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -347,54 +286,4 @@ fn departed(
         Participant::gone(person.user, appearance, person.last_seen)
     });
     Ok(gone.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_given_back_once_when_there_is_nothing_else_to_do() {
-        let queue = Queue::default();
-        let forget = || Order::Forget(Box::new(()));
-        queue.trim_soon();
-        queue.trim_soon();
-        queue.orders().waiting.push_back(forget());
-        assert!(matches!(queue.next(), Some(Next::Order(_))));
-        assert!(matches!(queue.next(), Some(Next::Trim)));
-        queue.orders().waiting.push_back(forget());
-        assert!(matches!(queue.next(), Some(Next::Order(_))));
-        queue.orders().is_closed = true;
-        assert!(queue.next().is_none());
-    }
-
-    /// What the process holds of the machine's memory, in bytes.
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    fn resident_bytes() -> usize {
-        let counts = std::fs::read_to_string("/proc/self/statm").unwrap();
-        let pages: usize = counts.split(' ').nth(1).unwrap().parse().unwrap();
-        pages * 4_096
-    }
-
-    #[test]
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    fn many_small_pieces_go_back_to_the_operating_system() {
-        const PIECES: usize = 600_000;
-        const PIECE_BYTES: usize = 200;
-        let mut pieces: Vec<Box<[u8]>> = (0..PIECES)
-            .map(|_| vec![1; PIECE_BYTES].into_boxed_slice())
-            .collect();
-        // As in life: something is left here and there, so that nothing goes back by itself.
-        let mut place = 0;
-        pieces.retain(|_| {
-            place += 1;
-            place % 1_000 == 0
-        });
-        let before = resident_bytes();
-        give_memory_back();
-        // Other tests take some meanwhile.
-        let given = before.saturating_sub(resident_bytes());
-        assert!(PIECES * PIECE_BYTES / 3 < given, "{given}");
-        drop(pieces);
-    }
 }

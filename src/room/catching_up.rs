@@ -1,23 +1,19 @@
 //! The document's ways: loaded, sent away with what it lacks and what is asked, and back with
-//! answers; or broken, and built anew.
-
-use std::time::Duration;
+//! answers.
 
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::limits::{
-    APPLY_WITHIN, FOLD_AFTER, FOLD_AFTER_EACH_MIB, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN,
-    UNAPPLIED_BYTES_MAX, UNAPPLIED_UPDATES_MAX,
+    APPLY_WITHIN, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX, UNAPPLIED_UPDATES_MAX,
 };
 use crate::model::SessionId;
 use crate::room::document::{Answer, Question, Report, Sequence, Task};
 use crate::room::durability::Waiter;
-use crate::room::holdback::{Held, HoldBack};
+use crate::room::holdback::HoldBack;
 use crate::room::output::{Keep, Message, Output, Reply};
 use crate::room::{Origin, Room, Session, Slot};
 use crate::wire::close::Refusal;
-use crate::wire::yjs::Update;
 
 impl Room {
     pub(super) fn loaded(&mut self, updates: Vec<(Sequence, Bytes)>, last: Sequence) {
@@ -31,20 +27,13 @@ impl Room {
         self.document_bytes = updates.iter().map(|(_, update)| update.len()).sum();
         self.snapshot_bytes = updates.first().map_or(0, |(_, update)| update.len());
         self.log_bytes = self.document_bytes - self.snapshot_bytes;
-        // A rebuild: what was accepted since the store was asked comes behind what it had.
-        let newest = updates.last().map_or(0, |&(sequence, _)| sequence);
-        let mut apply = std::mem::take(&mut self.unapplied);
-        apply.retain(|&(sequence, _)| newest < sequence);
-        self.unapplied_bytes = 0;
-        self.due_at = None;
         self.document = Slot::Away;
         let ask = std::mem::take(&mut self.questions);
         let task = Task {
             document: None,
             load: updates,
-            apply,
+            apply: Vec::new(),
             ask,
-            folds: false,
         };
         self.outputs.push_back(Output::Work(Box::new(task)));
     }
@@ -91,7 +80,7 @@ impl Room {
         let is_due = !self.questions.is_empty()
             || is_last
             || self.due_at.is_some_and(|at| at <= now)
-            || UNAPPLIED_UPDATES_MAX <= self.unapplied.len()
+            || self.unapplied_max() <= self.unapplied.len()
             || UNAPPLIED_BYTES_MAX < self.unapplied_bytes;
         if !is_due || !matches!(self.document, Slot::Here(_)) {
             return;
@@ -108,11 +97,14 @@ impl Room {
             document: Some(document),
             load: Vec::new(),
             apply: std::mem::take(&mut self.unapplied),
-            // Who asks does not wait until it is at rest.
-            folds: ask.is_empty() && self.rests_at().is_none_or(|at| at <= now),
             ask,
         };
         self.outputs.push_back(Output::Work(Box::new(task)));
+    }
+
+    /// How many updates are applied together: as they are, the document is copied.
+    fn unapplied_max(&self) -> usize {
+        UNAPPLIED_UPDATES_MAX * (1 + (self.document_bytes >> 20))
     }
 
     /// A task came back. While the hold-back queue is away it waits for that: what it says may be of
@@ -130,31 +122,16 @@ impl Room {
                 .push_back(Output::Keep(Keep::Quarantine { sequence }));
             self.counts.quarantined += 1;
         }
-        let Some(document) = report.document else {
-            self.broken(report);
-            return;
-        };
+        let document = report.document;
         if let Some(holdback) = report.holdback {
             self.begin_with(now, holdback);
         }
         let applied = document.applied();
         self.document_bytes = document.bytes();
-        if self.unapplied.is_empty() {
-            let rests_at = self.rests_at().filter(|&at| now < at);
-            // One that has been at rest for long and is open yet could not be folded, or was read just now.
-            let due_at = rests_at.unwrap_or(now + self.rest_after());
-            self.due_at = document.is_open().then_some(due_at);
-        } else {
+        if !self.unapplied.is_empty() {
             self.due_at.get_or_insert(now + APPLY_WITHIN);
         }
         self.document = Slot::Here(document);
-        while self
-            .senders
-            .front()
-            .is_some_and(|&(sequence, _)| sequence <= applied)
-        {
-            self.senders.pop_front();
-        }
         for answer in report.answers {
             self.answered(now, applied, answer);
         }
@@ -164,51 +141,10 @@ impl Room {
         }
     }
 
-    /// How long nobody edits the document before it rests: to build it again takes time in proportion.
-    fn rest_after(&self) -> Duration {
-        FOLD_AFTER + FOLD_AFTER_EACH_MIB * (self.document_bytes >> 20) as u32
-    }
-
-    /// When nobody will have edited it for so long; `None`: nobody ever has.
-    fn rests_at(&self) -> Option<Timestamp> {
-        Some(self.edited_at? + self.rest_after())
-    }
-
-    /// The document has been built from its log, for the first time or again: what waits now, and what
-    /// was accepted in the meantime.
+    /// The document has been built from its log: what waits now, and what was accepted in the meantime.
     fn begin_with(&mut self, now: Timestamp, holdback: HoldBack) {
-        let Some(before) = self.holdback.replace(holdback) else {
-            self.take_early(now);
-            return;
-        };
-        // An update may have been set aside: what stands on it waits for ever.
-        self.seal(now);
-        for (sequence, update) in std::mem::take(&mut self.unapplied) {
-            let from = self.sender(sequence);
-            self.take_again(sequence, from, update);
-        }
-        for held in before.into_held() {
-            self.take_again(held.sequence, held.from, held.rest.update);
-        }
-    }
-
-    /// What has been passed on, or waits, already.
-    fn take_again(&mut self, sequence: Sequence, from: Option<SessionId>, update: Update) {
-        let Some(holdback) = &mut self.holdback else {
-            return;
-        };
-        let admitted = holdback.admit(update);
-        if let Some(rest) = admitted.rest
-            && !holdback.holds(&rest)
-        {
-            holdback.hold(Held {
-                sequence,
-                from,
-                rest,
-            });
-        }
-        self.unapplied
-            .extend(admitted.ready.map(|ready| (sequence, ready)));
+        self.holdback = Some(holdback);
+        self.take_early(now);
     }
 
     /// Whether the log has outgrown what it would be as one update; sooner near the limit, so that
@@ -269,8 +205,7 @@ impl Room {
                 self.is_snapshot_asked = false;
                 self.keep_held_beyond(now, applied);
                 self.snapshot_bytes = update.len();
-                let waiting = self.holdback.as_ref().map_or(0, HoldBack::bytes);
-                self.log_bytes = self.unapplied_bytes + waiting;
+                self.log_bytes = self.unapplied_bytes;
                 let keep = Keep::Snapshot {
                     through: applied,
                     update,
@@ -291,30 +226,6 @@ impl Room {
                 update: held.rest.update.bytes().clone(),
             }));
         }
-    }
-
-    /// yrs failed: sets the update aside, ends who sent it, and begins again from what is stored.
-    pub(super) fn broken(&mut self, report: Report) {
-        if let Some(sequence) = report.broken {
-            self.counts.quarantined += 1;
-            self.outputs
-                .push_back(Output::Keep(Keep::Quarantine { sequence }));
-            if let Some(session) = self.sender(sequence) {
-                self.refuse(Origin::Session(session), Refusal::BadUpdate);
-            }
-        }
-        self.is_snapshot_asked = false;
-        self.document = Slot::Loading;
-        self.questions.splice(0..0, report.unanswered);
-        self.outputs.push_back(Output::Load);
-    }
-
-    pub(super) fn sender(&self, sequence: Sequence) -> Option<SessionId> {
-        let place = self
-            .senders
-            .binary_search_by_key(&sequence, |&(sent, _)| sent)
-            .ok()?;
-        self.senders.get(place).map(|&(_, session)| session)
     }
 
     pub(super) fn stored(&mut self, through: Sequence) {

@@ -180,7 +180,7 @@ impl Room {
         self.seal(now);
         let sequence = self.durability.append();
         let update = update.bytes().clone();
-        self.log_bytes += update.len();
+        // It does not count as what a snapshot would save: it would be there again.
         self.outputs
             .push_back(Output::Keep(Keep::Append { sequence, update }));
         sequence
@@ -294,14 +294,9 @@ impl Room {
         self.log_bytes += bytes.len();
         self.unapplied_bytes += bytes.len();
         if self.unapplied.is_empty() {
-            // Whether the document rests is looked at when it has taken this in.
             self.due_at = Some(now + APPLY_WITHIN);
         }
         self.unapplied.push((sequence, update));
-        if let Some(from) = from {
-            self.senders.push_back((sequence, from));
-        }
-        self.edited_at = Some(now);
         self.outputs.push_back(Output::Keep(Keep::Append {
             sequence,
             update: bytes.clone(),

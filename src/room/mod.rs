@@ -46,8 +46,6 @@ use crate::small::{SmallIdMap, SmallMap};
 use crate::wire::close::Refusal;
 use crate::wire::yjs::{StateVector, Update};
 
-#[cfg(test)]
-pub(crate) use document::faults;
 pub use document::{Answer, Document, Question, Report, Sequence, Task};
 pub use holdback::{HoldBack, Sift, Sifted};
 pub use input::{FromSession, Input, Manner};
@@ -84,12 +82,8 @@ pub struct Room {
     /// In the log, not yet in the document.
     unapplied: Vec<(Sequence, Update)>,
     unapplied_bytes: usize,
-    /// Who sent what is unapplied or away being applied.
-    senders: VecDeque<(Sequence, SessionId)>,
-    /// When the document takes that in, or else when nobody will have edited it for long enough.
+    /// When the document takes that in.
     due_at: Option<Timestamp>,
-    /// When something was last put in the log.
-    edited_at: Option<Timestamp>,
     questions: Vec<Question>,
     /// Sessions that have not said yet what they have, and how long updates wait for that: those that
     /// are typed before it has the document it could not place.
@@ -116,7 +110,7 @@ pub struct Counts {
     pub updates: u64,
     /// Updates of readers, dropped.
     pub dropped: u64,
-    /// Updates set aside because yrs failed on them.
+    /// What the store kept as updates and is none, set aside.
     pub quarantined: u64,
 }
 
@@ -188,9 +182,7 @@ impl Room {
             run: None,
             unapplied: Vec::new(),
             unapplied_bytes: 0,
-            senders: VecDeque::new(),
             due_at: None,
-            edited_at: None,
             questions: Vec::new(),
             silent: VecDeque::new(),
             readers: Vec::new(),
@@ -376,11 +368,7 @@ impl Room {
     #[cfg(test)]
     fn entries(&self) -> usize {
         let sessions = self.sessions.capacity() + self.waiting.capacity();
-        sessions
-            + self.awareness.len()
-            + self.roster.entries()
-            + self.senders.len()
-            + self.silent.len()
+        sessions + self.awareness.len() + self.roster.entries() + self.silent.len()
     }
 
     /// How much of the room made in maps and queues is for nobody.
@@ -389,7 +377,7 @@ impl Room {
         let sessions = self.sessions.capacity() - self.sessions.len();
         let waiting = self.waiting.capacity() - self.waiting.len();
         let outputs = self.outputs.capacity() - self.outputs.len();
-        let log = self.unapplied.capacity() + self.senders.capacity() + self.early.capacity();
+        let log = self.unapplied.capacity() + self.early.capacity();
         let (awareness, roster) = (self.awareness.spare(), self.roster.spare());
         sessions + waiting + outputs + log + self.questions.capacity() + awareness + roster
     }
@@ -565,9 +553,6 @@ impl Room {
         self.outputs.shrink_to_fit();
         self.early.shrink_to_fit();
         self.silent.shrink_to_fit();
-        if self.senders.is_empty() {
-            self.senders.shrink_to_fit();
-        }
         self.questions.shrink_to_fit();
         self.durability.rest();
         self.awareness.rest();

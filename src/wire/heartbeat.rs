@@ -168,7 +168,7 @@ fn split_data(text: &str) -> Result<(Option<Doing>, Option<Arc<str>>), BadBody> 
     if HEARTBEAT_DATA_BYTES_MAX < text.len() {
         return Err(BadBody::DataTooLarge(HEARTBEAT_DATA_BYTES_MAX));
     }
-    if json::check(text, json::Dialect::Browser, HEARTBEAT_DATA_DEPTH_MAX).is_err() {
+    if json::check(text, HEARTBEAT_DATA_DEPTH_MAX).is_err() {
         return Err(malformed("`data` nests too deep"));
     }
     let mut from = serde_json::Deserializer::from_str(text);

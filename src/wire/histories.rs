@@ -88,3 +88,7 @@ pub fn history(steps: &[(usize, u8, u32)]) -> (Vec<Vec<u8>>, Doc) {
     updates.retain(|update| update != &[0, 0]);
     (updates, goal)
 }
+
+/// Shared with the tests that send them to a relay.
+#[path = "../../tests/fixtures/hostile.rs"]
+pub mod hostile;

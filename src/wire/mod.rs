@@ -3,7 +3,7 @@
 //! `lib0` reads and writes the encoding all Yjs protocols share, `yjs` the sync and awareness
 //! messages, `validator` (with `json`) tells sane updates from forged ones, `typed` knows the usual
 //! kind, `frontier` tells what can be applied from what rests on something missing, `merging` puts
-//! updates together, `encoded` answers from a document's bytes. `y_websocket` and `hocuspocus` are
+//! updates together, `document` is a document as its structs. `y_websocket` and `hocuspocus` are
 //! the framings of the two Yjs doors, `websocket` the frames of RFC 6455 below them.
 //! `boards`, `workspaces` and `feed` are dialects in JSON, which share `dialect`; `heartbeat` has the
 //! bodies of presence without a socket. `url` decodes the names and tokens in addresses, and `close`
@@ -14,7 +14,7 @@
 pub mod boards;
 pub mod close;
 pub mod dialect;
-pub mod encoded;
+pub mod document;
 pub mod feed;
 pub mod frontier;
 pub mod heartbeat;

@@ -27,6 +27,7 @@ mod feed;
 mod ghosts;
 mod heartbeats;
 mod hostile;
+mod hostile_documents;
 mod leaks;
 mod live_page;
 mod outages;
