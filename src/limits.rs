@@ -302,6 +302,9 @@ pub const FEED_LINGERING_PER_USER_MAX: usize = 64;
 pub const FEED_SEEN_MAX: usize = 65_536;
 /// How long a client of the feed may take to log in.
 pub const FEED_LOGIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long after a login that does not say whether its user hides what comes counts as said by it:
+/// editors send both in one go, or the one when the other is answered. Contract, section 6.3.
+pub const FEED_SETTLES_WITHIN: Duration = Duration::from_millis(100);
 /// A field of a status in the feed, in bytes.
 pub const FEED_FIELD_BYTES_MAX: usize = 256;
 /// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key

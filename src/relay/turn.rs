@@ -186,9 +186,10 @@ impl Turn<'_> {
         user: UserId,
         claimed: BTreeSet<UserId>,
         resume: Option<ResumeToken>,
+        first: Update,
     ) {
         let window = self.connection;
-        self.worker.feed_login(window, user, claimed, resume);
+        self.worker.feed_login(window, user, claimed, resume, first);
     }
 
     /// The window says what its user does.

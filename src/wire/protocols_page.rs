@@ -333,10 +333,25 @@ fn feed() {
         ClientMessage::Login {
             token: None,
             resume: None,
+            first: StatusUpdate {
+                status: Some(Status::Online),
+                ..StatusUpdate::default()
+            },
         },
         ClientMessage::Login {
             token: Some(TOKEN.into()),
             resume: Some("ab12".into()),
+            first: StatusUpdate::default(),
+        },
+        ClientMessage::Login {
+            token: None,
+            resume: None,
+            first: StatusUpdate {
+                status: Some(Status::Invisible),
+                activity: Some("Coding".into()),
+                project: Some("copresence".into()),
+                language: Some("Rust".into()),
+            },
         },
         ClientMessage::StatusUpdate(StatusUpdate {
             status: Some(Status::Online),
@@ -393,6 +408,7 @@ fn feed() {
             resume: "ab12",
             window,
             is_resumed: false,
+            seen_as: "Online",
         },
         ServerMessage::Sync { users: &users },
         ServerMessage::Changed {
