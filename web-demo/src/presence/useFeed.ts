@@ -67,8 +67,10 @@ export function createFeed(relay: Relay, graceMs: number = GRACE_MS): FeedConnec
   let unsaid: FeedUpdate = {};
 
   const login = () => {
-    // A window that goes on knows all the rest. To one that could not be restored it is said again.
-    socket?.send({ t: 'login', ...(resume === null ? shortNames(own) : { resume, ...shortNames(unsaid) }) });
+    // A window that goes on knows all the rest; one that cannot is not to be seen before it is told.
+    const hides: FeedUpdate = own.status === 'Invisible' ? { status: 'Invisible' } : {};
+    const first = resume === null ? own : { ...hides, ...unsaid };
+    socket?.send({ t: 'login', ...(resume === null ? {} : { resume }), ...shortNames(first) });
     unsaid = {};
   };
 
