@@ -124,6 +124,16 @@ pub const HEARTBEATS_MAX: usize = 10;
 pub const HEARTBEAT_WINDOW: Duration = Duration::from_secs(10);
 /// Users whose heartbeats are counted at a time: more than could be answered within the window.
 pub const HEARTBEAT_USERS_MAX: usize = 200_000;
+/// How long after a `leave` a heartbeat of that session counts for nothing: what was on its way side by
+/// side with the goodbye of a page that closes. Contract, section 6.4.
+pub const LEFT_FOR: Duration = Duration::from_secs(2);
+/// Goodbyes of so many sessions are remembered for that long, by each worker: more leave at once at the
+/// end of no event...
+pub const FAREWELLS_MAX: usize = 65_536;
+/// ... and of so many that nobody has heard of: anybody may say goodbye for what they make up...
+pub const FAREWELL_STRANGERS_MAX: usize = 4_096;
+/// ... in so few bytes: the token of a session has 43.
+pub const FAREWELL_TOKEN_BYTES_MAX: usize = 64;
 /// Bodies of `POST` requests that are not documents.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
 /// How long a request's head may take, and how long a connection may be idle between requests.

@@ -21,7 +21,7 @@ use crate::deadlines::Deadlines;
 use crate::limits::{Limits, READ_BUFFER_BYTES, TURN_MAX, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
-use crate::presence::Participant;
+use crate::presence::{Farewells, Participant};
 use crate::relay::Shared;
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, State, Tail};
 use crate::relay::connections::Connections;
@@ -37,6 +37,7 @@ use crate::relay::timeline::{Departure, Timeline};
 use crate::relay::turn_times::TurnTimes;
 use crate::relay::typing::Typist;
 use crate::relay::watching::Watching;
+use crate::relay::whereabouts::Whereabouts;
 use crate::room::{Input, Reply};
 use crate::store::Store;
 use crate::wire::close::Refusal;
@@ -102,6 +103,10 @@ pub struct Worker {
     pub(super) posts: Vec<VecDeque<ToWorker>>,
     /// Where the sessions without a socket are.
     pub(super) beat_rooms: HashMap<SessionToken, RoomKey>,
+    /// Sessions without a socket that have just left.
+    pub(super) farewells: Farewells,
+    /// Where everybody is who is here.
+    pub(super) whereabouts: Whereabouts,
     /// Those who hide from everybody.
     pub(super) hidden: HashSet<UserId>,
     /// On one worker, the follow feed.
@@ -275,6 +280,8 @@ impl Worker {
             uncommitted: 0,
             posts,
             beat_rooms: HashMap::new(),
+            farewells: Farewells::default(),
+            whereabouts: Whereabouts::default(),
             hidden: HashSet::new(),
             feed,
             draining: None,
@@ -549,6 +556,7 @@ impl Worker {
             self.room_deadlines.next(),
             self.connection_deadlines.next(),
             self.feed.as_ref().and_then(|host| host.next_deadline()),
+            self.farewells.next_deadline(),
             draining,
         ]
         .into_iter()
@@ -576,6 +584,7 @@ impl Worker {
             self.tick_connection(id, now);
         }
         self.feed_tick();
+        self.farewells.tick(now);
         self.settle();
         self.observe_turn(started);
     }
@@ -596,9 +605,9 @@ impl Worker {
                 .is_connected
                 .then(|| (open.name.clone(), participant))
         };
-        self.rooms
-            .iter()
-            .filter_map(|(_, open)| connected(open))
+        self.whereabouts
+            .rooms(user)
+            .filter_map(|key| connected(self.rooms.get(key)?))
             .collect()
     }
 

@@ -470,7 +470,11 @@ fn in_words(output: &Output) -> Option<String> {
             }
         },
         Output::Unload => "unload".to_owned(),
-        Output::Work(_) | Output::Keep(_) | Output::Record(_) | Output::Seen(_) => return None,
+        Output::Work(_)
+        | Output::Keep(_)
+        | Output::Record(_)
+        | Output::Seen(_)
+        | Output::Attendance { .. } => return None,
     })
 }
 

@@ -474,8 +474,8 @@ fn heartbeats() {
     };
     let read = |text: &'static str| heartbeat::decode(text.as_bytes()).expect(text);
     check_read("json heartbeat request", read, &[bare, full]);
-    let answer = heartbeat::answer(&"bV2pJ0".into()).into_bytes();
-    check_written("json heartbeat answer", &[answer]);
+    let answer = |has_left| heartbeat::answer(&"bV2pJ0".into(), has_left).into_bytes();
+    check_written("json heartbeat answer", &[answer(false), answer(true)]);
     let session = "tab-1".into();
     let leaves = [
         Leave::Token("bV2pJ0".into()),

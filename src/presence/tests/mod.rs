@@ -234,6 +234,47 @@ fn a_heartbeat_is_no_activity_unless_it_says_something_new() {
 }
 
 #[test]
+fn a_heartbeat_is_one_change_with_all_that_comes_in_it() {
+    check(
+        &Policy::of(Kind::Event),
+        "
+          0s  ann beats beat1 60s idle @/a    -> joined ann idle @/a
+          1s  ann beats beat1 60s             ->
+          2s  red beats beat1 60s typing @/b  -> changed ann typing red @/b
+          3s  red beats beat1 60s @/b         ->
+          4s  bob opens tab2                  -> joined bob online
+          5s  bob beats beat3 60s idle @/c    -> changed bob online @/c
+          6s  tab2 closes                     -> changed bob idle @/c
+          7s                                  -> changed ann online red @/b
+         63s                                  -> expired beat1, left ann 63s
+         65s                                  -> expired beat3, left bob 65s
+        ",
+    );
+    check(
+        &Policy {
+            gather: Duration::from_secs(2),
+            ..Policy::of(Kind::Event)
+        },
+        "
+          0s  ann beats beat1 60s typing @/a  -> joined ann typing @/a
+          1s  ann beats beat1 60s idle @/b    ->
+          3s                                  -> changed ann idle @/b
+        ",
+    );
+    // Somebody who was lost comes back, and says something else.
+    check(
+        &Policy::of(Kind::Board),
+        "
+          0s  ann opens tab1                  -> joined ann online
+          1s  tab1 says x                     -> changed ann online @x
+          2s  tab1 breaks                     ->
+          3s  ann beats beat2 60s idle @y     -> changed ann idle @y
+          4s  ann beats beat2 60s             ->
+        ",
+    );
+}
+
+#[test]
 fn typing_ends_by_itself_five_seconds_after_it_was_last_said() {
     check(
         &Policy::of(Kind::Event),
@@ -922,7 +963,7 @@ fn hiding_is_nothing_to_the_table_of_sessions() {
 /// Plays a timeline and compares what is told of people and places.
 fn check(policy: &Policy, timeline: &str) {
     play(policy, timeline, |event| match event {
-        Event::Record(_) | Event::Seen(_) => None,
+        Event::Record(_) | Event::Seen(_) | Event::Attendance { .. } => None,
         Event::Change { .. } | Event::Admitted(_) | Event::Queued { .. } | Event::Expired(_) => {
             Some(in_words(event))
         }
@@ -933,9 +974,11 @@ fn check(policy: &Policy, timeline: &str) {
 fn check_written(policy: &Policy, timeline: &str) {
     play(policy, timeline, |event| match event {
         Event::Record(_) | Event::Seen(_) => Some(in_words(event)),
-        Event::Change { .. } | Event::Admitted(_) | Event::Queued { .. } | Event::Expired(_) => {
-            None
-        }
+        Event::Change { .. }
+        | Event::Admitted(_)
+        | Event::Queued { .. }
+        | Event::Expired(_)
+        | Event::Attendance { .. } => None,
     });
 }
 
@@ -984,19 +1027,22 @@ fn happen(roster: &mut Roster, now: Timestamp, words: &[&str]) -> (SessionId, Op
             let admission = roster.enter(now, session(tab), entering);
             return (session(tab), Some(admission));
         }
-        [who, "beats", tab, lasts] => {
-            let (id, lasts) = (session(tab), span(lasts));
-            if roster.has(id) {
-                roster.beat(now, id, Some(lasts));
-            } else {
-                let entering = Entering {
-                    user: user(who),
-                    identity: appearance(who),
-                    may_wait: false,
-                    lasts: Some(lasts),
-                };
-                return (id, Some(roster.enter(now, id, entering)));
+        [who, "beats", tab, lasts, ref saying @ ..] => {
+            let entering = Entering {
+                user: user(who),
+                identity: appearance(who),
+                may_wait: false,
+                lasts: Some(span(lasts)),
+            };
+            let mut said = Saying::default();
+            for word in saying {
+                match word.strip_prefix('@') {
+                    Some(data) => said.data = Some(data.into()),
+                    None => said.status = Some(status(word)),
+                }
             }
+            let id = session(tab);
+            return (id, Some(roster.heartbeat(now, id, entering, said)));
         }
         [tab, "closes"] => roster.leave(now, session(tab), Ending::Clean),
         [tab, "breaks"] => roster.leave(now, session(tab), Ending::Lost),
@@ -1006,12 +1052,7 @@ fn happen(roster: &mut Roster, now: Timestamp, words: &[&str]) -> (SessionId, Op
         [who, "hides"] => roster.hide(now, &user(who), true),
         [who, "appears"] => roster.hide(now, &user(who), false),
         [tab, "is", "renewed", name] => roster.renew(now, session(tab), appearance(name)),
-        [tab, "is", status] => {
-            let is_named = |other: &Status| other.name() == status;
-            let status = Status::BY_ACTIVITY.into_iter().find(is_named);
-            assert!(status.is_some(), "what is {words:?}?");
-            roster.report(now, session(tab), status, None);
-        }
+        [tab, "is", name] => roster.report(now, session(tab), Some(status(name)), None),
         [tab, "says", data] => roster.report(now, session(tab), None, Some(data.into())),
         [tab, "shows", "nothing"] => roster.show(now, session(tab), None),
         [tab, "shows", name] => roster.show(now, session(tab), Some(appearance(name))),
@@ -1052,6 +1093,9 @@ fn in_words(event: Event) -> String {
         Event::Admitted(session) => format!("admitted tab{}", session.0),
         Event::Queued { session, position } => format!("queued tab{} {position}", session.0),
         Event::Expired(session) => format!("expired beat{}", session.0),
+        Event::Attendance { user, is_here } => {
+            format!("{user} {}", if is_here { "is here" } else { "is not here" })
+        }
         Event::Record(record) => {
             let ended = record
                 .disconnected_at
@@ -1093,6 +1137,12 @@ fn board_of(capacity: usize) -> Policy {
         capacity,
         ..Policy::of(Kind::Board)
     }
+}
+
+fn status(name: &str) -> Status {
+    let is_named = |other: &Status| other.name() == name;
+    let status = Status::BY_ACTIVITY.into_iter().find(is_named);
+    status.unwrap_or_else(|| panic!("what is {name:?}?"))
 }
 
 fn session(tab: &str) -> SessionId {
