@@ -747,7 +747,11 @@ impl Play {
                     let first = update_in_words(details);
                     let is_said = first.said.is_some() || details.contains(&"quietly");
                     login.first = Update {
-                        said: if is_said { first.said } else { login.first.said },
+                        said: if is_said {
+                            first.said
+                        } else {
+                            login.first.said
+                        },
                         ..first
                     };
                 }

@@ -172,9 +172,9 @@ impl World {
                     next_resume: ResumeToken(u128::from(name)),
                     first: first.clone(),
                 };
-                let old = self
-                    .model
-                    .login(now, name, user, set(stored), set(claimed), resume, &first);
+                let old =
+                    self.model
+                        .login(now, name, user, set(stored), set(claimed), resume, &first);
                 let picture = old.map(|(old, _)| self.pictures.remove(&old).unwrap());
                 self.pictures.insert(name, picture.unwrap_or_default());
                 (Input::Login(Box::new(login)), Some((name, old)))

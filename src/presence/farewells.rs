@@ -3,9 +3,7 @@
 
 use crate::clock::Timestamp;
 use crate::deadlines::Deadlines;
-use crate::limits::{
-    FAREWELL_STRANGERS_MAX, FAREWELL_TOKEN_BYTES_MAX, FAREWELLS_MAX, LEFT_FOR,
-};
+use crate::limits::{FAREWELL_STRANGERS_MAX, FAREWELL_TOKEN_BYTES_MAX, FAREWELLS_MAX, LEFT_FOR};
 use crate::model::SessionToken;
 
 /// The goodbyes of the last moments. A page that is closed sends its last heartbeat and its goodbye side
@@ -92,7 +90,11 @@ mod tests {
         let mut farewells = Farewells::default();
         let token: SessionToken = "ann-1".into();
         farewells.note(at(0), &token, true);
-        farewells.note(at(0), &"x".repeat(FAREWELL_TOKEN_BYTES_MAX + 1).into(), false);
+        farewells.note(
+            at(0),
+            &"x".repeat(FAREWELL_TOKEN_BYTES_MAX + 1).into(),
+            false,
+        );
         for number in 0..2 * FAREWELL_STRANGERS_MAX {
             farewells.note(at(1), &number.to_string().into(), false);
         }

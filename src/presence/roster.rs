@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::deadlines::Deadlines;
 use crate::limits::SEEN_EVERY;
-use crate::model::{LastSeen, Participants, Policy, SessionId, UserId};
+use crate::model::{Color, LastSeen, Participants, Policy, SessionId, UserId};
 use crate::presence::admission::Queue;
 use crate::presence::departed::Departed;
+use crate::presence::hues::Hues;
 use crate::presence::participant::Presence;
 use crate::presence::session::Session;
 use crate::presence::{
@@ -95,6 +96,8 @@ pub struct Roster {
     departed: Departed,
     /// Those who hide from everybody.
     hidden: SmallSet<UserId>,
+    /// Which are shown, where no two are to look alike.
+    hues: Option<Box<Hues>>,
     deadlines: Deadlines<Due>,
     /// Counts what sessions show, so that the latest is known even within one millisecond.
     change: u64,
@@ -111,10 +114,26 @@ struct User {
     lingering: Option<Box<Lingering>>,
     /// As others know them.
     told: Option<Appearance>,
+    /// The colour they were given, where no two are to look alike, until they leave or choose one. Whoever
+    /// hides has none: that it is taken would tell of them.
+    given: Option<Color>,
     /// The last activity in a session that has ended.
     last_seen: Timestamp,
     /// When it was last said that they were seen.
     remembered: Timestamp,
+}
+
+impl User {
+    /// What is shown of them where no two are to look alike: whoever chose no colour is given one.
+    fn colored(&mut self, shown: Option<Appearance>, hues: &Hues) -> Option<Appearance> {
+        let own = shown.as_ref().map(|shown| shown.color);
+        let told = self.told.as_ref().map(|told| told.color);
+        let own = own.filter(|color| !color.is_chosen());
+        self.given = own.map(|own| self.given.unwrap_or_else(|| hues.pick(own, told)));
+        let shown = shown?;
+        let color = self.given.unwrap_or(shown.color);
+        Some(Appearance { color, ..shown })
+    }
 }
 
 /// An entry without sessions.
@@ -142,8 +161,10 @@ enum Due {
 impl Roster {
     /// An empty room of a kind with these numbers.
     pub fn new(policy: impl Into<Arc<Policy>>) -> Self {
+        let policy: Arc<Policy> = policy.into();
         Self {
-            policy: policy.into(),
+            hues: policy.has_distinct_colors.then(Box::default),
+            policy,
             sessions: SmallIdMap::new(),
             users: SmallMap::new(),
             queue: Queue::default(),
@@ -564,13 +585,7 @@ impl Roster {
     // Inside.
 
     /// Gives the session's user a place, if they have none, and the session its part in their entry.
-    fn admit(
-        &mut self,
-        now: Timestamp,
-        session: SessionId,
-        by: Option<SessionId>,
-        saying: Saying,
-    ) {
+    fn admit(&mut self, now: Timestamp, session: SessionId, by: Option<SessionId>, saying: Saying) {
         let Some(known) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -756,6 +771,9 @@ impl Roster {
         };
         self.note_absence(user);
         if let Some(told) = entry.told {
+            if let Some(hues) = &mut self.hues {
+                hues.note(Some(told.color), None);
+            }
             self.tell_left(user, told, end, None);
         }
         while self.policy.capacity == 0 || self.users.len() < self.policy.capacity {
@@ -812,14 +830,22 @@ impl Roster {
         let Some(entry) = self.users.get(user) else {
             return;
         };
-        let after = self.shown(user, entry);
+        let after = self.unadorned(user, entry);
         let Some(entry) = self.users.get_mut(user) else {
             return;
+        };
+        let after = match &self.hues {
+            Some(hues) => entry.colored(after, hues),
+            None => after,
         };
         if entry.told == after {
             return;
         }
         let before = std::mem::replace(&mut entry.told, after);
+        if let Some(hues) = &mut self.hues {
+            let color = |shown: &Option<Appearance>| shown.as_ref().map(|shown| shown.color);
+            hues.note(color(&before), color(&entry.told));
+        }
         match (before, self.connected_one(user)) {
             (None, Some(after)) => {
                 self.departed.forget(user);
@@ -854,6 +880,16 @@ impl Roster {
 
     /// What others may know of the user.
     fn shown(&self, user: &UserId, entry: &User) -> Option<Appearance> {
+        let shown = self.unadorned(user, entry)?;
+        let color = match entry.given {
+            Some(given) if !shown.color.is_chosen() => given,
+            _ => shown.color,
+        };
+        Some(Appearance { color, ..shown })
+    }
+
+    /// The same in the colour they chose, or that their id gives them.
+    fn unadorned(&self, user: &UserId, entry: &User) -> Option<Appearance> {
         if self.hidden.contains(user) {
             return None;
         }

@@ -31,7 +31,10 @@ impl Whereabouts {
 
     /// Every room the user is in.
     pub fn rooms(&self, user: &UserId) -> impl Iterator<Item = RoomKey> {
-        self.of.get(user).into_iter().flat_map(|rooms| rooms.iter().copied())
+        self.of
+            .get(user)
+            .into_iter()
+            .flat_map(|rooms| rooms.iter().copied())
     }
 }
 

@@ -958,6 +958,127 @@ fn hiding_is_nothing_to_the_table_of_sessions() {
     );
 }
 
+// Colours.
+
+/// As others see those who are there.
+fn colors(roster: &Roster) -> Vec<(String, Color)> {
+    let connected = roster.connected().into_iter();
+    let of = |one: Participant| (one.user.to_string(), one.appearance.color);
+    connected.map(of).collect()
+}
+
+fn color_of(roster: &Roster, name: &str) -> Option<Color> {
+    let colors = colors(roster);
+    colors
+        .into_iter()
+        .find(|(user, _)| user == name)
+        .map(|(_, color)| color)
+}
+
+/// Users whose ids give them a colour of this hue.
+fn users_of_hue(hue: usize) -> impl Iterator<Item = String> {
+    let names = (0..).map(|number| format!("user-{number}"));
+    names.filter(move |name| Color::of_user(&user(name)).hue() == Some(hue))
+}
+
+#[test]
+fn on_a_board_no_two_are_alike_while_there_are_hues() {
+    let mut roster = Roster::new(Policy::of(Kind::Board));
+    // The worst that can be: ids that all give the same hue.
+    let names: Vec<String> = users_of_hue(5).take(Color::HUES + 2).collect();
+    for (number, name) in names.iter().enumerate() {
+        enter(&mut roster, 0, number as u64, name);
+        let own = Color::of_user(&user(name));
+        let shown = color_of(&roster, name).unwrap();
+        if number == 0 || Color::HUES <= number {
+            assert_eq!(shown, own);
+        } else {
+            assert_eq!(shown, Color::of_hue(5 + number));
+        }
+    }
+    let hues = |roster: &Roster| -> std::collections::BTreeSet<usize> {
+        colors(roster)
+            .iter()
+            .filter_map(|(_, color)| color.hue())
+            .collect()
+    };
+    assert_eq!(hues(&roster).len(), Color::HUES);
+    // They keep what they have until they leave, whoever else goes; then it is free.
+    let before = colors(&roster);
+    roster.leave(seconds(1), SessionId(3), Ending::Clean);
+    let stayed: Vec<_> = before
+        .into_iter()
+        .filter(|(name, _)| *name != names[3])
+        .collect();
+    let mut now = colors(&roster);
+    now.sort_by_key(|(name, _)| stayed.iter().position(|(other, _)| other == name));
+    assert_eq!(now, stayed);
+    enter(&mut roster, 2, 100, &names[3]);
+    assert_eq!(color_of(&roster, &names[3]), Some(Color::of_hue(5 + 3)));
+    // Lost and back is not left.
+    roster.leave(seconds(3), SessionId(100), Ending::Lost);
+    assert_eq!(color_of(&roster, &names[3]), Some(Color::of_hue(5 + 3)));
+    enter(&mut roster, 4, 101, &names[3]);
+    assert_eq!(color_of(&roster, &names[3]), Some(Color::of_hue(5 + 3)));
+}
+
+#[test]
+fn a_chosen_colour_is_never_another_and_keeps_others_off_its_hue() {
+    let mut roster = Roster::new(Policy::of(Kind::Board));
+    let names: Vec<String> = users_of_hue(5).take(3).collect();
+    let chosen = Color::parse(&Color::of_hue(5).to_string()).unwrap();
+    let entering = |name: &str, color| Entering {
+        user: user(name),
+        identity: Appearance {
+            color,
+            ..appearance(name)
+        },
+        may_wait: true,
+        lasts: None,
+    };
+    for (number, name) in names[..2].iter().enumerate() {
+        roster.enter(seconds(0), SessionId(number as u64), entering(name, chosen));
+        assert_eq!(color_of(&roster, name), Some(chosen));
+    }
+    enter(&mut roster, 1, 2, &names[2]);
+    assert_eq!(color_of(&roster, &names[2]), Some(Color::of_hue(6)));
+    // By an awareness state as well; and whoever takes their choice back is given one.
+    let mine = Color::parse("#00ff00").unwrap();
+    let shows = Appearance {
+        color: mine,
+        ..appearance(&names[2])
+    };
+    roster.show(seconds(2), SessionId(2), Some(shows));
+    assert_eq!(color_of(&roster, &names[2]), Some(mine));
+    roster.show(seconds(3), SessionId(2), None);
+    assert_eq!(color_of(&roster, &names[2]), Some(Color::of_hue(6)));
+    // Elsewhere everybody has the colour of their id.
+    let mut room = Roster::new(Policy::of(Kind::Event));
+    for (number, name) in names.iter().enumerate() {
+        enter(&mut room, 0, number as u64, name);
+        assert_eq!(color_of(&room, name), Some(Color::of_user(&user(name))));
+    }
+}
+
+#[test]
+fn that_a_colour_is_taken_tells_nothing_of_who_hides() {
+    let mut roster = Roster::new(Policy::of(Kind::Board));
+    let names: Vec<String> = users_of_hue(5).take(2).collect();
+    enter(&mut roster, 0, 0, &names[0]);
+    roster.hide(seconds(1), &user(&names[0]), true);
+    enter(&mut roster, 2, 1, &names[1]);
+    assert_eq!(
+        color_of(&roster, &names[1]),
+        Some(Color::of_user(&user(&names[1])))
+    );
+    roster.hide(seconds(3), &user(&names[0]), false);
+    assert_eq!(color_of(&roster, &names[0]), Some(Color::of_hue(6)));
+    assert_eq!(
+        color_of(&roster, &names[1]),
+        Some(Color::of_user(&user(&names[1])))
+    );
+}
+
 // The words of timelines.
 
 /// Plays a timeline and compares what is told of people and places.
@@ -1154,13 +1275,14 @@ fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-/// The colour is told by the name, so that timelines can be read.
+/// The colour is told by the name, so that timelines can be read; green is one that somebody chose.
 fn appearance(name: &str) -> Appearance {
+    let chosen = (name == "green").then(|| Color::parse("#00ff00")).flatten();
     Appearance {
         name: name.into(),
         avatar: None,
         role: None,
-        color: Color::of_user(&user(name)),
+        color: chosen.unwrap_or(Color::of_user(&user(name))),
         status: Status::Online,
         data: None,
     }

@@ -26,7 +26,13 @@ enum Step {
     Touch(usize),
     Report(usize, Option<Status>, Option<&'static str>),
     Beat(usize, Option<u64>),
-    Heartbeat(usize, u64, &'static str, Option<Status>, Option<&'static str>),
+    Heartbeat(
+        usize,
+        u64,
+        &'static str,
+        Option<Status>,
+        Option<&'static str>,
+    ),
     Renew(usize, &'static str),
     Hide(usize, bool),
     Expel(usize),
@@ -85,6 +91,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let rest = (
         prop::sample::select(memory.to_vec()),
         prop::sample::select(participants.to_vec()),
+        any::<bool>(),
     );
     (places, quiet, lingering, rest).prop_map(
         |((capacity, has_queue), (idle, away, typing), (clean, lost, gather), rest)| Policy {
@@ -98,6 +105,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             gather,
             memory: rest.0,
             participants: rest.1,
+            has_distinct_colors: rest.2,
             is_recorded: true,
             ..Policy::of(Kind::Workspace)
         },
@@ -116,6 +124,8 @@ struct Model {
     told: BTreeMap<usize, Appearance>,
     /// Since when there is something that others were not told.
     unsent: BTreeMap<usize, u64>,
+    /// The colours that were given.
+    given: BTreeMap<usize, Color>,
     gone: BTreeMap<usize, (u64, Appearance)>,
     /// The last activity of sessions that ended, of those who have a place.
     floor: BTreeMap<usize, u64>,
@@ -191,6 +201,7 @@ impl Model {
             hidden: BTreeSet::new(),
             told: BTreeMap::new(),
             unsent: BTreeMap::new(),
+            given: BTreeMap::new(),
             gone: BTreeMap::new(),
             floor: BTreeMap::new(),
             turns: 0,
@@ -408,6 +419,37 @@ impl Model {
     }
 
     fn shown(&self, user: usize) -> Option<Appearance> {
+        let shown = self.uncolored(user)?;
+        let given = self.given.get(&user).filter(|_| !shown.color.is_chosen());
+        Some(Appearance {
+            color: given.copied().unwrap_or(shown.color),
+            ..shown
+        })
+    }
+
+    /// Whoever chose no colour is given one, where no two are to look alike.
+    fn give_color(&mut self, user: usize) {
+        if !self.policy.has_distinct_colors {
+            return;
+        }
+        let own = self.uncolored(user).map(|shown| shown.color);
+        let Some(own) = own.filter(|color| !color.is_chosen()) else {
+            self.given.remove(&user);
+            return;
+        };
+        let others = self.told.iter().filter(|(other, _)| **other != user);
+        let taken: Vec<_> = others.filter_map(|(_, told)| told.color.hue()).collect();
+        let first = own.hue().unwrap();
+        let mut hues = (0..Color::HUES).map(|step| (first + step) % Color::HUES);
+        let free = hues.find(|hue| !taken.contains(hue));
+        let color = match free {
+            Some(hue) if hue != first => Color::of_hue(hue),
+            _ => own,
+        };
+        self.given.entry(user).or_insert(color);
+    }
+
+    fn uncolored(&self, user: usize) -> Option<Appearance> {
         if self.hidden.contains(&user) {
             return None;
         }
@@ -447,6 +489,7 @@ impl Model {
     }
 
     fn tell_now(&mut self, user: usize, end: u64) {
+        self.give_color(user);
         match self.shown(user) {
             Some(shown) => {
                 if self.told.insert(user, shown).is_none() {
