@@ -134,6 +134,13 @@ pub const FAREWELLS_MAX: usize = 65_536;
 pub const FAREWELL_STRANGERS_MAX: usize = 4_096;
 /// ... in so few bytes: the token of a session has 43.
 pub const FAREWELL_TOKEN_BYTES_MAX: usize = 64;
+/// A user may read (`GET` and `HEAD` below `/v1`, over all routes) as often as this: two hundred times a
+/// second, of which others notice a millisecond at most. Back ends (`scope: service`) as often as they like.
+pub const READ_EVERY: Duration = Duration::from_millis(5);
+/// So many reads a user may have ahead of that: a page that opens asks for many things at once.
+pub const READS_AT_ONCE: u32 = 400;
+/// Users whose reads are counted at a time: more than could be answered while they count.
+pub const READ_USERS_MAX: usize = 200_000;
 /// Bodies of `POST` requests that are not documents.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
 /// How long a request's head may take, and how long a connection may be idle between requests.

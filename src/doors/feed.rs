@@ -172,6 +172,9 @@ impl Door for FeedDoor {
         match &mut self.phase {
             Phase::Stranger(stranger) => {
                 turn.limit_messages(Some(UNAUTHENTICATED_BYTES_MAX));
+                if let Some(token) = &stranger.token {
+                    turn.bears_token_of(&token.identity.user);
+                }
                 if stranger.until <= turn.now() {
                     turn.close(Refusal::Unauthorized);
                 }

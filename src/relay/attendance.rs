@@ -191,7 +191,7 @@ impl Worker {
     }
 
     fn rooms_with(&self, user: &UserId) -> Vec<RoomKey> {
-        self.whereabouts.rooms(user).collect()
+        self.whereabouts.places(user).collect()
     }
 
     /// A session of a board is written down.

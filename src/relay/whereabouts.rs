@@ -1,40 +1,42 @@
-//! In which rooms of a worker each user is: hiding, shutting out and looking up somebody cost as much as
-//! the rooms they are in, however many others there are.
+//! Where each user is on a worker: hiding, shutting out and looking up somebody cost as much as the rooms
+//! they are in and the sockets they hold, however many others there are.
 
 use std::collections::HashMap;
 
 use crate::model::UserId;
-use crate::relay::rooms::RoomKey;
 use crate::slack::give_back;
 use crate::small::SmallSet;
 
-/// Users who are in a room or wait for a place in one, with all these rooms.
-#[derive(Default)]
-pub struct Whereabouts {
-    of: HashMap<UserId, SmallSet<RoomKey>>,
+/// Users, each with all their places: rooms that they are in or wait for, or sockets that are theirs.
+pub struct Whereabouts<P> {
+    of: HashMap<UserId, SmallSet<P>>,
 }
 
-impl Whereabouts {
-    /// The user has come into the room, or is there no longer.
-    pub fn note(&mut self, user: UserId, room: RoomKey, is_here: bool) {
+impl<P: Copy + Ord> Whereabouts<P> {
+    /// The user has come there, or is there no longer.
+    pub fn note(&mut self, user: UserId, place: P, is_here: bool) {
         if is_here {
-            let rooms = self.of.entry(user).or_insert_with(SmallSet::new);
-            rooms.insert(room);
-        } else if let Some(rooms) = self.of.get_mut(&user) {
-            rooms.remove(&room);
-            if rooms.is_empty() {
+            let places = self.of.entry(user).or_insert_with(SmallSet::new);
+            places.insert(place);
+        } else if let Some(places) = self.of.get_mut(&user) {
+            places.remove(&place);
+            if places.is_empty() {
                 self.of.remove(&user);
                 give_back(&mut self.of);
             }
         }
     }
 
-    /// Every room the user is in.
-    pub fn rooms(&self, user: &UserId) -> impl Iterator<Item = RoomKey> {
-        self.of
-            .get(user)
-            .into_iter()
-            .flat_map(|rooms| rooms.iter().copied())
+    /// Every place the user is at.
+    pub fn places(&self, user: &UserId) -> impl Iterator<Item = P> {
+        let places = self.of.get(user).into_iter();
+        places.flat_map(|places| places.iter().copied())
+    }
+}
+
+impl<P> Default for Whereabouts<P> {
+    fn default() -> Self {
+        Self { of: HashMap::new() }
     }
 }
 
@@ -45,7 +47,6 @@ mod tests {
     use tokio::sync::oneshot;
 
     use crate::model::{Access, Grant, Identity, RequestId, RoomName, UserId};
-    use crate::presence::Ending;
     use crate::relay::Heartbeat;
     use crate::relay::fixtures::idle_worker;
     use crate::relay::worker::Worker;
@@ -113,8 +114,8 @@ mod tests {
         assert_eq!(looks, 0);
         let looks = cost(&mut worker, &|worker| worker.expel(&ann, None));
         assert!(looks < 50, "{looks}");
-        assert_eq!(worker.whereabouts.rooms(&ann).count(), 0);
-        assert_eq!(worker.whereabouts.rooms(&user("somebody-17")).count(), 80);
+        assert_eq!(worker.whereabouts.places(&ann).count(), 0);
+        assert_eq!(worker.whereabouts.places(&user("somebody-17")).count(), 80);
         let looks = cost(&mut worker, &|worker| {
             let prefix = RoomName::parse("event/expo/4711").unwrap();
             assert_eq!(worker.rooms_under(&prefix), [prefix]);
@@ -129,18 +130,15 @@ mod tests {
             beat(&mut worker, number, "ann");
         }
         let ann = user("ann");
-        assert_eq!(worker.whereabouts.rooms(&ann).count(), 1_000);
+        assert_eq!(worker.whereabouts.places(&ann).count(), 1_000);
         for number in 0..1_000 {
             assert!(worker.end_beat(&format!("ann in {number}").into(), true));
         }
-        assert_eq!(worker.whereabouts.rooms(&ann).count(), 0);
+        assert_eq!(worker.whereabouts.places(&ann).count(), 0);
         assert!(worker.whereabouts.of.is_empty());
         beat(&mut worker, 1, "ben");
         let key = worker.rooms.find(&room(1)).unwrap();
         worker.let_happen(key, Input::Close);
         assert!(worker.whereabouts.of.is_empty());
-        let session = crate::model::SessionId(0);
-        let ending = Ending::Clean;
-        worker.let_happen(key, Input::Leave { session, ending });
     }
 }

@@ -39,6 +39,7 @@ use crate::relay::typing::Typist;
 use crate::relay::watching::Watching;
 use crate::relay::whereabouts::Whereabouts;
 use crate::room::{Input, Reply};
+use crate::small::SmallSet;
 use crate::store::Store;
 use crate::wire::close::Refusal;
 use crate::wire::websocket::Decoder;
@@ -105,8 +106,10 @@ pub struct Worker {
     pub(super) beat_rooms: HashMap<SessionToken, RoomKey>,
     /// Sessions without a socket that have just left.
     pub(super) farewells: Farewells,
-    /// Where everybody is who is here.
-    pub(super) whereabouts: Whereabouts,
+    /// The rooms that everybody is in.
+    pub(super) whereabouts: Whereabouts<RoomKey>,
+    /// The sockets whose tokens are theirs.
+    pub(super) bearers: Whereabouts<ConnectionId>,
     /// Those who hide from everybody.
     pub(super) hidden: HashSet<UserId>,
     /// On one worker, the follow feed.
@@ -282,6 +285,7 @@ impl Worker {
             beat_rooms: HashMap::new(),
             farewells: Farewells::default(),
             whereabouts: Whereabouts::default(),
+            bearers: Whereabouts::default(),
             hidden: HashSet::new(),
             feed,
             draining: None,
@@ -376,6 +380,7 @@ impl Worker {
                 door,
             })),
             seats: Vec::new(),
+            bearers: SmallSet::new(),
             state: State::Open,
             tail: Tail::default(),
             is_in_line: false,
@@ -410,11 +415,21 @@ impl Worker {
     }
 
     pub(super) fn revoke(&mut self, user: &UserId, room: Option<&RoomName>) {
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        let ids: Vec<ConnectionId> = self.bearers.places(user).collect();
         for id in ids {
             self.with_door(id, |door, turn| door.revoked(turn, user, room));
         }
         self.expel(user, room);
+    }
+
+    /// One of the connection's tokens is this user's: a revocation finds it.
+    pub(super) fn note_bearer(&mut self, id: ConnectionId, user: &UserId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && !connection.bearers.contains(user)
+        {
+            connection.bearers.insert(user.clone());
+            self.bearers.note(user.clone(), id, true);
+        }
     }
 
     pub(super) fn drain(&mut self, deadline: Timestamp, done: oneshot::Sender<bool>) {
@@ -606,7 +621,7 @@ impl Worker {
                 .then(|| (open.name.clone(), participant))
         };
         self.whereabouts
-            .rooms(user)
+            .places(user)
             .filter_map(|key| connected(self.rooms.get(key)?))
             .collect()
     }
