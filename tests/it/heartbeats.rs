@@ -235,12 +235,15 @@ async fn a_leave_is_json_whatever_it_says_it_is() {
         http::ask_with(relay.address, "POST", path, &length, body.as_bytes()).await
     };
     let post = &post;
-    for headers in [
-        "Content-Type: text/plain;charset=UTF-8\r\nOrigin: https://app.example\r\n",
-        "Content-Type: application/octet-stream\r\n",
-        "",
+    for (tab, headers) in [
+        (
+            "1",
+            "Content-Type: text/plain;charset=UTF-8\r\nOrigin: https://app.example\r\n",
+        ),
+        ("2", "Content-Type: application/octet-stream\r\n"),
+        ("3", ""),
     ] {
-        let session = beat(&relay, &member("ann"), of(room, "tab")).await;
+        let session = beat(&relay, &member("ann"), of(room, tab)).await;
         assert_eq!(names(&relay, room).await, ["ann"]);
         let body = json!({"sessionToken": session}).to_string();
         assert_eq!(post(headers, body).await.status, 204, "{headers}");
@@ -357,7 +360,7 @@ async fn who_has_a_socket_and_heartbeats_is_there_until_both_are_gone() {
     leave(&relay, &session).await;
     assert_eq!(events.next_within(Duration::from_millis(200)).await, None);
     assert_eq!(names(&relay, room).await, ["ann"]);
-    let session = beat(&relay, &token, of(room, "tab")).await;
+    let session = beat(&relay, &token, of(room, "next tab")).await;
     drop(socket);
     assert_eq!(events.next_within(Duration::from_millis(200)).await, None);
     leave(&relay, &session).await;
