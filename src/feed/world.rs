@@ -174,7 +174,7 @@ impl World {
                 };
                 let old =
                     self.model
-                        .login(now, name, user, set(stored), set(claimed), resume, &first);
+                        .login(now, name, user, [set(stored), set(claimed)], resume, &first);
                 let picture = old.map(|(old, _)| self.pictures.remove(&old).unwrap());
                 self.pictures.insert(name, picture.unwrap_or_default());
                 (Input::Login(Box::new(login)), Some((name, old)))
@@ -397,8 +397,7 @@ impl Model {
         now: u64,
         name: u64,
         user: usize,
-        stored: BTreeSet<usize>,
-        claimed: BTreeSet<usize>,
+        [stored, claimed]: [BTreeSet<usize>; 2],
         resume: Option<u64>,
         first: &Update,
     ) -> Option<(u64, bool)> {

@@ -16,7 +16,7 @@ impl<P: Copy + Ord> Whereabouts<P> {
     /// The user has come there, or is there no longer.
     pub fn note(&mut self, user: UserId, place: P, is_here: bool) {
         if is_here {
-            let places = self.of.entry(user).or_insert_with(SmallSet::new);
+            let places = self.of.entry(user).or_default();
             places.insert(place);
         } else if let Some(places) = self.of.get_mut(&user) {
             places.remove(&place);
