@@ -63,6 +63,11 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
         self.by_time.first().map(|&(at, _)| at)
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.of.len()
+    }
+
     /// How many it has room for.
     #[cfg(test)]
     pub fn capacity(&self) -> usize {

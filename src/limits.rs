@@ -138,6 +138,23 @@ pub const HEARTBEATS_MAX: usize = 10;
 pub const HEARTBEAT_WINDOW: Duration = Duration::from_secs(10);
 /// Users whose heartbeats are counted at a time: more than could be answered within the window.
 pub const HEARTBEAT_USERS_MAX: usize = 200_000;
+/// How long after a `leave` a heartbeat of that session counts for nothing: what was on its way side by
+/// side with the goodbye of a page that closes. Contract, section 6.4.
+pub const LEFT_FOR: Duration = Duration::from_secs(2);
+/// Goodbyes of so many sessions are remembered for that long, by each worker: more leave at once at the
+/// end of no event...
+pub const FAREWELLS_MAX: usize = 65_536;
+/// ... and of so many that nobody has heard of: anybody may say goodbye for what they make up...
+pub const FAREWELL_STRANGERS_MAX: usize = 4_096;
+/// ... in so few bytes: the token of a session has 43.
+pub const FAREWELL_TOKEN_BYTES_MAX: usize = 64;
+/// A user may read (`GET` and `HEAD` below `/v1`, over all routes) as often as this: two hundred times a
+/// second, of which others notice a millisecond at most. Back ends (`scope: service`) as often as they like.
+pub const READ_EVERY: Duration = Duration::from_millis(5);
+/// So many reads a user may have ahead of that: a page that opens asks for many things at once.
+pub const READS_AT_ONCE: u32 = 400;
+/// Users whose reads are counted at a time: more than could be answered while they count.
+pub const READ_USERS_MAX: usize = 200_000;
 /// Bodies of `POST` requests that are not documents.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
 /// How long a request's head may take, and how long a connection may be idle between requests.
@@ -316,6 +333,9 @@ pub const FEED_LINGERING_PER_USER_MAX: usize = 64;
 pub const FEED_SEEN_MAX: usize = 65_536;
 /// How long a client of the feed may take to log in.
 pub const FEED_LOGIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long after a login that does not say whether its user hides what comes counts as said by it:
+/// editors send both in one go, or the one when the other is answered. Contract, section 6.3.
+pub const FEED_SETTLES_WITHIN: Duration = Duration::from_millis(100);
 /// A field of a status in the feed, in bytes.
 pub const FEED_FIELD_BYTES_MAX: usize = 256;
 /// An id that a store keeps, in bytes: two of them are a key, and an index of Postgres takes no key

@@ -50,7 +50,7 @@ const MAY_IMPORT: [(&str, &str, &str); 19] = [
     ),
     (
         "relay",
-        "auth clock deadlines feed limits metrics model presence room small store wire",
+        "auth clock deadlines feed limits metrics model presence room slack small store wire",
         "anyhow futures getrandom libc prometheus_client slab tokio",
     ),
     (

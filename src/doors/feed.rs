@@ -71,7 +71,10 @@ enum Phase {
     /// It has not logged in.
     Stranger(Stranger),
     /// The token it logged in with is being checked.
-    Verifying { resume: Option<ResumeToken> },
+    Verifying {
+        resume: Option<ResumeToken>,
+        first: Update,
+    },
     /// It has logged in.
     Window(Renewal),
 }
@@ -101,11 +104,18 @@ impl Door for FeedDoor {
         let text = std::str::from_utf8(payload).ok().filter(|_| is_text);
         let message = text.and_then(|text| feed::decode(text).ok());
         match (message, &mut self.phase) {
-            (Some(ClientMessage::Login { token, resume }), Phase::Stranger(_)) => {
+            (
+                Some(ClientMessage::Login {
+                    token,
+                    resume,
+                    first,
+                }),
+                Phase::Stranger(_),
+            ) => {
                 // A token that is none of ours is an unknown one.
                 let resume = resume.as_deref().and_then(ResumeToken::parse);
                 let token = token.as_deref().filter(|token| !token.is_empty());
-                self.login(turn, token, resume);
+                self.login(turn, token, resume, update_of(first));
             }
             (Some(ClientMessage::StatusUpdate(update)), Phase::Window(_)) => {
                 turn.feed_update(update_of(update));
@@ -147,12 +157,12 @@ impl Door for FeedDoor {
     }
 
     fn verified(&mut self, turn: &mut Turn<'_>, key: &str, outcome: Result<Token, TokenError>) {
-        match &self.phase {
+        match &mut self.phase {
             Phase::Stranger(_) => {}
-            Phase::Verifying { resume } if key == LOGIN => {
-                let resume = *resume;
+            Phase::Verifying { resume, first } if key == LOGIN => {
+                let (resume, first) = (*resume, std::mem::take(first));
                 turn.pause_reading(false);
-                self.let_in(turn, outcome, resume);
+                self.let_in(turn, outcome, resume, first);
             }
             Phase::Verifying { .. } => {}
             Phase::Window(_) => self.renew(turn, outcome.map_err(|_| BadToken)),
@@ -163,6 +173,9 @@ impl Door for FeedDoor {
         match &mut self.phase {
             Phase::Stranger(stranger) => {
                 turn.limit_messages(Some(UNAUTHENTICATED_BYTES_MAX));
+                if let Some(token) = &stranger.token {
+                    turn.bears_token_of(&token.identity.user);
+                }
                 if stranger.until <= turn.now() {
                     turn.close(Refusal::Unauthorized);
                 }
@@ -202,7 +215,13 @@ impl Door for FeedDoor {
 impl FeedDoor {
     /// Somebody says who they are: by the token they bring, else by the one in the address, else,
     /// where guests are let in, as one of those.
-    fn login(&mut self, turn: &mut Turn<'_>, token: Option<&str>, resume: Option<ResumeToken>) {
+    fn login(
+        &mut self,
+        turn: &mut Turn<'_>,
+        token: Option<&str>,
+        resume: Option<ResumeToken>,
+        first: Update,
+    ) {
         let from_address = match &mut self.phase {
             Phase::Stranger(stranger) => stranger.token.take(),
             Phase::Verifying { .. } | Phase::Window(_) => None,
@@ -211,7 +230,7 @@ impl FeedDoor {
             (Some(token), _) => {
                 let outcome = turn.verifier().verify(turn.moment(), token);
                 if let Err(TokenError::UnknownKey) = outcome {
-                    self.phase = Phase::Verifying { resume };
+                    self.phase = Phase::Verifying { resume, first };
                     turn.pause_reading(true);
                     turn.verify_later(LOGIN.to_owned(), token.to_owned());
                     return;
@@ -221,7 +240,7 @@ impl FeedDoor {
             (None, Some(token)) => still_good(turn, token),
             (None, None) => turn.verifier().guest().ok_or(TokenError::Unauthorized),
         };
-        self.let_in(turn, outcome, resume);
+        self.let_in(turn, outcome, resume, first);
     }
 
     fn let_in(
@@ -229,6 +248,7 @@ impl FeedDoor {
         turn: &mut Turn<'_>,
         outcome: Result<Token, TokenError>,
         resume: Option<ResumeToken>,
+        first: Update,
     ) {
         let token = match outcome {
             Ok(token) => token,
@@ -241,7 +261,7 @@ impl FeedDoor {
         let claimed = token.follows.iter().cloned().collect();
         self.phase = Phase::Window(Renewal::new(turn.now(), token));
         turn.limit_messages(None);
-        turn.feed_login(user, claimed, resume);
+        turn.feed_login(user, claimed, resume, first);
     }
 
     fn renew(&mut self, turn: &mut Turn<'_>, outcome: Result<Token, BadToken>) {

@@ -69,6 +69,8 @@ pub struct Login {
     pub resume: Option<ResumeToken>,
     /// The token by which this window can be resumed: fresh randomness.
     pub next_resume: ResumeToken,
+    /// How the window begins, as far as the login says; of one that goes on, its first update.
+    pub first: Update,
 }
 
 /// 128 random bits that stand for a window whose connection is gone.

@@ -12,7 +12,9 @@
 //! keeps what it was last sent.
 //!
 //! A window can make its user invisible. To followers that is being offline from that moment on,
-//! and whatever the user's windows do until it ends is told to nobody.
+//! and whatever the user's windows do until it ends is told to nobody. A window may begin so: its login
+//! says how it begins, or what comes right behind the login does, and nobody comes into sight before.
+//! Hiding is at once; whoever hides and appears again and again appears now and then.
 //!
 //! The feed knows nothing of sockets, JSON, tokens, stores or clocks: time, randomness and what the
 //! store has come in as values. Start with [`Feed::handle`]; whatever happens to a window ends in
@@ -38,7 +40,7 @@ use crate::deadlines::Deadlines;
 use crate::feed::person::Person;
 use crate::feed::seen::Memory;
 use crate::feed::window::{Lingering, Phase, Window};
-use crate::limits::FEED_LINGERING_PER_USER_MAX;
+use crate::limits::{FEED_LINGERING_PER_USER_MAX, FEED_SETTLES_WITHIN};
 use crate::model::{ConnectionId, Policy, UserId};
 use crate::presence::Ending;
 
@@ -60,8 +62,12 @@ pub struct Feed {
     silent: Deadlines<ConnectionId>,
     /// When windows have lingered long enough.
     gone: Deadlines<ConnectionId>,
+    /// When windows that have not said how they begin have said all that counts as said by the login.
+    settling: Deadlines<ConnectionId>,
     /// When those who hear of a user are told what changed; there is one if something has.
     tell: Deadlines<UserId>,
+    /// Those who hid and were shown again, and from when on they may be shown again another time.
+    shown_again: Deadlines<UserId>,
     /// Counts updates, so that the latest is known even within one millisecond.
     latest: u64,
     counts: Counts,
@@ -88,7 +94,9 @@ impl Feed {
             by_token: HashMap::new(),
             silent: Deadlines::new(),
             gone: Deadlines::new(),
+            settling: Deadlines::new(),
             tell: Deadlines::new(),
+            shown_again: Deadlines::new(),
             latest: 0,
             counts: Counts::default(),
             outputs: VecDeque::new(),
@@ -127,10 +135,16 @@ impl Feed {
 
     /// When to call `handle` next, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        [self.silent.next(), self.gone.next(), self.tell.next()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.silent.next(),
+            self.gone.next(),
+            self.settling.next(),
+            self.tell.next(),
+            self.shown_again.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// How much work there has been.
@@ -183,6 +197,7 @@ impl Feed {
         self.by_token.insert(window.resume, name);
         self.windows.insert(name, window);
         self.await_silence(now, name);
+        self.await_first_words(now, name);
         self.refresh(now, &user);
         self.greet(name, false);
         let followed = follows.into_iter().map(|user| {
@@ -205,14 +220,17 @@ impl Feed {
             self.outputs.push_back(Output::Replaced(old));
         }
         let (name, user) = (login.window, login.user.clone());
+        self.latest += 1;
+        let latest = self.latest;
         let person = self.person(&user, None);
         person.subtract(old, &window);
-        window.resume(&login);
+        window.resume(now, latest, &login);
         person.add(name, &window);
         let follows = window.follows();
         self.by_token.insert(window.resume, name);
         self.windows.insert(name, window);
         self.await_silence(now, name);
+        self.await_first_words(now, name);
         self.refresh(now, &user);
         self.greet(name, true);
         for user in follows {
@@ -248,10 +266,13 @@ impl Feed {
             self.end(now, name);
             return;
         }
-        let user = window.user.clone();
+        let was_settling = window.is_settling();
+        // Whoever is gone says nothing more.
+        self.alter(name, Window::settle);
         let Some(mut window) = self.windows.remove(&name) else {
             return;
         };
+        let user = window.user.clone();
         let mut heard = self.end_phase(name, &mut window).heard;
         if !was_all_sent {
             // What the client knows is anybody's guess: whoever resumes is told everything.
@@ -268,6 +289,10 @@ impl Feed {
             && let Some(&(_, oldest)) = person.lingering.first()
         {
             self.end(now, oldest);
+        }
+        if was_settling {
+            // Another window may have waited for this one.
+            self.refresh(now, &user);
         }
     }
 
@@ -319,6 +344,12 @@ impl Feed {
             while let Some(name) = self.gone.pop_due(at) {
                 changed.extend(self.remove(at, name));
             }
+            while let Some(name) = self.settling.pop_due(at) {
+                changed.extend(self.alter(name, Window::settle));
+            }
+            while let Some(user) = self.shown_again.pop_due(at) {
+                changed.insert(user);
+            }
             for user in changed {
                 self.refresh(at, &user);
             }
@@ -345,12 +376,19 @@ impl Feed {
             return;
         };
         let is_hidden = person.has_invisible_window();
-        if person.is_hidden != is_hidden {
+        // Everybody in all of the user's rooms is told of it, and as often as the user likes. So who
+        // was shown again a moment ago stays hidden for now.
+        let may_change = is_hidden || !self.shown_again.contains(user);
+        if person.is_hidden != is_hidden && may_change {
             person.is_hidden = is_hidden;
+            if !is_hidden && !self.policy.gather.is_zero() {
+                let again_at = now + self.policy.gather;
+                self.shown_again.set(user.clone(), Some(again_at));
+            }
             let user = user.clone();
             self.outputs.push_back(Output::Hidden { user, is_hidden });
         }
-        let has_open_window = person.has_open_window();
+        let may_appear = person.may_appear();
         let profile = person.shown().and_then(|(name, status)| {
             let work = self.windows.get(&name)?.work().clone();
             Some(Profile { status, work })
@@ -360,7 +398,7 @@ impl Feed {
             (Told::Offline(_), Some(profile)) => {
                 // Lingering windows keep somebody online, but bring nobody back: that a window
                 // closed while it was hidden must not come out when the hiding ends.
-                if has_open_window {
+                if may_appear {
                     self.announce(user, Told::Online(Arc::new(profile)), now);
                 }
             }
@@ -439,14 +477,17 @@ impl Feed {
     }
 
     fn greet(&mut self, name: ConnectionId, is_resumed: bool) {
-        if let Some(window) = self.windows.get(&name) {
-            let hello = Message::Hello {
-                resume: window.resume,
-                resume_within: self.policy.resume,
-                is_resumed,
-            };
-            self.send(name, hello);
-        }
+        let Some(window) = self.windows.get(&name) else {
+            return;
+        };
+        let seen_as = self.people.get(&window.user).and_then(Person::seen_as);
+        let hello = Message::Hello {
+            resume: window.resume,
+            resume_within: self.policy.resume,
+            is_resumed,
+            seen_as,
+        };
+        self.send(name, hello);
     }
 
     /// From now on the window hears of the user. Returns what others have been told of them.
@@ -478,6 +519,13 @@ impl Feed {
         self.silent.set(name, silent_at);
     }
 
+    /// Schedules when what the window says is no longer said by its login.
+    fn await_first_words(&mut self, now: Timestamp, name: ConnectionId) {
+        let is_settling = self.windows.get(&name).is_some_and(Window::is_settling);
+        let settled_at = is_settling.then(|| now + FEED_SETTLES_WITHIN);
+        self.settling.set(name, settled_at);
+    }
+
     /// Ends what the window, which is out of `windows`, has due and hears, and returns what it was
     /// last sent.
     fn end_phase(&mut self, name: ConnectionId, window: &mut Window) -> Heard {
@@ -485,6 +533,7 @@ impl Feed {
         match phase {
             Phase::Open => {
                 self.silent.set(name, None);
+                self.settling.set(name, None);
                 let hear = |user: UserId| {
                     let told = self.unfollow(name, &user)?;
                     Some((user, told))
@@ -538,12 +587,14 @@ impl Feed {
         person
     }
 
-    /// Drops the entry of somebody who has no window and of whom nobody hears.
+    /// Drops the entry of somebody who has no window, of whom nobody hears, and who is neither hidden
+    /// nor was shown again a moment ago.
     fn forget_if_nobody(&mut self, user: &UserId) {
         let Some(person) = self.people.get(user) else {
             return;
         };
-        if person.has_windows() || !person.followers.is_empty() {
+        let was_hidden = person.is_hidden || self.shown_again.contains(user);
+        if person.has_windows() || !person.followers.is_empty() || was_hidden {
             return;
         }
         if let Told::Offline(Some(at)) = person.told {

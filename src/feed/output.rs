@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::feed::{Changes, Profile, ResumeToken};
+use crate::feed::{Changes, Profile, ResumeToken, Status};
 use crate::model::{ConnectionId, UserId};
 
 /// One thing the feed asks for.
@@ -46,6 +46,8 @@ pub enum Message {
         resume_within: Duration,
         /// Whether it has just been.
         is_resumed: bool,
+        /// How followers see the window's user now that it is there; `None`: as offline.
+        seen_as: Option<Status>,
     },
     /// Everybody the window follows.
     Sync(Vec<(UserId, Told)>),

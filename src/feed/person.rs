@@ -17,6 +17,8 @@ pub(super) struct Person {
     online: usize,
     /// How many of these hide them.
     invisible: usize,
+    /// How many of these have only just logged in, and may still say how they begin.
+    settling: usize,
     /// Those whose connection is gone, in the order in which that happened.
     pub(super) lingering: BTreeSet<(Timestamp, ConnectionId)>,
     /// When the last of their connections that are gone ended.
@@ -36,6 +38,7 @@ impl Person {
             windows: BTreeSet::new(),
             online: 0,
             invisible: 0,
+            settling: 0,
             lingering: BTreeSet::new(),
             ended_at: None,
             followers: BTreeSet::new(),
@@ -49,6 +52,7 @@ impl Person {
         self.windows.insert(window.place(name));
         self.online += usize::from(window.is_online());
         self.invisible += usize::from(window.is_invisible());
+        self.settling += usize::from(window.is_settling());
     }
 
     /// It no longer does; it must be as it was when it was added.
@@ -57,6 +61,7 @@ impl Person {
         debug_assert!(was_there);
         self.online -= usize::from(window.is_online());
         self.invisible -= usize::from(window.is_invisible());
+        self.settling -= usize::from(window.is_settling());
     }
 
     /// Whether they have a window that hides them.
@@ -74,6 +79,12 @@ impl Person {
         self.lingering.len() < self.windows.len()
     }
 
+    /// Whether they may come back into sight: by a connection that is there, and not while a window
+    /// may still say that it hides them.
+    pub(super) fn may_appear(&self) -> bool {
+        self.has_open_window() && self.settling == 0
+    }
+
     /// The window that is shown to followers, and with which status; `None` if nothing is to be
     /// shown.
     pub(super) fn shown(&self) -> Option<(ConnectionId, Status)> {
@@ -82,7 +93,16 @@ impl Person {
             0 => Status::Away,
             _ => Status::Online,
         };
-        (!self.has_invisible_window()).then_some((name, status))
+        (!self.is_hidden).then_some((name, status))
+    }
+
+    /// How followers see them: what these have been told, or are about to be, should nothing come
+    /// behind the login. `None`: as offline.
+    pub(super) fn seen_as(&self) -> Option<Status> {
+        match &self.told {
+            Told::Online(profile) => Some(profile.status),
+            Told::Offline(_) => self.shown().map(|(_, status)| status),
+        }
     }
 
     /// The names of all their windows.

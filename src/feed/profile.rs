@@ -89,6 +89,13 @@ pub struct Update {
     pub language: Option<Arc<str>>,
 }
 
+impl Update {
+    /// Whether no field is named.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Somebody who is online, as followers see them: all their windows folded into one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Profile {

@@ -141,7 +141,7 @@ fn what_the_invisible_do_is_told_to_nobody() {
            0s  ann1 login              -> seen ann 0s, bob1 o ann Online Idle, ann1 hello, ann1 sync
            0s  ann2 login              -> ann2 hello, ann2 sync
            5s  ann1 says s=Invisible   -> hidden ann, seen ann 5s, bob1 x ann 5s
-           6s  ann3 login              -> ann3 hello, ann3 sync
+           6s  ann3 login              -> ann3 hello unseen, ann3 sync
            7s  ann3 logout             ->
           20s  ann2 closes             ->
           30s  ann1 logout             -> shown ann
@@ -162,7 +162,8 @@ fn a_window_that_closed_while_hidden_comes_back_with_its_connection() {
            5s  ann1 says s=Invisible   -> hidden ann, seen ann 5s, bob1 x ann 5s
           20s  ann2 closes             ->
           30s  ann1 logout             -> shown ann
-          40s  ann4 login resume ann2  -> seen ann 40s, bob1 o ann Online Idle, ann4 hello resumed
+          40s  ann4 login resume ann2  -> ann4 hello resumed
+          40.1s tick                   -> seen ann 40.1s, bob1 o ann Online Idle
         ",
     );
 }
@@ -175,11 +176,137 @@ fn an_invisible_window_comes_back_invisible() {
            0s  ann1 login              -> seen ann 0s, bob1 o ann Online Idle, ann1 hello, ann1 sync
            1s  ann1 says s=Invisible   -> hidden ann, seen ann 1s, bob1 x ann 1s
            9s  ann1 closes             ->
-          20s  ann2 login resume ann1  -> ann2 hello resumed
+          20s  ann2 login resume ann1  -> ann2 hello resumed unseen
           30s  ann2 closes             ->
           90s  tick                    -> shown ann
         ",
     );
+}
+
+#[test]
+fn who_comes_in_invisible_is_told_to_nobody() {
+    check(
+        "
+           0s    bob1 login follows ann                  -> seen bob 0s, bob1 hello, bob1 sync ann:never
+           1s    ann1 login s=Invisible a=Coding         -> hidden ann, ann1 hello unseen, ann1 sync
+           2s    ann1 logout                             -> shown ann
+           9s    ann2 login quietly                      -> ann2 hello, ann2 sync
+           9.05s ann2 says s=Invisible                   -> hidden ann
+          20s    ann2 says s=Away                        -> shown ann, seen ann 20s, bob1 o ann Away Idle
+          21s    ann2 says s=Invisible                   -> hidden ann, seen ann 21s, bob1 x ann 21s
+          30s    ann3 login s=Online                     -> ann3 hello unseen, ann3 sync
+          40s    ann2 logout                             -> shown ann, seen ann 40s, bob1 o ann Online Idle
+          41s    ann4 login s=Invisible follows bob      -> hidden ann, seen ann 41s, bob1 x ann 41s, ann4 hello unseen, ann4 sync bob:Online:Idle
+        ",
+    );
+}
+
+#[test]
+fn what_comes_right_behind_a_login_counts_as_in_it() {
+    check(
+        "
+           0s    bob1 login follows ann    -> seen bob 0s, bob1 hello, bob1 sync ann:never
+           1s    ann1 login quietly p=one  -> ann1 hello, ann1 sync
+           1.05s ann1 says a=Coding        ->
+           1.06s ann1 says s=Online        ->
+           1.07s cid1 login follows ann    -> seen cid 1.07s, cid1 hello, cid1 sync ann:never
+           1.1s  tick                      -> seen ann 1.1s, bob1,cid1 o ann Online Coding
+           2s    ann2 login quietly        -> ann2 hello, ann2 sync
+           3s    ann1 logout               ->
+           4s    ann2 logout               -> seen ann 4s, bob1,cid1 x ann 4s
+           5s    ann3 login s=Away l=Rust  -> seen ann 5s, bob1,cid1 o ann Away Idle, ann3 hello as Away, ann3 sync
+        ",
+    );
+}
+
+#[test]
+fn who_is_gone_before_they_were_seen_was_never_there() {
+    check(
+        "
+           0s    bob1 login follows ann       -> seen bob 0s, bob1 hello, bob1 sync ann:never
+           1s    ann1 login quietly           -> ann1 hello, ann1 sync
+           1.05s ann1 closes                  ->
+          10s    ann2 login resume ann1       -> ann2 hello resumed
+          10.05s ann2 says s=Invisible        -> hidden ann
+          20s    ann3 login quietly           -> ann3 hello unseen, ann3 sync
+          20.05s ann2 says s=Online           -> shown ann
+          20.06s ann3 closes                  -> seen ann 20.06s, bob1 o ann Online Idle
+        ",
+    );
+}
+
+#[test]
+fn a_resume_says_how_the_window_goes_on() {
+    check(
+        "
+          0s  bob1 login follows ann                       -> seen bob 0s, bob1 hello, bob1 sync ann:never
+          0s  ann1 login                                   -> seen ann 0s, bob1 o ann Online Idle, ann1 hello, ann1 sync
+          1s  ann1 closes                                  ->
+          2s  ann2 login resume ann1 a=Coding              -> ann2 hello resumed
+          4s  tick                                         -> bob1 u ann a=Coding
+          5s  ann2 closes                                  ->
+          6s  ann3 login resume ann2 s=Invisible           -> hidden ann, seen ann 6s, bob1 x ann 6s, ann3 hello resumed unseen
+          7s  ann3 closes                                  ->
+         20s  ann4 login resume ann3 s=Online a=Debugging  -> shown ann, seen ann 20s, bob1 o ann Online Debugging, ann4 hello resumed
+        ",
+    );
+}
+
+#[test]
+fn hiding_is_at_once_and_showing_again_now_and_then() {
+    check(
+        "
+          0s    bob1 login follows ann  -> seen bob 0s, bob1 hello, bob1 sync ann:never
+          0s    ann1 login              -> seen ann 0s, bob1 o ann Online Idle, ann1 hello, ann1 sync
+          1s    ann1 says s=Invisible   -> hidden ann, seen ann 1s, bob1 x ann 1s
+          1.1s  ann1 says s=Online      -> shown ann, seen ann 1.1s, bob1 o ann Online Idle
+          1.2s  ann1 says s=Invisible   -> hidden ann, seen ann 1.2s, bob1 x ann 1.2s
+          1.3s  ann1 says s=Online      ->
+          1.4s  ann1 says s=Invisible   ->
+          1.5s  ann1 says s=Online      ->
+          1.6s  cid1 login follows ann  -> seen cid 1.6s, cid1 hello, cid1 sync ann:1.2s
+          1.7s  ann2 login              -> ann2 hello unseen, ann2 sync
+          3.1s  tick                    -> shown ann, seen ann 3.1s, bob1,cid1 o ann Online Idle
+          4s    ann1 says s=Invisible   -> hidden ann, seen ann 4s, bob1,cid1 x ann 4s
+          4.1s  ann1 logout             ->
+          4.2s  ann2 logout             ->
+          5.1s  tick                    -> shown ann
+        ",
+    );
+}
+
+#[test]
+fn whoever_appears_and_hides_all_the_time_is_told_of_now_and_then() {
+    let mut feed = Feed::new(&Policy::of_feed());
+    let ann = ConnectionId(1);
+    feed.handle(seconds(0.0), login(ann, "ann", &[], &[], None, 1));
+    let bob = login(ConnectionId(2), "bob", &["ann"], &[], None, 2);
+    feed.handle(seconds(0.0), bob);
+    while feed.poll_output().is_some() {}
+    let mut told = 0;
+    for number in 0..10_000_u32 {
+        let said = Some(match number % 2 {
+            0 => Said::Invisible,
+            _ => Said::Online,
+        });
+        let update = Update {
+            said,
+            ..Update::default()
+        };
+        let now = seconds(f64::from(number) / 1_000.0);
+        feed.handle(
+            now,
+            Input::Update {
+                window: ann,
+                update,
+            },
+        );
+        while let Some(output) = feed.poll_output() {
+            told += u32::from(matches!(output, Output::Hidden { .. }));
+        }
+    }
+    // Ten seconds: once at the beginning, and then every two.
+    assert!((8..=12).contains(&told), "{told}");
 }
 
 #[test]
@@ -274,12 +401,12 @@ fn a_resume_token_is_good_once_for_its_user_and_for_a_minute() {
            0s  bob1 login follows ann    -> seen bob 0s, bob1 hello, bob1 sync ann:never
            0s  ann1 login                -> seen ann 0s, bob1 o ann Online Idle, ann1 hello, ann1 sync
            1s  ann1 closes               ->
-           2s  eve1 login resume ann1    -> seen eve 2s, eve1 hello, eve1 sync
+           2s  eve1 login resume ann1 s=Online -> seen eve 2s, eve1 hello, eve1 sync
            3s  ann2 login resume ann1    -> ann2 hello resumed
            4s  ann3 login resume ann1    -> ann3 hello, ann3 sync
            5s  ann2 closes               ->
            6s  ann3 logout               ->
-          65s  ann4 login resume ann2    -> seen ann 6s, bob1 x ann 6s, seen ann 65s, bob1 o ann Online Idle, ann4 hello, ann4 sync
+          65s  ann4 login resume ann2 s=Online -> seen ann 6s, bob1 x ann 6s, seen ann 65s, bob1 o ann Online Idle, ann4 hello, ann4 sync
           66s  ann5 login resume nobody  -> ann5 hello, ann5 sync
           67s  ann5 logout               ->
           68s  ann6 login resume ann5    -> ann6 hello, ann6 sync
@@ -608,29 +735,31 @@ impl Play {
                 let user = name.trim_end_matches(|c: char| c.is_ascii_digit());
                 let stored = list("follows").into_iter().map(self::user).collect();
                 self.stored.insert(user.to_owned(), stored);
-                login(
+                let mut input = login(
                     ConnectionId(number as u64),
                     user,
                     &list("follows"),
                     &list("claims"),
                     resume,
                     token,
-                )
+                );
+                if let Input::Login(login) = &mut input {
+                    let first = update_in_words(details);
+                    let is_said = first.said.is_some() || details.contains(&"quietly");
+                    login.first = Update {
+                        said: if is_said {
+                            first.said
+                        } else {
+                            login.first.said
+                        },
+                        ..first
+                    };
+                }
+                input
             }
             [name, "says", ref fields @ ..] => {
-                let mut update = Update::default();
-                for (field, text) in fields.iter().filter_map(|field| field.split_once('=')) {
-                    match (field, text) {
-                        ("s", "Online") => update.said = Some(Said::Online),
-                        ("s", "Away") => update.said = Some(Said::Away),
-                        ("s", "Invisible") => update.said = Some(Said::Invisible),
-                        ("a", text) => update.activity = Some(text.into()),
-                        ("p", text) => update.project = Some(text.into()),
-                        ("l", text) => update.language = Some(text.into()),
-                        _ => panic!("what is {field:?}?"),
-                    }
-                }
                 let window = self.window(name);
+                let update = update_in_words(fields);
                 Input::Update { window, update }
             }
             [name, "logout"] => Input::Logout {
@@ -713,10 +842,37 @@ impl Play {
     }
 }
 
+/// Of the words those that are fields.
+fn update_in_words(words: &[&str]) -> Update {
+    let mut update = Update::default();
+    for (field, text) in words.iter().filter_map(|word| word.split_once('=')) {
+        match (field, text) {
+            ("s", "Online") => update.said = Some(Said::Online),
+            ("s", "Away") => update.said = Some(Said::Away),
+            ("s", "Invisible") => update.said = Some(Said::Invisible),
+            ("a", text) => update.activity = Some(text.into()),
+            ("p", text) => update.project = Some(text.into()),
+            ("l", text) => update.language = Some(text.into()),
+            _ => panic!("what is {field:?}?"),
+        }
+    }
+    update
+}
+
 fn message_in_words(message: &Message) -> String {
     match message {
-        Message::Hello { is_resumed, .. } => {
-            format!("hello{}", if *is_resumed { " resumed" } else { "" })
+        Message::Hello {
+            is_resumed,
+            seen_as,
+            ..
+        } => {
+            let resumed = if *is_resumed { " resumed" } else { "" };
+            let seen = match seen_as {
+                Some(Status::Online) => "",
+                Some(Status::Away) => " as Away",
+                None => " unseen",
+            };
+            format!("hello{resumed}{seen}")
         }
         Message::Sync(users) => {
             let mut words = "sync".to_owned();
@@ -792,6 +948,7 @@ fn stored_seen() -> Seen {
     Seen::from([(user("zoe"), seconds(1.0))])
 }
 
+/// A login that says `Online`, but for one that resumes.
 fn login(
     window: ConnectionId,
     name: &str,
@@ -809,5 +966,9 @@ fn login(
         seen: stored_seen(),
         resume,
         next_resume: ResumeToken(next_resume),
+        first: Update {
+            said: resume.is_none().then_some(Said::Online),
+            ..Update::default()
+        },
     }))
 }

@@ -19,6 +19,8 @@ pub(super) struct Window {
     updated_at: Timestamp,
     /// Whether it has been without an update for so long that its `Online` no longer counts.
     is_silent: bool,
+    /// Whether it may still say how it begins: until then it brings nobody who is offline back.
+    is_settling: bool,
     pub(super) resume: ResumeToken,
     stored: BTreeSet<UserId>,
     claimed: BTreeSet<UserId>,
@@ -46,20 +48,23 @@ pub(super) struct Lingering {
 pub(super) type Place = (Rank, u64, ConnectionId);
 
 impl Window {
-    /// A window that has said nothing yet.
+    /// A window as its login lets it begin.
     pub(super) fn new(now: Timestamp, latest: u64, login: &Login) -> Self {
-        Self {
+        let mut window = Self {
             user: login.user.clone(),
             said: Said::default(),
             work: Work::default(),
             latest,
             updated_at: now,
             is_silent: false,
+            is_settling: login.first.said.is_none(),
             resume: login.next_resume,
             stored: login.stored.clone(),
             claimed: login.claimed.clone(),
             phase: Phase::Open,
-        }
+        };
+        window.update(now, latest, login.first.clone());
+        window
     }
 
     /// Applies what the window says. Even if that is nothing new, its user is active.
@@ -90,13 +95,22 @@ impl Window {
         self.is_silent = true;
     }
 
+    /// What came until now counts as in the login.
+    pub(super) fn settle(&mut self) {
+        self.is_settling = false;
+    }
+
     /// Another connection goes on for this window: whom it hears of is as of now, what it says as
-    /// it was.
-    pub(super) fn resume(&mut self, login: &Login) {
+    /// it was, but for what the login says.
+    pub(super) fn resume(&mut self, now: Timestamp, latest: u64, login: &Login) {
         self.resume = login.next_resume;
         self.stored = login.stored.clone();
         self.claimed = login.claimed.clone();
         self.phase = Phase::Open;
+        self.is_settling = login.first.said.is_none();
+        if !login.first.is_empty() {
+            self.update(now, latest, login.first.clone());
+        }
     }
 
     /// Whom the user follows in the store has changed. Returns of whom the window is to hear from
@@ -126,6 +140,11 @@ impl Window {
     /// Whether the window hides its user.
     pub(super) fn is_invisible(&self) -> bool {
         self.said == Said::Invisible
+    }
+
+    /// Whether it may still say how it begins.
+    pub(super) fn is_settling(&self) -> bool {
+        self.is_settling
     }
 
     /// What its user does in it.

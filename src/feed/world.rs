@@ -1,5 +1,5 @@
-//! Random histories, compared with a model that computes everything anew every second, and seen
-//! through clients that know only what they have been sent.
+//! Random histories, compared with a model that computes everything anew every tenth of a second,
+//! and seen through clients that know only what they have been sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,11 +9,13 @@ use proptest::prelude::*;
 use super::*;
 
 const USERS: usize = 4;
-const AWAY_AFTER: u64 = 7;
-const LINGER_CLEAN: u64 = 3;
-const LINGER_LOST: u64 = 5;
-const RESUME: u64 = 3;
-const GATHER: u64 = 2;
+// In tenths of a second.
+const AWAY_AFTER: u64 = 70;
+const LINGER_CLEAN: u64 = 30;
+const LINGER_LOST: u64 = 50;
+const RESUME: u64 = 30;
+const GATHER: u64 = 20;
+const SETTLES_WITHIN: u64 = 1;
 
 /// What happens in random histories. Windows and tokens are picked by any number, from those there
 /// have been.
@@ -24,6 +26,7 @@ enum Step {
         stored: u8,
         claimed: u8,
         resume: Option<usize>,
+        first: Update,
     },
     Update(usize, Update),
     Logout(usize),
@@ -32,7 +35,9 @@ enum Step {
 }
 
 proptest! {
-    /// At every second every client's picture of everybody it follows is what the model says
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// At every tenth of a second every client's picture of everybody it follows is what the model says
     /// followers have been told, whichever windows come, go, linger, resume and hide.
     #[test]
     fn clients_see_what_the_model_says(
@@ -42,11 +47,11 @@ proptest! {
         for (step, pause) in history {
             world.step(step);
             for _ in 0..pause {
-                world.pass_a_second();
+                world.pass_a_tenth();
             }
         }
-        for _ in 0..20 {
-            world.pass_a_second();
+        for _ in 0..150 {
+            world.pass_a_tenth();
         }
         world.check_all_is_told();
     }
@@ -61,23 +66,28 @@ fn any_step() -> impl Strategy<Value = Step> {
     let word = |words: &'static [&'static str]| {
         prop::option::of(prop::sample::select(words).prop_map(Arc::from))
     };
-    let update = (
-        said,
-        word(&["Idle", "Coding", "Debugging", "Reading"]),
-        word(&["one", "two"]),
-    )
-        .prop_map(|(said, activity, project)| Update {
+    let update = || {
+        let fields = (
+            said.clone(),
+            word(&["Idle", "Coding", "Debugging", "Reading"]),
+            word(&["one", "two"]),
+        );
+        fields.prop_map(|(said, activity, project)| Update {
             said,
             activity,
             project,
             language: None,
-        });
+        })
+    };
+    let first = prop_oneof![Just(Update::default()), update()];
     let ending = prop::sample::select(&[Ending::Clean, Ending::Lost][..]);
     prop_oneof![
-        4 => (user(), any::<u8>(), any::<u8>(), prop::option::of(window())).prop_map(
-            |(user, stored, claimed, resume)| Step::Login { user, stored, claimed: claimed & stored >> 2, resume }
+        4 => (user(), any::<u8>(), any::<u8>(), prop::option::of(window()), first).prop_map(
+            |(user, stored, claimed, resume, first)| {
+                Step::Login { user, stored, claimed: claimed & stored >> 2, resume, first }
+            }
         ),
-        8 => (window(), update).prop_map(|(window, update)| Step::Update(window, update)),
+        8 => (window(), update()).prop_map(|(window, update)| Step::Update(window, update)),
         1 => window().prop_map(Step::Logout),
         3 => (window(), ending).prop_map(|(window, ending)| Step::Close(window, ending)),
         2 => (user(), any::<u8>()).prop_map(|(user, stored)| Step::Follows(user, stored)),
@@ -85,13 +95,13 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 fn any_pause() -> impl Strategy<Value = u64> {
-    prop_oneof![4 => Just(0_u64), 4 => 1..3_u64, 1 => 3..9_u64]
+    prop_oneof![6 => Just(0_u64), 2 => Just(1), 4 => 2..30_u64, 1 => 30..90_u64]
 }
 
 /// The feed, the model, and the clients between them.
 struct World {
     feed: Feed,
-    /// In seconds.
+    /// In tenths of a second.
     now: u64,
     model: Model,
     /// What each open or lingering window's client has been told, merged.
@@ -104,16 +114,16 @@ struct World {
 impl World {
     fn new() -> Self {
         let policy = Policy {
-            away_after: Duration::from_secs(AWAY_AFTER),
-            linger_clean: Duration::from_secs(LINGER_CLEAN),
-            linger_lost: Duration::from_secs(LINGER_LOST),
-            resume: Duration::from_secs(RESUME),
-            gather: Duration::from_secs(GATHER),
+            away_after: tenths(AWAY_AFTER),
+            linger_clean: tenths(LINGER_CLEAN),
+            linger_lost: tenths(LINGER_LOST),
+            resume: tenths(RESUME),
+            gather: tenths(GATHER),
             ..Policy::of_feed()
         };
         Self {
             feed: Feed::new(&policy),
-            now: 1_000,
+            now: 10_000,
             model: Model::default(),
             pictures: BTreeMap::new(),
             hidden: BTreeSet::new(),
@@ -121,15 +131,15 @@ impl World {
         }
     }
 
-    fn pass_a_second(&mut self) {
+    fn pass_a_tenth(&mut self) {
         self.now += 1;
         self.model.settle(self.now);
         if self
             .feed
             .next_deadline()
-            .is_some_and(|at| at <= seconds(self.now))
+            .is_some_and(|at| at <= time(self.now))
         {
-            self.feed.handle(seconds(self.now), Input::Tick);
+            self.feed.handle(time(self.now), Input::Tick);
         }
         self.deliver(None);
         self.check();
@@ -147,6 +157,7 @@ impl World {
                 stored,
                 claimed,
                 resume,
+                first,
             } => {
                 let resume = resume.and_then(pick);
                 self.logins += 1;
@@ -159,10 +170,11 @@ impl World {
                     seen: stored_seen(),
                     resume: resume.map(|token| ResumeToken(u128::from(token))),
                     next_resume: ResumeToken(u128::from(name)),
+                    first: first.clone(),
                 };
-                let old = self
-                    .model
-                    .login(now, name, user, set(stored), set(claimed), resume);
+                let old =
+                    self.model
+                        .login(now, name, user, [set(stored), set(claimed)], resume, &first);
                 let picture = old.map(|(old, _)| self.pictures.remove(&old).unwrap());
                 self.pictures.insert(name, picture.unwrap_or_default());
                 (Input::Login(Box::new(login)), Some((name, old)))
@@ -207,7 +219,7 @@ impl World {
             }
         };
         self.model.settle(now);
-        self.feed.handle(seconds(now), input);
+        self.feed.handle(time(now), input);
         self.deliver(resumed);
         if let Some((name, _)) = resumed {
             let window = self.model.window(name).unwrap();
@@ -252,9 +264,13 @@ impl World {
         assert!(to.is_some_and(ModelWindow::is_open), "{message:?}");
         let picture = self.pictures.get_mut(&window).unwrap();
         match message {
-            Message::Hello { resume, .. } => {
+            Message::Hello {
+                resume, seen_as, ..
+            } => {
                 assert!(is_new);
                 assert_eq!(resume.0, u128::from(window));
+                let user = to.map(|window| window.user).unwrap();
+                assert_eq!(*seen_as, self.model.seen_as(user));
             }
             Message::Sync(users) => {
                 assert!(is_new && picture.is_empty());
@@ -304,15 +320,14 @@ impl World {
                 .collect();
             assert_eq!(self.pictures[&window.name], told, "at {}", self.now);
         }
-        let hidden = (0..USERS)
-            .filter(|&user| self.model.is_hidden(user))
-            .map(user_id);
-        assert_eq!(self.hidden, hidden.collect());
+        assert_eq!(self.hidden, ids(&self.model.hidden));
         // Nothing is kept that is of no more use.
         assert_eq!(self.feed.windows.len(), self.model.windows.len());
         let follows = self.model.windows.iter().filter(|one| one.is_open());
         let mut needed: BTreeSet<usize> = follows.flat_map(ModelWindow::follows).collect();
         needed.extend(self.model.windows.iter().map(|window| window.user));
+        needed.extend(&self.model.hidden);
+        needed.extend((0..USERS).filter(|&user| self.model.was_shown_again(user)));
         assert_eq!(self.feed.people.len(), needed.len());
     }
 
@@ -329,7 +344,7 @@ impl World {
     }
 }
 
-/// The feed in the simplest way that could be right: a list of windows; every second everything is
+/// The feed in the simplest way that could be right: a list of windows; every tenth of a second everything is
 /// computed from it.
 #[derive(Default)]
 struct Model {
@@ -338,6 +353,8 @@ struct Model {
     updates: u64,
     told: BTreeMap<usize, Told>,
     first_unsent: BTreeMap<usize, u64>,
+    hidden: BTreeSet<usize>,
+    shown_again: BTreeMap<usize, u64>,
     last_end: BTreeMap<usize, u64>,
 }
 
@@ -347,6 +364,8 @@ struct ModelWindow {
     said: Said,
     work: Work,
     updated: (u64, u64),
+    /// When it logged in without saying whether its user hides.
+    quiet_since: Option<u64>,
     closed: Option<(u64, u64)>,
     stored: BTreeSet<usize>,
     claimed: BTreeSet<usize>,
@@ -378,10 +397,11 @@ impl Model {
         now: u64,
         name: u64,
         user: usize,
-        stored: BTreeSet<usize>,
-        claimed: BTreeSet<usize>,
+        [stored, claimed]: [BTreeSet<usize>; 2],
         resume: Option<u64>,
+        first: &Update,
     ) -> Option<(u64, bool)> {
+        let quiet_since = first.said.is_none().then_some(now);
         // A window's token has the window's number.
         let resumable = self.windows.iter_mut().find(|window| {
             let is_late = window.closed.is_some_and(|(at, _)| at + RESUME <= now);
@@ -393,6 +413,10 @@ impl Model {
             window.closed = None;
             window.stored = stored;
             window.claimed = claimed;
+            window.quiet_since = quiet_since;
+            if *first != Update::default() {
+                self.update(now, name, first);
+            }
             return Some(old);
         }
         self.updates += 1;
@@ -402,10 +426,12 @@ impl Model {
             said: Said::Online,
             work: Work::default(),
             updated: (now, self.updates),
+            quiet_since,
             closed: None,
             stored,
             claimed,
         });
+        self.update(now, name, first);
         None
     }
 
@@ -436,6 +462,7 @@ impl Model {
                 Ending::Lost => LINGER_LOST,
             };
             window.closed = Some((now, now + linger));
+            window.quiet_since = None;
             let user = window.user;
             self.last_end.insert(user, now);
         }
@@ -454,16 +481,21 @@ impl Model {
         self.windows
             .retain(|window| window.closed.is_none_or(|(_, gone)| now < gone));
         for user in 0..USERS {
+            if self.wants_to_hide(user) {
+                self.hidden.insert(user);
+            } else if !self.was_shown_again(user) && self.hidden.remove(&user) {
+                self.shown_again.insert(user, now);
+            }
             let truth = self.truth(user).map(Arc::new);
             match (self.told(user), truth) {
-                (Told::Offline(_), Some(truth)) if self.has_open_window(user) => {
+                (Told::Offline(_), Some(truth)) if self.may_appear(user) => {
                     self.tell(user, Told::Online(truth));
                 }
                 (Told::Offline(_), _) => {}
                 (Told::Online(_), None) => {
                     let is_hidden = self.windows.iter().any(|window| window.user == user);
                     let at = if is_hidden { now } else { self.last_end[&user] };
-                    self.tell(user, Told::Offline(Some(seconds(at))));
+                    self.tell(user, Told::Offline(Some(time(at))));
                 }
                 (Told::Online(told), Some(truth)) => {
                     if told != truth {
@@ -485,7 +517,7 @@ impl Model {
 
     /// What followers have been told.
     fn told(&self, user: usize) -> Told {
-        let seen_before = (user == 0).then(|| seconds(1));
+        let seen_before = (user == 0).then(|| time(1));
         let told = self.told.get(&user).cloned();
         told.unwrap_or(Told::Offline(seen_before))
     }
@@ -500,14 +532,35 @@ impl Model {
         self.windows_of(user).any(ModelWindow::is_open)
     }
 
-    fn is_hidden(&self, user: usize) -> bool {
+    fn may_appear(&self, user: usize) -> bool {
+        let is_quiet = |window: &ModelWindow| {
+            let since = window.quiet_since;
+            since.is_some_and(|since| self.now < since + SETTLES_WITHIN)
+        };
+        self.has_open_window(user) && !self.windows_of(user).any(is_quiet)
+    }
+
+    /// How followers see the user, of whom a window has just logged in.
+    fn seen_as(&self, user: usize) -> Option<Status> {
+        match self.told(user) {
+            Told::Online(profile) => Some(profile.status),
+            Told::Offline(_) => self.truth(user).map(|profile| profile.status),
+        }
+    }
+
+    fn was_shown_again(&self, user: usize) -> bool {
+        let shown = self.shown_again.get(&user);
+        shown.is_some_and(|&at| self.now < at + GATHER)
+    }
+
+    fn wants_to_hide(&self, user: usize) -> bool {
         self.windows_of(user)
             .any(|window| window.said == Said::Invisible)
     }
 
     /// How the user is to be shown, if at all.
     fn truth(&self, user: usize) -> Option<Profile> {
-        if self.is_hidden(user) {
+        if self.hidden.contains(&user) {
             return None;
         }
         let shown = self.windows_of(user).max_by_key(|window| {
@@ -534,7 +587,7 @@ impl Model {
 
 /// What the store knows is old: the feed must not believe it over what it knows itself.
 fn stored_seen() -> Seen {
-    Seen::from([(user_id(0), seconds(1))])
+    Seen::from([(user_id(0), time(1))])
 }
 
 fn set(bits: u8) -> BTreeSet<usize> {
@@ -553,6 +606,10 @@ fn number(user: &UserId) -> usize {
     user.as_str().parse().unwrap()
 }
 
-fn seconds(seconds: u64) -> Timestamp {
-    Timestamp::from_millis(1_000 * seconds)
+fn tenths(tenths: u64) -> Duration {
+    Duration::from_millis(100 * tenths)
+}
+
+fn time(tenths: u64) -> Timestamp {
+    Timestamp::from_millis(100 * tenths)
 }

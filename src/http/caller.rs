@@ -8,9 +8,19 @@ use crate::http::{Api, Head};
 use crate::model::{Access, RoomName, Token};
 use crate::wire::url;
 
-/// The caller's token, verified; a guest's when there is none and the relay runs with `--dev`.
+/// The caller's token, verified; a guest's when there is none and the relay runs with `--dev`. Who reads
+/// too often is told to wait.
 pub(super) async fn identify(api: &Api, head: &Head) -> Result<Token, Problem> {
-    verify(api, presented_token(head)).await
+    let token = verify(api, presented_token(head)).await?;
+    // Back ends are trusted, and guests are new each time and on this machine.
+    if is_read(head) && !token.is_service && !token.is_guest {
+        let now = api.relay.clock().now();
+        api.reads.take(now, &token.identity.user).map_err(|wait| {
+            let detail = "200 reads a second, and 400 at once, over all routes";
+            Problem::rate_limited_for(detail, wait)
+        })?;
+    }
+    Ok(token)
 }
 
 /// The same where a token in the address is none.
@@ -74,11 +84,15 @@ pub(super) fn check_access(
 /// `Authorization: Bearer`, else, where a link or an `EventSource` may have to do without
 /// headers, `?token=`. An empty one is none.
 fn presented_token(head: &Head) -> Option<String> {
-    let is_read = matches!(head.method, Method::GET | Method::HEAD);
-    bearer_token(head).or_else(|| {
-        let token = url::query_value(&head.query, "token").filter(|_| is_read);
-        token.filter(|token| !token.is_empty())
-    })
+    let token = match bearer_token(head) {
+        None if is_read(head) => url::query_value(&head.query, "token"),
+        other => other,
+    };
+    token.filter(|token| !token.is_empty())
+}
+
+fn is_read(head: &Head) -> bool {
+    matches!(head.method, Method::GET | Method::HEAD)
 }
 
 fn bearer_token(head: &Head) -> Option<String> {

@@ -14,7 +14,7 @@ use crate::http::{Api, Head, body, caller, json_response, no_content};
 use crate::limits::{BODY_BYTES_MAX, HEARTBEAT_USERS_MAX, HEARTBEAT_WINDOW, HEARTBEATS_MAX};
 use crate::model::{Access, RoomName, SessionToken, Token, UserId};
 use crate::presence::Status;
-use crate::relay::Heartbeat;
+use crate::relay::{Attendance, Heartbeat};
 use crate::wire::heartbeat::{self, BadBody, Doing, Leave};
 
 /// `POST /v1/presence/heartbeat`
@@ -50,11 +50,12 @@ where
         let detail = "10 heartbeats in 10 seconds, over all rooms";
         Problem::rate_limited_for(detail, wait)
     })?;
-    if let Err(unavailable) = api.relay.heartbeat(&said.room, beat).await {
+    let attendance = api.relay.heartbeat(&said.room, beat).await;
+    if !matches!(attendance, Ok(Attendance::Counts)) {
         api.heartbeats.give_back(now, user);
-        return Err(unavailable.into());
     }
-    Ok(json_response(heartbeat::answer(&session_token)))
+    let has_left = attendance? == Attendance::HasLeft;
+    Ok(json_response(heartbeat::answer(&session_token, has_left)))
 }
 
 /// `POST /v1/presence/leave`: whoever has the session's token needs no other. JSON whatever the
@@ -65,12 +66,12 @@ where
     B: Buf,
 {
     let body = body::read(head, body, BODY_BYTES_MAX as usize, &api.bodies).await?;
-    let session_token = match heartbeat::decode_leave(&body.bytes) {
-        Ok(Leave::Token(session_token)) => session_token,
+    let (session_token, room) = match heartbeat::decode_leave(&body.bytes) {
+        Ok(Leave::Token(session_token)) => (session_token, None),
         Ok(Leave::Session { room, session }) => {
             let token = caller::identify(api, head).await?;
             let (_, session_token) = own_session(api, token, &room, &session)?;
-            session_token
+            (session_token, Some(room))
         }
         Err(bad) => {
             if let BadBody::Room(_) = bad {
@@ -80,7 +81,7 @@ where
             return Err(bad.into());
         }
     };
-    api.relay.leave(&session_token).await?;
+    api.relay.leave(&session_token, room.as_ref()).await?;
     Ok(no_content())
 }
 

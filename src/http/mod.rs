@@ -20,6 +20,7 @@ mod openapi;
 mod presence;
 mod presence_stream;
 mod problem;
+mod reading_rate;
 mod revocations;
 mod route;
 mod shapes;
@@ -40,6 +41,7 @@ use crate::http::body::BodyBudget;
 use crate::http::gate::Gate;
 use crate::http::heartbeats::HeartbeatRate;
 use crate::http::problem::Problem;
+use crate::http::reading_rate::ReadingRate;
 use crate::http::route::{Route, Wanted};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -81,6 +83,7 @@ pub fn routes(
         relay,
         bodies: BodyBudget::new(options.document_bytes_max),
         heartbeats: HeartbeatRate::new(),
+        reads: ReadingRate::new(),
         description: openapi::describe(wanted),
         options,
     });
@@ -111,6 +114,7 @@ struct Api {
     options: HttpOptions,
     bodies: BodyBudget,
     heartbeats: HeartbeatRate,
+    reads: ReadingRate,
     /// The API, described.
     description: String,
 }

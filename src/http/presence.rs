@@ -31,7 +31,11 @@ pub(super) async fn of_user(api: &Api, head: &Head, raw_user: &str) -> Result<Re
 pub(super) async fn under(api: &Api, head: &Head) -> Result<Response, Problem> {
     let view = View::of_caller(api, head).await?;
     let prefix = prefix_in_query(head)?;
-    let names = api.relay.rooms_under(&prefix).await?;
+    // Who may see nothing there makes nobody look.
+    let names = match view.token.may_read_under(&prefix) {
+        true => api.relay.rooms_under(&prefix).await?,
+        false => Vec::new(),
+    };
     let rooms = view.active(&api.relay, names).await?;
     Ok(json_response(shapes::rooms_under(&prefix, &rooms)))
 }

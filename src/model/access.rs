@@ -24,6 +24,15 @@ impl Pattern {
         Self(text.into())
     }
 
+    /// Whether it may fit the room of this name or one below it.
+    fn may_fit_under(&self, name: &RoomName) -> bool {
+        match self.0.strip_suffix('*') {
+            // One of the two goes on where the other ends.
+            Some(prefix) => name.as_str().starts_with(prefix) || is_under(prefix, name.as_str()),
+            None => is_under(&self.0, name.as_str()),
+        }
+    }
+
     /// How well the pattern fits: `None` not at all, else greater is better; the exact name wins,
     /// then the longest prefix.
     fn fit(&self, room: &RoomName) -> Option<usize> {
@@ -94,6 +103,13 @@ impl Token {
             .is_some_and(|(_, access)| access == Access::Write)
     }
 
+    /// Whether there may be a room of this name, or below it, that the bearer may read.
+    pub fn may_read_under(&self, name: &RoomName) -> bool {
+        let patterns = self.rooms.iter().map(|rule| &rule.pattern);
+        let mut all = patterns.chain(&self.allowed).chain(&self.readonly);
+        self.is_guest || self.is_service || all.any(|pattern| pattern.may_fit_under(name))
+    }
+
     fn role_and_access(&self, room: &RoomName) -> Option<(Option<Role>, Access)> {
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.fit(room).is_some());
         let rule = self
@@ -111,6 +127,12 @@ impl Token {
             None
         }
     }
+}
+
+/// Whether the text is the name or continues it after a `/`.
+fn is_under(text: &str, name: &str) -> bool {
+    let rest = text.strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// An identity and what it may do in one room. Whoever holds one has been let in.
@@ -242,5 +264,33 @@ mod tests {
         let grant = token.grant(&RoomName::parse("a").unwrap()).unwrap();
         assert_eq!(grant.access, Access::Write);
         assert!(grant.is_participant && !grant.is_stamped);
+    }
+
+    #[test]
+    fn under_a_name_may_be_rooms_for_whoever_has_a_pattern_that_meets_it() {
+        let name = RoomName::parse("event/expo").unwrap();
+        for (pattern, may_be) in [
+            ("*", true),
+            ("ev*", true),
+            ("event/expo*", true),
+            ("event/expo", true),
+            ("event/expo/a", true),
+            ("event/expo/a*", true),
+            ("event/expo/*", true),
+            ("event/exp", false),
+            ("event/expo-2", false),
+            ("event/expo-2*", false),
+            ("event/other/*", false),
+            ("board/*", false),
+            ("", false),
+        ] {
+            let pattern = Pattern::new(pattern);
+            assert_eq!(pattern.may_fit_under(&name), may_be, "{pattern:?}");
+            // Nothing that fits a room there is passed over.
+            for room in ["event/expo", "event/expo/a", "event/expo/a/b"] {
+                let fits = pattern.fit(&RoomName::parse(room).unwrap()).is_some();
+                assert!(may_be || !fits, "{pattern:?} {room}");
+            }
+        }
     }
 }

@@ -66,6 +66,8 @@ pub struct Policy {
     pub memory: LastSeen,
     /// Who is a participant.
     pub participants: Participants,
+    /// Whether no two of those who chose no colour look alike, as long as there are enough hues.
+    pub has_distinct_colors: bool,
     /// Whether each session is written down while it is there (the table of presences).
     pub is_recorded: bool,
 }
@@ -109,6 +111,7 @@ impl Policy {
             dead_after: Duration::from_secs(20),
             memory: LastSeen::Forgotten,
             participants: Participants::Admitted,
+            has_distinct_colors: false,
             is_recorded: false,
         };
         match kind {
@@ -125,6 +128,7 @@ impl Policy {
                 away_after: Duration::from_secs(180),
                 linger_lost: Duration::from_secs(300),
                 memory: LastSeen::Stored,
+                has_distinct_colors: true,
                 is_recorded: true,
                 ..common
             },

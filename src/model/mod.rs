@@ -8,6 +8,7 @@ mod access;
 mod identity;
 mod ids;
 mod kind;
+mod palette;
 mod room_name;
 
 pub use access::{Access, Grant, Pattern, RoomRule, Token};

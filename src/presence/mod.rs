@@ -8,12 +8,15 @@
 //! value, time as an argument.
 //!
 //! Start with [`Roster::enter`]. How several sessions of a user become one entry is told in
-//! `participant`, which status is the more active one in [`Status`], who waits in `admission`,
-//! what a session is known by in `session`, and who is remembered in `departed`.
+//! `participant`, who gets which colour in `hues`, which status is the more active one in [`Status`], who waits in `admission`,
+//! what a session is known by in `session`, who is remembered in `departed`, and of whom nothing more
+//! is to be heard because they have just said goodbye in `farewells`.
 
 mod admission;
 mod change;
 mod departed;
+mod farewells;
+mod hues;
 mod participant;
 mod roster;
 mod session;
@@ -23,7 +26,8 @@ mod tests;
 
 pub use admission::Admission;
 pub use change::{Change, Coalesced};
+pub use farewells::Farewells;
 pub use participant::{Appearance, Participant};
-pub use roster::{Ending, Entering, Event, Roster};
+pub use roster::{Ending, Entering, Event, Roster, Saying};
 pub use session::{SessionRecord, Standing};
 pub use status::Status;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::deadlines::Deadlines;
 use crate::limits::SEEN_EVERY;
-use crate::model::{LastSeen, Participants, Policy, SessionId, UserId};
+use crate::model::{Color, LastSeen, Participants, Policy, SessionId, UserId};
 use crate::presence::admission::Queue;
 use crate::presence::departed::Departed;
+use crate::presence::hues::Hues;
 use crate::presence::participant::Presence;
 use crate::presence::session::Session;
 use crate::presence::{
@@ -41,6 +42,15 @@ pub struct Entering {
     pub lasts: Option<Duration>,
 }
 
+/// What a sign of life says beside that its sender is there.
+#[derive(Clone, Debug, Default)]
+pub struct Saying {
+    /// What they do, if they say.
+    pub status: Option<Status>,
+    /// What else they say, as JSON text; it replaces what they said before.
+    pub data: Option<Arc<str>>,
+}
+
 /// What a roster tells; drain with `poll_event` after every call that changes something.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -62,6 +72,13 @@ pub enum Event {
     },
     /// The session's signs of life have stopped, and it is gone.
     Expired(SessionId),
+    /// Whether the user has a place or waits for one is from now on another than before.
+    Attendance {
+        /// Whose.
+        user: UserId,
+        /// Whether they have or do.
+        is_here: bool,
+    },
     /// The session is to be written down.
     Record(Box<SessionRecord>),
     /// It is to be remembered that somebody was there: they are, or they have just gone.
@@ -79,6 +96,8 @@ pub struct Roster {
     departed: Departed,
     /// Those who hide from everybody.
     hidden: SmallSet<UserId>,
+    /// Which are shown, where no two are to look alike.
+    hues: Option<Box<Hues>>,
     deadlines: Deadlines<Due>,
     /// Counts what sessions show, so that the latest is known even within one millisecond.
     change: u64,
@@ -95,10 +114,26 @@ struct User {
     lingering: Option<Box<Lingering>>,
     /// As others know them.
     told: Option<Appearance>,
+    /// The colour they were given, where no two are to look alike, until they leave or choose one. Whoever
+    /// hides has none: that it is taken would tell of them.
+    given: Option<Color>,
     /// The last activity in a session that has ended.
     last_seen: Timestamp,
     /// When it was last said that they were seen.
     remembered: Timestamp,
+}
+
+impl User {
+    /// What is shown of them where no two are to look alike: whoever chose no colour is given one.
+    fn colored(&mut self, shown: Option<Appearance>, hues: &Hues) -> Option<Appearance> {
+        let own = shown.as_ref().map(|shown| shown.color);
+        let told = self.told.as_ref().map(|told| told.color);
+        let own = own.filter(|color| !color.is_chosen());
+        self.given = own.map(|own| self.given.unwrap_or_else(|| hues.pick(own, told)));
+        let shown = shown?;
+        let color = self.given.unwrap_or(shown.color);
+        Some(Appearance { color, ..shown })
+    }
 }
 
 /// An entry without sessions.
@@ -126,8 +161,10 @@ enum Due {
 impl Roster {
     /// An empty room of a kind with these numbers.
     pub fn new(policy: impl Into<Arc<Policy>>) -> Self {
+        let policy: Arc<Policy> = policy.into();
         Self {
-            policy: policy.into(),
+            hues: policy.has_distinct_colors.then(Box::default),
+            policy,
             sessions: SmallIdMap::new(),
             users: SmallMap::new(),
             queue: Queue::default(),
@@ -144,12 +181,44 @@ impl Roster {
     /// A session wants to be in. A user who is in is let in again with every session; else whoever
     /// comes when the room is full waits behind the others, if they can be told so.
     pub fn enter(&mut self, now: Timestamp, session: SessionId, entering: Entering) -> Admission {
+        self.enter_saying(now, session, entering, Saying::default())
+    }
+
+    /// A sign of life of a session that lasts by them: it enters, or lasts on. Whatever it says is told
+    /// together, as one change.
+    pub fn heartbeat(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        entering: Entering,
+        saying: Saying,
+    ) -> Admission {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return self.enter_saying(now, session, entering, saying);
+        };
+        known.identity = entering.identity;
+        known.last_sign = now.max(known.last_sign);
+        known.expires = entering.lasts.map(|span| (span, now + span));
+        let says_something = known.hear(now, saying, self.policy.typing);
+        self.refresh(now, session, says_something.then_some(session));
+        self.finish();
+        Admission::In
+    }
+
+    fn enter_saying(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        entering: Entering,
+        saying: Saying,
+    ) -> Admission {
         let Entering {
             user,
             identity,
             may_wait,
             lasts,
         } = entering;
+        let was_here = self.has_user(&user);
         let has_place = self.users.contains_key(&user)
             || self.policy.capacity == 0
             || (self.queue.is_empty() && self.users.len() < self.policy.capacity);
@@ -159,6 +228,9 @@ impl Roster {
                 self.forget_if_absent(&user);
                 return Admission::Full;
             }
+        }
+        if !was_here {
+            self.note_attendance(&user, true);
         }
         let entered = Session {
             user,
@@ -178,7 +250,7 @@ impl Roster {
         };
         self.sessions.insert(session, entered);
         if has_place {
-            self.admit(now, session, Some(session));
+            self.admit(now, session, Some(session), saying);
         }
         self.finish();
         match has_place {
@@ -195,7 +267,7 @@ impl Roster {
         self.deadlines.set(Due::Session(session), None);
         if left.is_waiting {
             self.queue.remove(&left.user, session);
-            self.forget_if_absent(&left.user);
+            self.note_absence(&left.user);
             self.finish();
             return;
         }
@@ -352,14 +424,14 @@ impl Roster {
             return;
         };
         let is_beat = known.expires.is_some();
-        if is_beat && status.is_none() && known.data == data {
-            // Heartbeats repeat what they say: no news is no activity.
-            return;
-        }
-        known.report(now, status, self.policy.typing);
         let says_where = data.is_some();
-        if says_where {
-            known.data = data;
+        if is_beat {
+            if !known.hear(now, Saying { status, data }, self.policy.typing) {
+                return;
+            }
+        } else {
+            known.report(now, status, self.policy.typing);
+            known.data = data.or(known.data.take());
         }
         if says_where && !is_beat {
             // The last update wins, even if it says what this session said before.
@@ -513,7 +585,7 @@ impl Roster {
     // Inside.
 
     /// Gives the session's user a place, if they have none, and the session its part in their entry.
-    fn admit(&mut self, now: Timestamp, session: SessionId, by: Option<SessionId>) {
+    fn admit(&mut self, now: Timestamp, session: SessionId, by: Option<SessionId>, saying: Saying) {
         let Some(known) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -533,8 +605,11 @@ impl Roster {
         let is_there =
             self.policy.participants == Participants::Admitted || known.expires.is_some();
         let taken_up = entry.lingering.take_if(|_| is_there);
-        if let Some(lingering) = taken_up {
+        if let Some(lingering) = &taken_up {
             known.take_up(now, &lingering.state, lingering.since);
+        }
+        known.hear(now, saying, self.policy.typing);
+        if let Some(lingering) = taken_up {
             self.end_lingering(&user, lingering);
         }
         self.events.push_back(Event::Admitted(session));
@@ -694,8 +769,11 @@ impl Roster {
         let Some(entry) = self.users.remove(user) else {
             return;
         };
-        self.forget_if_absent(user);
+        self.note_absence(user);
         if let Some(told) = entry.told {
+            if let Some(hues) = &mut self.hues {
+                hues.note(Some(told.color), None);
+            }
             self.tell_left(user, told, end, None);
         }
         while self.policy.capacity == 0 || self.users.len() < self.policy.capacity {
@@ -703,9 +781,22 @@ impl Roster {
                 break;
             };
             for session in sessions {
-                self.admit(now, session, None);
+                self.admit(now, session, None, Saying::default());
             }
         }
+    }
+
+    /// A session or a place of the user's is gone: they may not be here at all any more.
+    fn note_absence(&mut self, user: &UserId) {
+        self.forget_if_absent(user);
+        if !self.has_user(user) {
+            self.note_attendance(user, false);
+        }
+    }
+
+    fn note_attendance(&mut self, user: &UserId, is_here: bool) {
+        let user = user.clone();
+        self.events.push_back(Event::Attendance { user, is_here });
     }
 
     /// A user who neither has a place nor waits for one cannot hide here.
@@ -739,14 +830,22 @@ impl Roster {
         let Some(entry) = self.users.get(user) else {
             return;
         };
-        let after = self.shown(user, entry);
+        let after = self.unadorned(user, entry);
         let Some(entry) = self.users.get_mut(user) else {
             return;
+        };
+        let after = match &self.hues {
+            Some(hues) => entry.colored(after, hues),
+            None => after,
         };
         if entry.told == after {
             return;
         }
         let before = std::mem::replace(&mut entry.told, after);
+        if let Some(hues) = &mut self.hues {
+            let color = |shown: &Option<Appearance>| shown.as_ref().map(|shown| shown.color);
+            hues.note(color(&before), color(&entry.told));
+        }
         match (before, self.connected_one(user)) {
             (None, Some(after)) => {
                 self.departed.forget(user);
@@ -781,6 +880,16 @@ impl Roster {
 
     /// What others may know of the user.
     fn shown(&self, user: &UserId, entry: &User) -> Option<Appearance> {
+        let shown = self.unadorned(user, entry)?;
+        let color = match entry.given {
+            Some(given) if !shown.color.is_chosen() => given,
+            _ => shown.color,
+        };
+        Some(Appearance { color, ..shown })
+    }
+
+    /// The same in the colour they chose, or that their id gives them.
+    fn unadorned(&self, user: &UserId, entry: &User) -> Option<Appearance> {
         if self.hidden.contains(user) {
             return None;
         }

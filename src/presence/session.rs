@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::limits::RECORD_EVERY;
 use crate::model::{Participants, Policy, Role, SessionId, UserId};
-use crate::presence::{Appearance, Status};
+use crate::presence::{Appearance, Saying, Status};
 
 /// A session as it is written down while it is there.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,6 +146,18 @@ impl Session {
             Some(Status::Typing) => self.typing_until = Some(now + typing),
             Some(Status::Online | Status::Offline) | None => {}
         }
+    }
+
+    /// What comes with a sign of life. Those repeat what they say: no news is no activity. Whether it
+    /// says something.
+    pub fn hear(&mut self, now: Timestamp, saying: Saying, typing: Duration) -> bool {
+        let Saying { status, data } = saying;
+        if status.is_none() && (data.is_none() || self.data == data) {
+            return false;
+        }
+        self.report(now, status, typing);
+        self.data = data.or(self.data.take());
+        true
     }
 
     /// Goes on where a session of the same user was lost: its user is what and where they were.

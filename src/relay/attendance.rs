@@ -31,19 +31,33 @@ pub struct Heartbeat {
     pub data: Option<Arc<str>>,
 }
 
+/// What became of a heartbeat.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Attendance {
+    /// The session is there, as of now.
+    Counts,
+    /// The session has just left, and this was on its way before that.
+    HasLeft,
+}
+
 impl Worker {
-    /// Somebody without a socket is here.
+    /// Somebody without a socket is here, unless the session has just left: then nothing happens, and
+    /// nobody else answers.
     pub(super) fn heartbeat(
         &mut self,
         room: &RoomName,
         request: RequestId,
         heartbeat: Heartbeat,
         asker: oneshot::Sender<Reply>,
-    ) {
+    ) -> Attendance {
         if self.draining.is_some() {
             // Whoever asked may have given up.
             let _ = asker.send(Reply::Refused(Refusal::Draining));
-            return;
+            return Attendance::Counts;
+        }
+        let now = self.now();
+        if self.farewells.has_left(now, &heartbeat.token) {
+            return Attendance::HasLeft;
         }
         let Heartbeat {
             token,
@@ -55,7 +69,7 @@ impl Worker {
         let key = self.open_room(room);
         let user = grant.identity.user.clone();
         let Some(open) = self.rooms.get_mut(key) else {
-            return;
+            return Attendance::Counts;
         };
         let shared = &self.around.shared;
         let known = open.beats.get(&token).map(|beating| beating.session);
@@ -87,11 +101,19 @@ impl Worker {
         if !self.rooms.get(key).is_some_and(is_in) {
             self.beat_ended(key, session, Happening::TurnedAway(Refusal::BoardFull));
         }
+        Attendance::Counts
     }
 
-    /// Ends the session of this token; whether there was one here.
-    pub(super) fn end_beat(&mut self, token: &SessionToken) -> bool {
-        let Some(&key) = self.beat_rooms.get(token) else {
+    /// Ends the session of this token; whether there was one here. Should a heartbeat of it still be
+    /// on its way, that is too late. `is_by_its_user`: they have shown who they are.
+    pub(super) fn end_beat(&mut self, token: &SessionToken, is_by_its_user: bool) -> bool {
+        let now = self.now();
+        let here = self.beat_rooms.get(token).copied();
+        let is_known = is_by_its_user || here.is_some();
+        self.farewells.note(now, token, is_known);
+        // When it is to be forgotten.
+        self.wakers.timer.notify_one();
+        let Some(key) = here else {
             return false;
         };
         let session = self
@@ -169,11 +191,7 @@ impl Worker {
     }
 
     fn rooms_with(&self, user: &UserId) -> Vec<RoomKey> {
-        self.rooms
-            .iter()
-            .filter(|(_, open)| open.room.has_user(user))
-            .map(|(key, _)| key)
-            .collect()
+        self.whereabouts.places(user).collect()
     }
 
     /// A session of a board is written down.

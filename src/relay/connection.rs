@@ -18,6 +18,7 @@ use crate::relay::rooms::RoomKey;
 use crate::relay::socket::{RawSocket, Socket};
 use crate::relay::turn::Turn;
 use crate::room::FromSession;
+use crate::small::SmallSet;
 use crate::wire::close::Refusal;
 use crate::wire::websocket::Decoder;
 
@@ -140,6 +141,8 @@ pub struct Connection {
     /// Taken out while a message is being handled.
     pub(super) ears: Option<Box<Ears>>,
     pub(super) seats: Vec<Seat>,
+    /// Whose tokens it has brought.
+    pub(super) bearers: SmallSet<UserId>,
     pub(super) state: State,
     pub(super) tail: Tail,
     /// Whether it is in the line of those who are written to between turns.

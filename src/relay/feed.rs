@@ -56,6 +56,7 @@ struct Arriving {
     user: UserId,
     claimed: BTreeSet<UserId>,
     resume: Option<ResumeToken>,
+    first: Update,
     /// Whether the user's follows have changed since they were asked for.
     is_stale: bool,
 }
@@ -180,12 +181,14 @@ impl Worker {
         user: UserId,
         claimed: BTreeSet<UserId>,
         resume: Option<ResumeToken>,
+        first: Update,
     ) {
         self.pause_reading(window, true);
         let arriving = Arriving {
             user,
             claimed,
             resume,
+            first,
             is_stale: false,
         };
         if let Some(host) = &mut self.feed {
@@ -244,6 +247,7 @@ impl Worker {
                     seen,
                     resume: arriving.resume,
                     next_resume,
+                    first: arriving.first,
                 };
                 self.let_feed(Input::Login(Box::new(login)));
             }
@@ -479,10 +483,12 @@ fn text_frame(message: &Message) -> Bytes {
             resume,
             resume_within,
             is_resumed,
+            seen_as,
         } => ServerMessage::Hello {
             resume: &resume.to_string(),
             window: *resume_within,
             is_resumed: *is_resumed,
+            seen_as: seen_as.map_or("Offline", Status::name),
         }
         .write(&mut text),
         Message::Sync(users) => {

@@ -120,6 +120,7 @@ impl Worker {
             Output::Expired { session } => {
                 self.beat_ended(key, session, Happening::Left(self.beats_end_by));
             }
+            Output::Attendance { user, is_here } => self.whereabouts.note(user, key, is_here),
             Output::Record(record) => self.record(key, *record),
             Output::Seen(person) => self.remember_seen(key, *person),
             Output::Answer { request, reply } => {

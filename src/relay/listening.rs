@@ -465,7 +465,10 @@ impl Worker {
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
-        let connection = self.connections.remove(&id)?;
+        let mut connection = self.connections.remove(&id)?;
+        while let Some(user) = connection.bearers.pop_first() {
+            self.bearers.note(user, id, false);
+        }
         self.connection_deadlines.set(id, None);
         self.around.metrics.connections.of(connection.label).dec();
         Some(connection)

@@ -38,6 +38,7 @@ mod turn;
 mod turn_times;
 mod typing;
 mod watching;
+mod whereabouts;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -71,7 +72,7 @@ use crate::store::{Store, StoreError};
 use crate::wire::close::Refusal;
 use crate::wire::yjs::Update;
 
-pub use attendance::Heartbeat;
+pub use attendance::{Attendance, Heartbeat};
 pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
 pub use feed::ChangeFollowsError;
@@ -392,7 +393,7 @@ impl Relay {
         &self,
         room: &RoomName,
         heartbeat: Heartbeat,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<Attendance, Unavailable> {
         if self.is_draining() {
             return Err(Unavailable(Refusal::Draining));
         }
@@ -400,22 +401,32 @@ impl Relay {
         let (asker, answered) = oneshot::channel();
         let asked = room.clone();
         let beat = move |worker: &mut Worker| worker.heartbeat(&asked, request, heartbeat, asker);
-        self.ask(self.worker_of(room), beat).await?;
+        if self.ask(self.worker_of(room), beat).await? == Attendance::HasLeft {
+            return Ok(Attendance::HasLeft);
+        }
         match answered.await {
-            Ok(Reply::Present) => Ok(()),
+            Ok(Reply::Present) => Ok(Attendance::Counts),
             Ok(Reply::Refused(refusal)) => Err(Unavailable(refusal)),
             _ => Err(Unavailable(Refusal::Draining)),
         }
     }
 
-    /// The session of this token leaves its room; nothing happens if there is none.
-    pub async fn leave(&self, token: &SessionToken) -> Result<(), Unavailable> {
-        for number in 0..self.0.inboxes.len() {
-            let token = token.clone();
-            if self
-                .ask(number, move |worker| worker.end_beat(&token))
-                .await?
-            {
+    /// The session of this token leaves its room; nothing else happens if there is none. `room`: where it
+    /// is, if that is its own user who says so.
+    pub async fn leave(
+        &self,
+        token: &SessionToken,
+        room: Option<&RoomName>,
+    ) -> Result<(), Unavailable> {
+        let all = 0..self.0.inboxes.len();
+        let asked = match room.map(|room| self.worker_of(room)) {
+            Some(number) => number..number + 1,
+            None => all,
+        };
+        for number in asked {
+            let (token, is_by_its_user) = (token.clone(), room.is_some());
+            let end = move |worker: &mut Worker| worker.end_beat(&token, is_by_its_user);
+            if self.ask(number, end).await? {
                 break;
             }
         }

@@ -1,6 +1,9 @@
 //! A worker's rooms: opened once, however many come at the same moment; closed when empty.
 
-use std::collections::HashMap;
+#[cfg(test)]
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,7 +119,12 @@ pub struct Rooms {
     /// Each on its own: a slab has up to twice the room it needs.
     open: Slab<Box<OpenRoom>>,
     by_name: HashMap<RoomName, RoomKey>,
+    /// In the order of their names, for those that have a beginning in common.
+    in_order: BTreeMap<RoomName, RoomKey>,
     lives: u64,
+    /// How often a room was looked at, for telling how work grows.
+    #[cfg(test)]
+    looks: Cell<u64>,
 }
 
 impl Rooms {
@@ -148,7 +156,8 @@ impl Rooms {
             flushed_news: 0,
             beats: SmallMap::new(),
         })));
-        self.by_name.insert(name, key);
+        self.by_name.insert(name.clone(), key);
+        self.in_order.insert(name, key);
         key
     }
 
@@ -156,16 +165,19 @@ impl Rooms {
     pub fn close(&mut self, key: RoomKey) -> Option<Box<OpenRoom>> {
         let closed = self.open.try_remove(key.0)?;
         self.by_name.remove(&closed.name);
+        self.in_order.remove(&closed.name);
         Some(closed)
     }
 
     /// The room at this place.
     pub fn get(&self, key: RoomKey) -> Option<&OpenRoom> {
+        self.look();
         self.open.get(key.0).map(|room| &**room)
     }
 
     /// The room at this place.
     pub fn get_mut(&mut self, key: RoomKey) -> Option<&mut OpenRoom> {
+        self.look();
         self.open.get_mut(key.0).map(|room| &mut **room)
     }
 
@@ -177,6 +189,30 @@ impl Rooms {
 
     /// Every room.
     pub fn iter(&self) -> impl Iterator<Item = (RoomKey, &OpenRoom)> {
-        self.open.iter().map(|(key, room)| (RoomKey(key), &**room))
+        self.open.iter().map(|(key, room)| {
+            self.look();
+            (RoomKey(key), &**room)
+        })
+    }
+
+    /// The names of those named `prefix` or below it, in order.
+    pub fn under(&self, prefix: &RoomName) -> impl Iterator<Item = &RoomName> {
+        let itself = self.in_order.get_key_value(prefix).map(|(name, _)| name);
+        // Below it is what continues it after a slash, all in one place: the slash's successor ends it.
+        let (from, to) = (format!("{prefix}/"), format!("{prefix}0"));
+        let bounds = (Bound::Included(from.as_str()), Bound::Excluded(to.as_str()));
+        let below = self.in_order.range::<str, _>(bounds).map(|(name, _)| name);
+        itself.into_iter().chain(below).inspect(|_| self.look())
+    }
+
+    /// How often a room was looked at.
+    #[cfg(test)]
+    pub fn looks(&self) -> u64 {
+        self.looks.get()
+    }
+
+    fn look(&self) {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
     }
 }

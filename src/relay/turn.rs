@@ -58,6 +58,7 @@ impl Turn<'_> {
     /// Takes a seat in a room for the connection.
     pub fn enter(&mut self, room: &RoomName, mut grant: Grant, dialect: Dialect) -> Seat {
         grant.is_stamped &= !self.worker.around.shared.trusts_awareness();
+        self.bears_token_of(&grant.identity.user);
         let session = self.worker.around.shared.next_session();
         let place = match self.elsewhere(room) {
             None => {
@@ -91,6 +92,11 @@ impl Turn<'_> {
             connection.seats.push(seat.clone());
         }
         seat
+    }
+
+    /// The connection has a token of this user's: the door is to hear if that is revoked.
+    pub fn bears_token_of(&mut self, user: &UserId) {
+        self.worker.note_bearer(self.connection, user);
     }
 
     /// Tells the seat's room what the session says.
@@ -191,9 +197,11 @@ impl Turn<'_> {
         user: UserId,
         claimed: BTreeSet<UserId>,
         resume: Option<ResumeToken>,
+        first: Update,
     ) {
         let window = self.connection;
-        self.worker.feed_login(window, user, claimed, resume);
+        self.bears_token_of(&user);
+        self.worker.feed_login(window, user, claimed, resume, first);
     }
 
     /// The window says what its user does.

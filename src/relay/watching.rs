@@ -115,12 +115,8 @@ impl Worker {
         }
     }
 
-    fn rooms_under(&self, prefix: &RoomName) -> Vec<RoomName> {
-        self.rooms
-            .iter()
-            .filter(|(_, open)| open.name.is_under(prefix.as_str()))
-            .map(|(_, open)| open.name.clone())
-            .collect()
+    pub(super) fn rooms_under(&self, prefix: &RoomName) -> Vec<RoomName> {
+        self.rooms.under(prefix).cloned().collect()
     }
 
     fn active(&self, room: RoomName) -> ActiveRoom {

@@ -24,7 +24,7 @@ use crate::limits::{
 };
 use crate::metrics::Metrics;
 use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
-use crate::presence::Participant;
+use crate::presence::{Farewells, Participant};
 use crate::relay::Shared;
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, State, Tail};
 use crate::relay::connections::Connections;
@@ -40,7 +40,9 @@ use crate::relay::timeline::{Departure, Timeline};
 use crate::relay::turn_times::TurnTimes;
 use crate::relay::typing::Typist;
 use crate::relay::watching::Watching;
+use crate::relay::whereabouts::Whereabouts;
 use crate::room::{Input, Reply};
+use crate::small::SmallSet;
 use crate::store::Store;
 use crate::wire::close::Refusal;
 use crate::wire::websocket::Decoder;
@@ -105,6 +107,12 @@ pub struct Worker {
     pub(super) posts: Vec<VecDeque<ToWorker>>,
     /// Where the sessions without a socket are.
     pub(super) beat_rooms: HashMap<SessionToken, RoomKey>,
+    /// Sessions without a socket that have just left.
+    pub(super) farewells: Farewells,
+    /// The rooms that everybody is in.
+    pub(super) whereabouts: Whereabouts<RoomKey>,
+    /// The sockets whose tokens are theirs.
+    pub(super) bearers: Whereabouts<ConnectionId>,
     /// Those who hide from everybody.
     pub(super) hidden: HashSet<UserId>,
     /// On one worker, the follow feed.
@@ -319,6 +327,9 @@ impl Worker {
             uncommitted: 0,
             posts,
             beat_rooms: HashMap::new(),
+            farewells: Farewells::default(),
+            whereabouts: Whereabouts::default(),
+            bearers: Whereabouts::default(),
             hidden: HashSet::new(),
             feed,
             draining: None,
@@ -430,6 +441,7 @@ impl Worker {
                 door,
             })),
             seats: Vec::new(),
+            bearers: SmallSet::new(),
             state: State::Open,
             tail: Tail::default(),
             is_in_line: false,
@@ -464,11 +476,21 @@ impl Worker {
     }
 
     pub(super) fn revoke(&mut self, user: &UserId, room: Option<&RoomName>) {
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        let ids: Vec<ConnectionId> = self.bearers.places(user).collect();
         for id in ids {
             self.with_door(id, |door, turn| door.revoked(turn, user, room));
         }
         self.expel(user, room);
+    }
+
+    /// One of the connection's tokens is this user's: a revocation finds it.
+    pub(super) fn note_bearer(&mut self, id: ConnectionId, user: &UserId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && !connection.bearers.contains(user)
+        {
+            connection.bearers.insert(user.clone());
+            self.bearers.note(user.clone(), id, true);
+        }
     }
 
     pub(super) fn drain(&mut self, saved: oneshot::Sender<()>, closed: oneshot::Sender<()>) {
@@ -628,6 +650,7 @@ impl Worker {
             self.room_deadlines.next(),
             self.connection_deadlines.next(),
             self.feed.as_ref().and_then(|host| host.next_deadline()),
+            self.farewells.next_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -654,6 +677,7 @@ impl Worker {
             self.tick_connection(id, now);
         }
         self.feed_tick();
+        self.farewells.tick(now);
         self.settle();
         self.observe_turn(started);
     }
@@ -674,9 +698,9 @@ impl Worker {
                 .is_connected
                 .then(|| (open.name.clone(), participant))
         };
-        self.rooms
-            .iter()
-            .filter_map(|(_, open)| connected(open))
+        self.whereabouts
+            .places(user)
+            .filter_map(|key| connected(self.rooms.get(key)?))
             .collect()
     }
 

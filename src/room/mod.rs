@@ -37,7 +37,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::limits::{ASKS_WITHIN, UNLOAD_RETRY_AFTER};
 use crate::model::{Access, Grant, LastSeen, Policy, RequestId, SessionId, UserId};
-use crate::presence::{self, Admission, Ending, Entering, Participant, Roster, Standing};
+use crate::presence::{self, Admission, Ending, Entering, Participant, Roster, Saying, Standing};
 use crate::room::awareness::{Awareness, Event};
 use crate::room::durability::Durability;
 use crate::room::run::Run;
@@ -233,10 +233,8 @@ impl Room {
                 status,
                 data,
             } => {
-                let is_in = self.heartbeat(now, session, &grant, lasts);
-                if is_in && (status.is_some() || data.is_some()) {
-                    self.roster.report(now, session, status, data);
-                }
+                let saying = Saying { status, data };
+                let is_in = self.heartbeat(now, session, &grant, lasts, saying);
                 self.answer(
                     request,
                     match is_in {
@@ -477,20 +475,15 @@ impl Room {
         session: SessionId,
         grant: &Grant,
         lasts: Duration,
+        saying: Saying,
     ) -> bool {
-        let identity = appearance_of(grant);
-        if self.roster.has(session) {
-            self.roster.renew(now, session, identity);
-            self.roster.beat(now, session, Some(lasts));
-            return true;
-        }
         let entering = Entering {
             user: grant.identity.user.clone(),
-            identity,
+            identity: appearance_of(grant),
             may_wait: false,
             lasts: Some(lasts),
         };
-        self.roster.enter(now, session, entering) == Admission::In
+        self.roster.heartbeat(now, session, entering, saying) == Admission::In
     }
 
     /// Since when there has been nobody.
@@ -600,6 +593,9 @@ impl Room {
                 }
                 presence::Event::Expired(session) => {
                     self.outputs.push_back(Output::Expired { session });
+                }
+                presence::Event::Attendance { user, is_here } => {
+                    self.outputs.push_back(Output::Attendance { user, is_here });
                 }
                 presence::Event::Record(record) => self.outputs.push_back(Output::Record(record)),
                 presence::Event::Seen(person) => self.outputs.push_back(Output::Seen(person)),

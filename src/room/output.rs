@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::model::{ClientId, RequestId, SessionId};
+use crate::model::{ClientId, RequestId, SessionId, UserId};
 use crate::presence::{Change, Participant, SessionRecord};
 use crate::room::document::{Sequence, Task};
 use crate::room::holdback::Sift;
@@ -67,6 +67,13 @@ pub enum Output {
     Expired {
         /// Which.
         session: SessionId,
+    },
+    /// The user has come into the room, or is here no longer, seen by others or not.
+    Attendance {
+        /// Who.
+        user: UserId,
+        /// Whether they are here.
+        is_here: bool,
     },
     /// Write the session down as it is.
     Record(Box<SessionRecord>),

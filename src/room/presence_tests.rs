@@ -474,7 +474,8 @@ fn in_words(output: &Output) -> Option<String> {
         | Output::Sift(_)
         | Output::Keep(_)
         | Output::Record(_)
-        | Output::Seen(_) => return None,
+        | Output::Seen(_)
+        | Output::Attendance { .. } => return None,
     })
 }
 

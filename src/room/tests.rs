@@ -132,6 +132,7 @@ impl Driver {
             | Output::Presence { .. }
             | Output::Admitted { .. }
             | Output::Expired { .. }
+            | Output::Attendance { .. }
             | Output::Record(_)
             | Output::Seen(_)
             | Output::Stateless { .. } => {}

@@ -21,6 +21,8 @@ pub enum ClientMessage<'a> {
         token: Option<Cow<'a, str>>,
         /// What the last `hello` gave for coming back.
         resume: Option<Cow<'a, str>>,
+        /// How the window begins.
+        first: StatusUpdate<'a>,
     },
     /// What the client's user does in this window.
     StatusUpdate(StatusUpdate<'a>),
@@ -80,6 +82,28 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, BadMessage> {
         #[serde(borrow, default)]
         resume: Option<Cow<'a, str>>,
     }
+    let Kind { t } = dialect::read(text)?;
+    match &*t {
+        "login" => {
+            let Login { token, resume } = dialect::read(text)?;
+            let first = status_update(text)?;
+            Ok(ClientMessage::Login {
+                token,
+                resume,
+                first,
+            })
+        }
+        "statusUpdate" => Ok(ClientMessage::StatusUpdate(status_update(text)?)),
+        "logout" => Ok(ClientMessage::Logout),
+        "auth" => Ok(ClientMessage::Auth {
+            token: dialect::read_token(text)?,
+        }),
+        _ => Err(BadMessage),
+    }
+}
+
+/// The fields of a status, of any message that may have them.
+fn status_update(text: &str) -> Result<StatusUpdate<'_>, BadMessage> {
     #[derive(Deserialize)]
     struct Update<'a> {
         #[serde(borrow, default, alias = "status")]
@@ -91,31 +115,17 @@ pub fn decode(text: &str) -> Result<ClientMessage<'_>, BadMessage> {
         #[serde(borrow, default, alias = "language")]
         l: Option<Cow<'a, str>>,
     }
-    let Kind { t } = dialect::read(text)?;
-    match &*t {
-        "login" => {
-            let Login { token, resume } = dialect::read(text)?;
-            Ok(ClientMessage::Login { token, resume })
-        }
-        "statusUpdate" => {
-            let Update { s, a, p, l } = dialect::read(text)?;
-            let fits = |text: &Cow<'_, str>| text.len() <= FEED_FIELD_BYTES_MAX;
-            if ![&a, &p, &l].into_iter().flatten().all(fits) {
-                return Err(BadMessage);
-            }
-            Ok(ClientMessage::StatusUpdate(StatusUpdate {
-                status: s.as_deref().map(Status::parse).transpose()?,
-                activity: a,
-                project: p,
-                language: l,
-            }))
-        }
-        "logout" => Ok(ClientMessage::Logout),
-        "auth" => Ok(ClientMessage::Auth {
-            token: dialect::read_token(text)?,
-        }),
-        _ => Err(BadMessage),
+    let Update { s, a, p, l } = dialect::read(text)?;
+    let fits = |text: &Cow<'_, str>| text.len() <= FEED_FIELD_BYTES_MAX;
+    if ![&a, &p, &l].into_iter().flatten().all(fits) {
+        return Err(BadMessage);
     }
+    Ok(StatusUpdate {
+        status: s.as_deref().map(Status::parse).transpose()?,
+        activity: a,
+        project: p,
+        language: l,
+    })
 }
 
 /// What the server says.
@@ -129,6 +139,8 @@ pub enum ServerMessage<'a> {
         window: Duration,
         /// Whether this is a coming back.
         is_resumed: bool,
+        /// What followers see of the client's user: `Online`, `Away` or `Offline`.
+        seen_as: &'a str,
     },
     /// Everybody whom the client's user follows.
     Sync {
@@ -193,6 +205,7 @@ impl ServerMessage<'_> {
                 resume,
                 window,
                 is_resumed,
+                seen_as,
             } => dialect::write(
                 out,
                 &Hello {
@@ -202,6 +215,7 @@ impl ServerMessage<'_> {
                         millis: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
                     },
                     resumed: is_resumed,
+                    s: seen_as,
                 },
             ),
             Self::Sync { users } => {
@@ -271,6 +285,7 @@ struct Hello<'a> {
     resume: &'a str,
     window: Seconds,
     resumed: bool,
+    s: &'a str,
 }
 
 #[derive(Serialize)]
@@ -393,7 +408,12 @@ mod tests {
     fn clients_are_understood() {
         let login = |token: Option<&'static str>, resume: Option<&'static str>| {
             let (token, resume) = (token.map(Cow::Borrowed), resume.map(Cow::Borrowed));
-            ClientMessage::Login { token, resume }
+            let first = StatusUpdate::default();
+            ClientMessage::Login {
+                token,
+                resume,
+                first,
+            }
         };
         let cases = [
             (r#"{"t":"login"}"#, login(None, None)),
@@ -402,6 +422,19 @@ mod tests {
                 login(Some("a.b"), Some("r")),
             ),
             (r#"{"resume":null,"t":"login","x":[{}]}"#, login(None, None)),
+            (
+                r#"{"t":"login","s":"Invisible","activity":"Coding","l":"Rust","project":null}"#,
+                ClientMessage::Login {
+                    token: None,
+                    resume: None,
+                    first: StatusUpdate {
+                        status: Some(Status::Invisible),
+                        activity: Some("Coding".into()),
+                        project: None,
+                        language: Some("Rust".into()),
+                    },
+                },
+            ),
             (r#"{"t":"logout","s":5}"#, ClientMessage::Logout),
             (
                 r#"{"t":"auth","token":"a.b.c"}"#,
@@ -441,6 +474,9 @@ mod tests {
             r#"{"t":"sync","users":[]}"#,
             r#"{"t":"login","token":5}"#,
             r#"{"t":"login","resume":{}}"#,
+            r#"{"t":"login","s":"invisible"}"#,
+            r#"{"t":"login","s":5}"#,
+            r#"{"t":"login","a":"Coding","activity":"Coding"}"#,
             r#"{"t":"auth"}"#,
             r#"{"t":"statusUpdate","s":"online"}"#,
             r#"{"t":"statusUpdate","s":"Offline"}"#,
@@ -458,15 +494,17 @@ mod tests {
     #[test]
     fn fields_are_short() {
         for field in ["a", "p", "l", "activity", "project", "language"] {
-            let say = |text: &str| {
-                let text = format!(r#"{{"t":"statusUpdate","s":"Away","{field}":"{text}"}}"#);
-                decode(&text).is_ok()
-            };
-            assert!(say(&"x".repeat(256)));
-            assert!(!say(&"x".repeat(257)));
-            // Bytes are counted, not characters.
-            assert!(say(&"é".repeat(128)));
-            assert!(!say(&"é".repeat(129)));
+            for kind in ["statusUpdate", "login"] {
+                let say = |text: &str| {
+                    let text = format!(r#"{{"t":"{kind}","s":"Away","{field}":"{text}"}}"#);
+                    decode(&text).is_ok()
+                };
+                assert!(say(&"x".repeat(256)));
+                assert!(!say(&"x".repeat(257)));
+                // Bytes are counted, not characters.
+                assert!(say(&"é".repeat(128)));
+                assert!(!say(&"é".repeat(129)));
+            }
         }
     }
 
@@ -489,6 +527,7 @@ mod tests {
             resume: "r",
             window: Duration::from_millis(millis),
             is_resumed,
+            seen_as: if is_resumed { "Offline" } else { "Away" },
         };
         let changed = |status, activity| ServerMessage::Changed {
             user: "ann",
@@ -506,11 +545,11 @@ mod tests {
         let cases = [
             (
                 hello(60_000, false),
-                r#"{"t":"hello","resume":"r","window":60,"resumed":false}"#,
+                r#"{"t":"hello","resume":"r","window":60,"resumed":false,"s":"Away"}"#,
             ),
             (
                 hello(500, true),
-                r#"{"t":"hello","resume":"r","window":0.5,"resumed":true}"#,
+                r#"{"t":"hello","resume":"r","window":0.5,"resumed":true,"s":"Offline"}"#,
             ),
             (
                 ServerMessage::Sync { users: &users },

@@ -122,15 +122,18 @@ pub fn decode_leave(body: &[u8]) -> Result<Leave, BadBody> {
     }
 }
 
-/// The answer to a heartbeat that was taken.
-pub fn answer(token: &SessionToken) -> String {
+/// The answer to a heartbeat. `has_left`: the session left before it came, and it counts for nothing.
+pub fn answer(token: &SessionToken, has_left: bool) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Answer<'a> {
         session_token: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        left: Option<bool>,
     }
     serde_json::to_string(&Answer {
         session_token: token,
+        left: has_left.then_some(true),
     })
     .unwrap_or_default()
 }
@@ -378,7 +381,10 @@ mod tests {
 
     #[test]
     fn the_answer_is_the_sessions_token() {
-        assert_eq!(answer(&"a\"b".into()), r#"{"sessionToken":"a\"b"}"#);
+        let token = SessionToken::from("a\"b");
+        assert_eq!(answer(&token, false), r#"{"sessionToken":"a\"b"}"#);
+        let left = r#"{"sessionToken":"a\"b","left":true}"#;
+        assert_eq!(answer(&token, true), left);
     }
 
     proptest! {

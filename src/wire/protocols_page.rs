@@ -333,10 +333,25 @@ fn feed() {
         ClientMessage::Login {
             token: None,
             resume: None,
+            first: StatusUpdate {
+                status: Some(Status::Online),
+                ..StatusUpdate::default()
+            },
         },
         ClientMessage::Login {
             token: Some(TOKEN.into()),
             resume: Some("ab12".into()),
+            first: StatusUpdate::default(),
+        },
+        ClientMessage::Login {
+            token: None,
+            resume: None,
+            first: StatusUpdate {
+                status: Some(Status::Invisible),
+                activity: Some("Coding".into()),
+                project: Some("copresence".into()),
+                language: Some("Rust".into()),
+            },
         },
         ClientMessage::StatusUpdate(StatusUpdate {
             status: Some(Status::Online),
@@ -393,6 +408,7 @@ fn feed() {
             resume: "ab12",
             window,
             is_resumed: false,
+            seen_as: "Online",
         },
         ServerMessage::Sync { users: &users },
         ServerMessage::Changed {
@@ -458,8 +474,8 @@ fn heartbeats() {
     };
     let read = |text: &'static str| heartbeat::decode(text.as_bytes()).expect(text);
     check_read("json heartbeat request", read, &[bare, full]);
-    let answer = heartbeat::answer(&"bV2pJ0".into()).into_bytes();
-    check_written("json heartbeat answer", &[answer]);
+    let answer = |has_left| heartbeat::answer(&"bV2pJ0".into(), has_left).into_bytes();
+    check_written("json heartbeat answer", &[answer(false), answer(true)]);
     let session = "tab-1".into();
     let leaves = [
         Leave::Token("bV2pJ0".into()),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use copresence::model::{Color, UserId};
 use serde_json::{Value, json};
 use yrs::Text;
 
@@ -156,6 +157,33 @@ async fn everybody_on_a_board_hears_who_comes_what_they_do_and_who_goes() {
         told(&mut ann, "user:left").await,
         json!({"board_id": "b1", "user_id": "bob"})
     );
+}
+
+#[tokio::test]
+async fn no_two_on_a_board_look_alike() {
+    let relay = Relay::start();
+    let color = |name: &str| Color::of_user(&UserId::parse(name).unwrap());
+    let names = (0..).map(|number| format!("user-{number}"));
+    let alike: Vec<String> = names
+        .filter(|name| color(name).hue() == Some(3))
+        .take(3)
+        .collect();
+    let (mut first, joined) = enter(&relay, "1", &alike[0]).await;
+    let shown = |user: &Value| user["color"].as_str().unwrap().to_owned();
+    let own = |joined: &Value, name: &str| {
+        let users = joined["current_users"].as_array().unwrap().iter();
+        let mut own = users.filter(|user| user["user_id"] == name);
+        shown(own.next().expect("oneself"))
+    };
+    assert_eq!(own(&joined, &alike[0]), color(&alike[0]).to_string());
+    let (_second, joined) = enter(&relay, "1", &alike[1]).await;
+    let given = Color::of_hue(4).to_string();
+    assert_eq!(own(&joined, &alike[1]), given);
+    // Others are told the same.
+    let told = told(&mut first, "user:joined").await;
+    assert_eq!(shown(&told), given);
+    let (_third, joined) = enter(&relay, "1", &alike[2]).await;
+    assert_eq!(own(&joined, &alike[2]), Color::of_hue(5).to_string());
 }
 
 #[tokio::test]

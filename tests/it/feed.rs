@@ -44,8 +44,19 @@ impl Window {
 
     /// Logs in; whether that resumed a window.
     async fn login(relay: &Relay, token: &str, resume: Option<&str>) -> (Self, bool) {
+        let says = match resume {
+            None => json!({"s": "Online"}),
+            Some(resume) => json!({"resume": resume}),
+        };
+        Self::login_saying(relay, token, says).await
+    }
+
+    /// Logs in with more than a token.
+    async fn login_saying(relay: &Relay, token: &str, says: Value) -> (Self, bool) {
         let mut talker = Talker::open(relay.address, PATH, token).await;
-        talker.say(json!({"t": "login", "resume": resume})).await;
+        let mut login = says;
+        login["t"] = "login".into();
+        talker.say(login).await;
         let hello = talker.hear().await;
         assert_eq!(hello["t"], "hello", "{hello}");
         let resume = hello["resume"].as_str().expect("a token").to_owned();
@@ -196,6 +207,51 @@ async fn tst_presence_003_session_resumption() {
 }
 
 #[tokio::test]
+async fn whoever_comes_in_invisible_is_told_to_nobody() {
+    let relay = quick();
+    let (mut bob, _) = Window::open(&relay, &follower("bob", &["ann", "cid"])).await;
+    let hidden = json!({"s": "Invisible", "a": "Coding"});
+    let token = follower("ann", &["ann"]);
+    let (mut ann, _) = Window::login_saying(&relay, &token, hidden).await;
+    assert_eq!(ann.hears().await["users"][0]["s"], "Offline");
+    // Said right behind the login, in one go.
+    let mut cid = Talker::open(relay.address, PATH, &member("cid")).await;
+    cid.say(json!({"t": "login"})).await;
+    cid.say(json!({"t": "statusUpdate", "s": "Invisible"}))
+        .await;
+    assert_eq!(cid.hear().await["t"], "hello");
+    assert_eq!(cid.hear().await["t"], "sync");
+    // What comes first of ann or cid is their coming into sight.
+    ann.says(json!({"s": "Online"})).await;
+    assert_eq!(bob.hears().await, online("ann", "Coding"));
+    cid.say(json!({"t": "statusUpdate", "s": "Away"})).await;
+    let seen = bob.hears().await;
+    assert_eq!((&seen["id"], &seen["s"]), (&json!("cid"), &json!("Away")));
+}
+
+#[tokio::test]
+async fn a_hello_says_what_followers_see() {
+    let relay = quick();
+    let hello = async |says: Value| {
+        let mut talker = Talker::open(relay.address, PATH, &member("ann")).await;
+        talker.say(says).await;
+        (talker.hear().await, talker)
+    };
+    let (first, _first) = hello(json!({"t": "login"})).await;
+    assert_eq!(
+        (&first["s"], &first["resumed"]),
+        (&json!("Online"), &json!(false))
+    );
+    let (second, _second) = hello(json!({"t": "login", "status": "Invisible"})).await;
+    assert_eq!(second["s"], "Offline");
+    let resume = second["resume"].clone();
+    let (third, _third) = hello(json!({"t": "login", "resume": resume, "s": "Away"})).await;
+    assert_eq!(third["resumed"], true);
+    let (bad, _bad) = hello(json!({"t": "login", "s": "Hidden"})).await;
+    assert_eq!(bad["code"], "BAD_MESSAGE");
+}
+
+#[tokio::test]
 async fn tst_presence_004_multi_window_aggregation() {
     let relay = quick();
     let (mut first, _) = Window::open(&relay, &member("ann")).await;
@@ -328,7 +384,8 @@ async fn away_gathering_and_resuming_by_numbers_made_small() {
     // The time of the close, not of the end of the wait.
     let at = gone["ts"].as_u64().unwrap();
     assert!(at < before + 1_000 + 1_400, "{at} {before}");
-    let (_, is_resumed) = Window::login(&relay, &member("ann"), Some(&resume)).await;
+    // Who is gone before they could be seen is not seen.
+    let (_back, is_resumed) = Window::login(&relay, &member("ann"), Some(&resume)).await;
     assert!(!is_resumed, "late");
     assert_eq!(bob.hears().await, online("ann", "Idle"));
 }
@@ -662,15 +719,14 @@ async fn bad_messages_are_answered_and_twenty_are_too_many() {
         ann.say(message).await;
         assert_eq!(code(ann.hear().await), "BAD_MESSAGE");
     }
-    // What comes right behind a login waits for it.
+    // What comes right behind a login waits for it, and counts as in it.
     ann.say(json!({"t": "login"})).await;
     ann.say(json!({"t": "statusUpdate", "a": "Coding"})).await;
     ann.say(json!({"t": "login"})).await;
     assert_eq!(ann.hear().await["t"], "hello");
     assert_eq!(ann.hear().await["t"], "sync");
     assert_eq!(code(ann.hear().await), "BAD_MESSAGE");
-    assert_eq!(bob.hears().await, online("ann", "Idle"));
-    assert_eq!(bob.hears().await["a"], "Coding");
+    assert_eq!(bob.hears().await, online("ann", "Coding"));
     let long = json!({"t": "statusUpdate", "a": "Idle", "p": "x".repeat(257)}).to_string();
     let bad = [
         "nonsense",

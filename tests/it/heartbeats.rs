@@ -128,13 +128,23 @@ async fn who_sends_heartbeats_is_there_until_they_leave() {
     // A renewal without data changes nothing.
     beat(&relay, &token, of(room, "tab")).await;
     body["data"] = json!({"status": "active"});
-    beat(&relay, &token, body).await;
+    beat(&relay, &token, body.clone()).await;
     let (kind, ann) = next(&mut events).await;
     assert_eq!(
         (kind.as_str(), &ann["status"]),
         ("changed", &json!("online"))
     );
     assert_eq!(ann["data"], json!({}));
+    // One heartbeat is one change, the first as well.
+    body["data"] = json!({"status": "idle", "page": "/hall"});
+    beat(&relay, &member("ben"), body).await;
+    let (kind, ben) = next(&mut events).await;
+    assert_eq!((kind.as_str(), &ben["status"]), ("joined", &json!("idle")));
+    assert_eq!(ben["data"], json!({"page": "/hall"}));
+    let ben = post(&relay, "leave", Some(&member("ben")), &of(room, "tab")).await;
+    assert_eq!(ben.status, 204);
+    let (kind, _) = next(&mut events).await;
+    assert_eq!(kind, "left");
 
     leave(&relay, &session).await;
     let (kind, ann) = next(&mut events).await;
@@ -146,8 +156,45 @@ async fn who_sends_heartbeats_is_there_until_they_leave() {
     let people = http::roster(relay.address, room).await;
     assert_eq!(
         (people.len(), &people[0]["lastSeen"]),
-        (1, &ann["lastSeen"])
+        (2, &ann["lastSeen"])
     );
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_comes_behind_the_goodbye_makes_no_ghost() {
+    let relay = Relay::options().idle().start();
+    let room = "event/a";
+    let body = of(room, "tab");
+    let session = beat(&relay, &member("ann"), body.clone()).await;
+    // By its token, by its name, and before anybody has heard of it.
+    leave(&relay, &session).await;
+    let left = async |token: &str, body: &Value| {
+        let answer = post(&relay, "heartbeat", Some(token), body).await;
+        assert_eq!(answer.status, 200);
+        answer.json()
+    };
+    let late = left(&member("ann"), &body).await;
+    assert_eq!(late, json!({"sessionToken": session, "left": true}));
+    let other = of(room, "other");
+    let answer = post(&relay, "leave", Some(&member("ann")), &other).await;
+    assert_eq!(answer.status, 204);
+    let late = left(&member("ann"), &other).await;
+    assert_eq!(late["left"], true);
+    assert!(names(&relay, room).await.is_empty());
+    // It counts for nothing: neither is it one of ten.
+    for _ in 0..20 {
+        assert_eq!(left(&member("ann"), &body).await["left"], true);
+    }
+    // Other sessions are others, of the same user too.
+    beat(&relay, &member("ann"), of(room, "next")).await;
+    beat(&relay, &member("ben"), body.clone()).await;
+    assert_eq!(names(&relay, room).await, ["ann", "ben"]);
+    // After a while it is a session like any other.
+    polled("the session to be taken again", async || {
+        let answer = left(&member("ann"), &body).await;
+        answer.get("left").is_none().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -188,12 +235,15 @@ async fn a_leave_is_json_whatever_it_says_it_is() {
         http::ask_with(relay.address, "POST", path, &length, body.as_bytes()).await
     };
     let post = &post;
-    for headers in [
-        "Content-Type: text/plain;charset=UTF-8\r\nOrigin: https://app.example\r\n",
-        "Content-Type: application/octet-stream\r\n",
-        "",
+    for (tab, headers) in [
+        (
+            "1",
+            "Content-Type: text/plain;charset=UTF-8\r\nOrigin: https://app.example\r\n",
+        ),
+        ("2", "Content-Type: application/octet-stream\r\n"),
+        ("3", ""),
     ] {
-        let session = beat(&relay, &member("ann"), of(room, "tab")).await;
+        let session = beat(&relay, &member("ann"), of(room, tab)).await;
         assert_eq!(names(&relay, room).await, ["ann"]);
         let body = json!({"sessionToken": session}).to_string();
         assert_eq!(post(headers, body).await.status, 204, "{headers}");
@@ -310,7 +360,7 @@ async fn who_has_a_socket_and_heartbeats_is_there_until_both_are_gone() {
     leave(&relay, &session).await;
     assert_eq!(events.next_within(Duration::from_millis(200)).await, None);
     assert_eq!(names(&relay, room).await, ["ann"]);
-    let session = beat(&relay, &token, of(room, "tab")).await;
+    let session = beat(&relay, &token, of(room, "next tab")).await;
     drop(socket);
     assert_eq!(events.next_within(Duration::from_millis(200)).await, None);
     leave(&relay, &session).await;

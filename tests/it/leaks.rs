@@ -108,6 +108,8 @@ fn matches(pattern: &str, room: &str) -> bool {
 #[derive(Default)]
 struct World {
     stays: BTreeMap<(&'static str, String), Stay>,
+    /// How many tabs there have been: each is a session of its own.
+    tabs: usize,
 }
 
 /// How somebody is there.
@@ -131,7 +133,9 @@ impl World {
                 Stay::Socket(Box::new(client))
             }
             None => {
-                let body = json!({"room": room, "sessionId": "tab", "interval": 600_000});
+                self.tabs += 1;
+                let tab = format!("tab-{}", self.tabs);
+                let body = json!({"room": room, "sessionId": tab, "interval": 600_000});
                 let answer = post(relay, "heartbeat", Some(&token), &body).await;
                 assert_eq!(answer.status, 200, "{answer:?}");
                 Stay::Heartbeats(answer.json()["sessionToken"].as_str().unwrap().to_owned())

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::presence::check_shape;
 use crate::support::client::{Client, Provider};
 use crate::support::http::{self, Events};
 use crate::support::relay::Relay;
-use crate::support::time::{now, polled};
+use crate::support::time::{PATIENCE, now, polled, within};
 use crate::support::tokens::{self, Claims};
 
 async fn arrive(relay: &Relay, room: &str, user: &str) -> Client {
@@ -115,6 +116,46 @@ async fn under_a_prefix_are_the_rooms_with_somebody_in_them() {
         (rooms(&list) == ["event/expo", "event/expo/stand-1"]).then_some(())
     })
     .await;
+}
+
+/// What each of many requests on one connection, sent in one go, is answered.
+async fn answers_in_one_go(relay: &Relay, token: &str, count: usize) -> String {
+    let path = "/v1/presence?under=event/expo";
+    let request = |connection: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nhost: relay\r\nauthorization: Bearer {token}\r\nconnection: {connection}\r\n\r\n"
+        )
+    };
+    let all = request("keep-alive").repeat(count - 1) + &request("close");
+    let stream = tokio::net::TcpStream::connect(relay.address).await.unwrap();
+    let (mut from, mut to) = stream.into_split();
+    let mut text = String::new();
+    let (sent, read) = tokio::join!(
+        to.write_all(all.as_bytes()),
+        within(6 * PATIENCE, "the answers", from.read_to_string(&mut text)),
+    );
+    sent.unwrap();
+    read.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn who_reads_all_the_time_is_told_to_wait() {
+    let relay = Relay::options().idle().start();
+    let count = 1_500;
+    let greedy = answers_in_one_go(&relay, &tokens::member("ann"), count).await;
+    let taken = greedy.matches("HTTP/1.1 200 OK").count();
+    let refused = greedy.matches("HTTP/1.1 429 Too Many Requests").count();
+    assert_eq!(taken + refused, count);
+    assert!(400 <= taken && 0 < refused, "{taken} of {count}");
+    assert_eq!(greedy.matches("\"RATE_LIMITED\"").count(), refused);
+    assert_eq!(greedy.matches("retry-after: 1\r").count(), refused);
+    // Others are not held up, and back ends never.
+    let path = "/v1/presence?under=event/expo";
+    let ben = http::get(relay.address, path, &tokens::member("ben")).await;
+    assert_eq!(ben.status, 200);
+    let trusted = answers_in_one_go(&relay, &tokens::service(), 600).await;
+    assert_eq!(trusted.matches("HTTP/1.1 200 OK").count(), 600);
 }
 
 #[tokio::test]

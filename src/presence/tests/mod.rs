@@ -234,6 +234,47 @@ fn a_heartbeat_is_no_activity_unless_it_says_something_new() {
 }
 
 #[test]
+fn a_heartbeat_is_one_change_with_all_that_comes_in_it() {
+    check(
+        &Policy::of(Kind::Event),
+        "
+          0s  ann beats beat1 60s idle @/a    -> joined ann idle @/a
+          1s  ann beats beat1 60s             ->
+          2s  red beats beat1 60s typing @/b  -> changed ann typing red @/b
+          3s  red beats beat1 60s @/b         ->
+          4s  bob opens tab2                  -> joined bob online
+          5s  bob beats beat3 60s idle @/c    -> changed bob online @/c
+          6s  tab2 closes                     -> changed bob idle @/c
+          7s                                  -> changed ann online red @/b
+         63s                                  -> expired beat1, left ann 63s
+         65s                                  -> expired beat3, left bob 65s
+        ",
+    );
+    check(
+        &Policy {
+            gather: Duration::from_secs(2),
+            ..Policy::of(Kind::Event)
+        },
+        "
+          0s  ann beats beat1 60s typing @/a  -> joined ann typing @/a
+          1s  ann beats beat1 60s idle @/b    ->
+          3s                                  -> changed ann idle @/b
+        ",
+    );
+    // Somebody who was lost comes back, and says something else.
+    check(
+        &Policy::of(Kind::Board),
+        "
+          0s  ann opens tab1                  -> joined ann online
+          1s  tab1 says x                     -> changed ann online @x
+          2s  tab1 breaks                     ->
+          3s  ann beats beat2 60s idle @y     -> changed ann idle @y
+          4s  ann beats beat2 60s             ->
+        ",
+    );
+}
+
+#[test]
 fn typing_ends_by_itself_five_seconds_after_it_was_last_said() {
     check(
         &Policy::of(Kind::Event),
@@ -917,12 +958,133 @@ fn hiding_is_nothing_to_the_table_of_sessions() {
     );
 }
 
+// Colours.
+
+/// As others see those who are there.
+fn colors(roster: &Roster) -> Vec<(String, Color)> {
+    let connected = roster.connected().into_iter();
+    let of = |one: Participant| (one.user.to_string(), one.appearance.color);
+    connected.map(of).collect()
+}
+
+fn color_of(roster: &Roster, name: &str) -> Option<Color> {
+    let colors = colors(roster);
+    colors
+        .into_iter()
+        .find(|(user, _)| user == name)
+        .map(|(_, color)| color)
+}
+
+/// Users whose ids give them a colour of this hue.
+fn users_of_hue(hue: usize) -> impl Iterator<Item = String> {
+    let names = (0..).map(|number| format!("user-{number}"));
+    names.filter(move |name| Color::of_user(&user(name)).hue() == Some(hue))
+}
+
+#[test]
+fn on_a_board_no_two_are_alike_while_there_are_hues() {
+    let mut roster = Roster::new(Policy::of(Kind::Board));
+    // The worst that can be: ids that all give the same hue.
+    let names: Vec<String> = users_of_hue(5).take(Color::HUES + 2).collect();
+    for (number, name) in names.iter().enumerate() {
+        enter(&mut roster, 0, number as u64, name);
+        let own = Color::of_user(&user(name));
+        let shown = color_of(&roster, name).unwrap();
+        if number == 0 || Color::HUES <= number {
+            assert_eq!(shown, own);
+        } else {
+            assert_eq!(shown, Color::of_hue(5 + number));
+        }
+    }
+    let hues = |roster: &Roster| -> std::collections::BTreeSet<usize> {
+        colors(roster)
+            .iter()
+            .filter_map(|(_, color)| color.hue())
+            .collect()
+    };
+    assert_eq!(hues(&roster).len(), Color::HUES);
+    // They keep what they have until they leave, whoever else goes; then it is free.
+    let before = colors(&roster);
+    roster.leave(seconds(1), SessionId(3), Ending::Clean);
+    let stayed: Vec<_> = before
+        .into_iter()
+        .filter(|(name, _)| *name != names[3])
+        .collect();
+    let mut now = colors(&roster);
+    now.sort_by_key(|(name, _)| stayed.iter().position(|(other, _)| other == name));
+    assert_eq!(now, stayed);
+    enter(&mut roster, 2, 100, &names[3]);
+    assert_eq!(color_of(&roster, &names[3]), Some(Color::of_hue(5 + 3)));
+    // Lost and back is not left.
+    roster.leave(seconds(3), SessionId(100), Ending::Lost);
+    assert_eq!(color_of(&roster, &names[3]), Some(Color::of_hue(5 + 3)));
+    enter(&mut roster, 4, 101, &names[3]);
+    assert_eq!(color_of(&roster, &names[3]), Some(Color::of_hue(5 + 3)));
+}
+
+#[test]
+fn a_chosen_colour_is_never_another_and_keeps_others_off_its_hue() {
+    let mut roster = Roster::new(Policy::of(Kind::Board));
+    let names: Vec<String> = users_of_hue(5).take(3).collect();
+    let chosen = Color::parse(&Color::of_hue(5).to_string()).unwrap();
+    let entering = |name: &str, color| Entering {
+        user: user(name),
+        identity: Appearance {
+            color,
+            ..appearance(name)
+        },
+        may_wait: true,
+        lasts: None,
+    };
+    for (number, name) in names[..2].iter().enumerate() {
+        roster.enter(seconds(0), SessionId(number as u64), entering(name, chosen));
+        assert_eq!(color_of(&roster, name), Some(chosen));
+    }
+    enter(&mut roster, 1, 2, &names[2]);
+    assert_eq!(color_of(&roster, &names[2]), Some(Color::of_hue(6)));
+    // By an awareness state as well; and whoever takes their choice back is given one.
+    let mine = Color::parse("#00ff00").unwrap();
+    let shows = Appearance {
+        color: mine,
+        ..appearance(&names[2])
+    };
+    roster.show(seconds(2), SessionId(2), Some(shows));
+    assert_eq!(color_of(&roster, &names[2]), Some(mine));
+    roster.show(seconds(3), SessionId(2), None);
+    assert_eq!(color_of(&roster, &names[2]), Some(Color::of_hue(6)));
+    // Elsewhere everybody has the colour of their id.
+    let mut room = Roster::new(Policy::of(Kind::Event));
+    for (number, name) in names.iter().enumerate() {
+        enter(&mut room, 0, number as u64, name);
+        assert_eq!(color_of(&room, name), Some(Color::of_user(&user(name))));
+    }
+}
+
+#[test]
+fn that_a_colour_is_taken_tells_nothing_of_who_hides() {
+    let mut roster = Roster::new(Policy::of(Kind::Board));
+    let names: Vec<String> = users_of_hue(5).take(2).collect();
+    enter(&mut roster, 0, 0, &names[0]);
+    roster.hide(seconds(1), &user(&names[0]), true);
+    enter(&mut roster, 2, 1, &names[1]);
+    assert_eq!(
+        color_of(&roster, &names[1]),
+        Some(Color::of_user(&user(&names[1])))
+    );
+    roster.hide(seconds(3), &user(&names[0]), false);
+    assert_eq!(color_of(&roster, &names[0]), Some(Color::of_hue(6)));
+    assert_eq!(
+        color_of(&roster, &names[1]),
+        Some(Color::of_user(&user(&names[1])))
+    );
+}
+
 // The words of timelines.
 
 /// Plays a timeline and compares what is told of people and places.
 fn check(policy: &Policy, timeline: &str) {
     play(policy, timeline, |event| match event {
-        Event::Record(_) | Event::Seen(_) => None,
+        Event::Record(_) | Event::Seen(_) | Event::Attendance { .. } => None,
         Event::Change { .. } | Event::Admitted(_) | Event::Queued { .. } | Event::Expired(_) => {
             Some(in_words(event))
         }
@@ -933,9 +1095,11 @@ fn check(policy: &Policy, timeline: &str) {
 fn check_written(policy: &Policy, timeline: &str) {
     play(policy, timeline, |event| match event {
         Event::Record(_) | Event::Seen(_) => Some(in_words(event)),
-        Event::Change { .. } | Event::Admitted(_) | Event::Queued { .. } | Event::Expired(_) => {
-            None
-        }
+        Event::Change { .. }
+        | Event::Admitted(_)
+        | Event::Queued { .. }
+        | Event::Expired(_)
+        | Event::Attendance { .. } => None,
     });
 }
 
@@ -984,19 +1148,22 @@ fn happen(roster: &mut Roster, now: Timestamp, words: &[&str]) -> (SessionId, Op
             let admission = roster.enter(now, session(tab), entering);
             return (session(tab), Some(admission));
         }
-        [who, "beats", tab, lasts] => {
-            let (id, lasts) = (session(tab), span(lasts));
-            if roster.has(id) {
-                roster.beat(now, id, Some(lasts));
-            } else {
-                let entering = Entering {
-                    user: user(who),
-                    identity: appearance(who),
-                    may_wait: false,
-                    lasts: Some(lasts),
-                };
-                return (id, Some(roster.enter(now, id, entering)));
+        [who, "beats", tab, lasts, ref saying @ ..] => {
+            let entering = Entering {
+                user: user(who),
+                identity: appearance(who),
+                may_wait: false,
+                lasts: Some(span(lasts)),
+            };
+            let mut said = Saying::default();
+            for word in saying {
+                match word.strip_prefix('@') {
+                    Some(data) => said.data = Some(data.into()),
+                    None => said.status = Some(status(word)),
+                }
             }
+            let id = session(tab);
+            return (id, Some(roster.heartbeat(now, id, entering, said)));
         }
         [tab, "closes"] => roster.leave(now, session(tab), Ending::Clean),
         [tab, "breaks"] => roster.leave(now, session(tab), Ending::Lost),
@@ -1006,12 +1173,7 @@ fn happen(roster: &mut Roster, now: Timestamp, words: &[&str]) -> (SessionId, Op
         [who, "hides"] => roster.hide(now, &user(who), true),
         [who, "appears"] => roster.hide(now, &user(who), false),
         [tab, "is", "renewed", name] => roster.renew(now, session(tab), appearance(name)),
-        [tab, "is", status] => {
-            let is_named = |other: &Status| other.name() == status;
-            let status = Status::BY_ACTIVITY.into_iter().find(is_named);
-            assert!(status.is_some(), "what is {words:?}?");
-            roster.report(now, session(tab), status, None);
-        }
+        [tab, "is", name] => roster.report(now, session(tab), Some(status(name)), None),
         [tab, "says", data] => roster.report(now, session(tab), None, Some(data.into())),
         [tab, "shows", "nothing"] => roster.show(now, session(tab), None),
         [tab, "shows", name] => roster.show(now, session(tab), Some(appearance(name))),
@@ -1052,6 +1214,9 @@ fn in_words(event: Event) -> String {
         Event::Admitted(session) => format!("admitted tab{}", session.0),
         Event::Queued { session, position } => format!("queued tab{} {position}", session.0),
         Event::Expired(session) => format!("expired beat{}", session.0),
+        Event::Attendance { user, is_here } => {
+            format!("{user} {}", if is_here { "is here" } else { "is not here" })
+        }
         Event::Record(record) => {
             let ended = record
                 .disconnected_at
@@ -1095,6 +1260,12 @@ fn board_of(capacity: usize) -> Policy {
     }
 }
 
+fn status(name: &str) -> Status {
+    let is_named = |other: &Status| other.name() == name;
+    let status = Status::BY_ACTIVITY.into_iter().find(is_named);
+    status.unwrap_or_else(|| panic!("what is {name:?}?"))
+}
+
 fn session(tab: &str) -> SessionId {
     let number = tab.trim_start_matches(char::is_alphabetic);
     SessionId(number.parse().unwrap())
@@ -1104,13 +1275,14 @@ fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-/// The colour is told by the name, so that timelines can be read.
+/// The colour is told by the name, so that timelines can be read; green is one that somebody chose.
 fn appearance(name: &str) -> Appearance {
+    let chosen = (name == "green").then(|| Color::parse("#00ff00")).flatten();
     Appearance {
         name: name.into(),
         avatar: None,
         role: None,
-        color: Color::of_user(&user(name)),
+        color: chosen.unwrap_or(Color::of_user(&user(name))),
         status: Status::Online,
         data: None,
     }

@@ -26,6 +26,13 @@ enum Step {
     Touch(usize),
     Report(usize, Option<Status>, Option<&'static str>),
     Beat(usize, Option<u64>),
+    Heartbeat(
+        usize,
+        u64,
+        &'static str,
+        Option<Status>,
+        Option<&'static str>,
+    ),
     Renew(usize, &'static str),
     Hide(usize, bool),
     Expel(usize),
@@ -59,10 +66,14 @@ fn any_step() -> impl Strategy<Value = Step> {
             .prop_map(|(slot, shown)| Step::Show(slot, shown)),
         1 => slot.clone().prop_map(Step::BringForward),
         2 => slot.clone().prop_map(Step::Touch),
-        9 => (slot.clone(), status, prop::option::of(place))
+        9 => (slot.clone(), status.clone(), prop::option::of(place.clone()))
             .prop_map(|(slot, status, place)| Step::Report(slot, status, place)),
         2 => (slot.clone(), prop::option::of(1..9_u64))
             .prop_map(|(slot, lasts)| Step::Beat(slot, lasts)),
+        3 => (slot.clone(), 1..9_u64, name.clone(), status.clone(), prop::option::of(place.clone()))
+            .prop_map(|(slot, lasts, name, status, place)| {
+                Step::Heartbeat(slot, lasts, name, status, place)
+            }),
         1 => (slot, name).prop_map(|(slot, name)| Step::Renew(slot, name)),
         1 => (user.clone(), any::<bool>()).prop_map(|(user, hides)| Step::Hide(user, hides)),
         1 => user.prop_map(Step::Expel),
@@ -80,6 +91,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let rest = (
         prop::sample::select(memory.to_vec()),
         prop::sample::select(participants.to_vec()),
+        any::<bool>(),
     );
     (places, quiet, lingering, rest).prop_map(
         |((capacity, has_queue), (idle, away, typing), (clean, lost, gather), rest)| Policy {
@@ -93,6 +105,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             gather,
             memory: rest.0,
             participants: rest.1,
+            has_distinct_colors: rest.2,
             is_recorded: true,
             ..Policy::of(Kind::Workspace)
         },
@@ -111,6 +124,8 @@ struct Model {
     told: BTreeMap<usize, Appearance>,
     /// Since when there is something that others were not told.
     unsent: BTreeMap<usize, u64>,
+    /// The colours that were given.
+    given: BTreeMap<usize, Color>,
     gone: BTreeMap<usize, (u64, Appearance)>,
     /// The last activity of sessions that ended, of those who have a place.
     floor: BTreeMap<usize, u64>,
@@ -186,6 +201,7 @@ impl Model {
             hidden: BTreeSet::new(),
             told: BTreeMap::new(),
             unsent: BTreeMap::new(),
+            given: BTreeMap::new(),
             gone: BTreeMap::new(),
             floor: BTreeMap::new(),
             turns: 0,
@@ -403,6 +419,37 @@ impl Model {
     }
 
     fn shown(&self, user: usize) -> Option<Appearance> {
+        let shown = self.uncolored(user)?;
+        let given = self.given.get(&user).filter(|_| !shown.color.is_chosen());
+        Some(Appearance {
+            color: given.copied().unwrap_or(shown.color),
+            ..shown
+        })
+    }
+
+    /// Whoever chose no colour is given one, where no two are to look alike.
+    fn give_color(&mut self, user: usize) {
+        if !self.policy.has_distinct_colors {
+            return;
+        }
+        let own = self.uncolored(user).map(|shown| shown.color);
+        let Some(own) = own.filter(|color| !color.is_chosen()) else {
+            self.given.remove(&user);
+            return;
+        };
+        let others = self.told.iter().filter(|(other, _)| **other != user);
+        let taken: Vec<_> = others.filter_map(|(_, told)| told.color.hue()).collect();
+        let first = own.hue().unwrap();
+        let mut hues = (0..Color::HUES).map(|step| (first + step) % Color::HUES);
+        let free = hues.find(|hue| !taken.contains(hue));
+        let color = match free {
+            Some(hue) if hue != first => Color::of_hue(hue),
+            _ => own,
+        };
+        self.given.entry(user).or_insert(color);
+    }
+
+    fn uncolored(&self, user: usize) -> Option<Appearance> {
         if self.hidden.contains(&user) {
             return None;
         }
@@ -442,6 +489,7 @@ impl Model {
     }
 
     fn tell_now(&mut self, user: usize, end: u64) {
+        self.give_color(user);
         match self.shown(user) {
             Some(shown) => {
                 if self.told.insert(user, shown).is_none() {
@@ -491,10 +539,14 @@ struct Listener {
     places: BTreeMap<u64, usize>,
     /// Sessions that were let in and are not written down as ended.
     open: BTreeSet<u64>,
+    /// Users who have a place or wait for one.
+    here: BTreeSet<UserId>,
 }
 
 impl Listener {
-    fn hear(&mut self, roster: &mut Roster) {
+    /// How many changes there were of each user.
+    fn hear(&mut self, roster: &mut Roster) -> BTreeMap<UserId, usize> {
+        let mut changes = BTreeMap::new();
         while let Some(event) = roster.poll_event() {
             match event {
                 Event::Change { change, .. } => {
@@ -508,6 +560,7 @@ impl Listener {
                         }
                         Change::Left(_) => assert!(known.is_some(), "left without being there"),
                     }
+                    *changes.entry(user.clone()).or_default() += 1;
                     self.people.insert(user, change.participant().clone());
                 }
                 Event::Admitted(session) => {
@@ -522,9 +575,17 @@ impl Listener {
                 Event::Record(record) if record.disconnected_at.is_some() => {
                     assert!(self.open.remove(&record.session.0), "ended twice");
                 }
+                Event::Attendance { user, is_here } => {
+                    let is_news = match is_here {
+                        true => self.here.insert(user),
+                        false => self.here.remove(&user),
+                    };
+                    assert!(is_news, "being here and not being here alternate");
+                }
                 Event::Record(_) | Event::Seen(_) | Event::Expired(_) => {}
             }
         }
+        changes
     }
 }
 
@@ -582,7 +643,8 @@ fn happen(roster: &mut Roster, model: &mut Model, slots: &mut [Option<u64>; SLOT
             let Some(id) = live(slot) else { return };
             roster.report(now, SessionId(id), status, data.map(Into::into));
             let is_beat = model.sessions[&id].lasts.is_some();
-            if is_beat && status.is_none() && model.sessions[&id].data == data {
+            let is_news = data.is_some() && model.sessions[&id].data != data;
+            if is_beat && status.is_none() && !is_news {
                 return;
             }
             model.act(id, status, |session| {
@@ -600,6 +662,40 @@ fn happen(roster: &mut Roster, model: &mut Model, slots: &mut [Option<u64>; SLOT
                 let span = lasts.unwrap_or(before);
                 session.lasts = Some((span, now + span));
             }
+        }
+        Step::Heartbeat(slot, lasts, name, status, data) => {
+            let Some(id) = live(slot) else { return };
+            let number = model.sessions[&id].user;
+            if model.sessions[&id].lasts.is_none() {
+                return;
+            }
+            let entering = Entering {
+                user: user(USERS[number]),
+                identity: appearance(name),
+                may_wait: false,
+                lasts: Some(Duration::from_secs(lasts)),
+            };
+            let saying = Saying {
+                status,
+                data: data.map(Into::into),
+            };
+            roster.heartbeat(now, SessionId(id), entering, saying);
+            let now = model.now;
+            let Some(session) = model.sessions.get_mut(&id) else {
+                return;
+            };
+            session.lasts = Some((lasts, now + lasts));
+            let is_news = status.is_some() || data.is_some() && session.data != data;
+            if !is_news {
+                session.identity = appearance(name);
+                model.tell(number);
+                return;
+            }
+            model.act(id, status, |session| {
+                session.identity = appearance(name);
+                session.data = data.or(session.data);
+                false
+            });
         }
         Step::Renew(slot, name) => {
             let Some(id) = live(slot) else { return };
@@ -652,7 +748,15 @@ proptest! {
             listener.hear(&mut roster);
             prop_assert_eq!(roster.participants(), model.participants(), "before {:?}", step);
             happen(&mut roster, &mut model, &mut slots, &step);
-            listener.hear(&mut roster);
+            let changes = listener.hear(&mut roster);
+            if let Step::Enter { .. } | Step::Heartbeat(..) = step {
+                prop_assert!(changes.values().all(|&count| count == 1), "{:?}", changes);
+            }
+            for (number, name) in USERS.into_iter().enumerate() {
+                let is_here = model.has_place(number) || model.queue.contains(&number);
+                prop_assert_eq!(roster.has_user(&user(name)), is_here);
+                prop_assert_eq!(listener.here.contains(&user(name)), is_here);
+            }
 
             let participants = roster.participants();
             prop_assert_eq!(&participants, &model.participants(), "after {:?}", step);

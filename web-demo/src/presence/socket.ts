@@ -21,8 +21,8 @@ export interface SocketOptions {
 export type Message = Readonly<Record<string, unknown>>;
 
 export interface Socket {
-  /** Sends if the socket is open; what is said meanwhile is for the next `onOpen` to repeat. */
-  readonly send: (message: Message) => void;
+  /** Sends if the socket is open, and says whether; what is said meanwhile is for the next `onOpen` to repeat. */
+  readonly send: (message: Message) => boolean;
   readonly sendBinary: (bytes: Uint8Array) => void;
   readonly close: () => void;
 }
@@ -91,7 +91,9 @@ export function openSocket(options: SocketOptions): Socket {
   };
 
   const send = (message: Message) => {
-    if (socket?.readyState === 1) socket.send(JSON.stringify(message));
+    if (socket?.readyState !== 1) return false;
+    socket.send(JSON.stringify(message));
+    return true;
   };
 
   const now = () => {

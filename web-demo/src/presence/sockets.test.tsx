@@ -260,6 +260,21 @@ describe('the feed', () => {
     });
   });
 
+  it('says in its login how it begins, so that nobody sees who hides', async () => {
+    const { result } = renderHook(() => useFeed(net.relay));
+    act(() => result.current.update({ status: 'Invisible', project: 'app' }));
+    await settle();
+    FakeSocket.last.open();
+    hello('r1');
+    expect(FakeSocket.last.sent).toEqual([{ t: 'login', s: 'Invisible', p: 'app' }]);
+    FakeSocket.last.end();
+    act(() => result.current.update({ activity: 'Coding' }));
+    await pass(500);
+    FakeSocket.last.open();
+    hello('r2', true);
+    expect(FakeSocket.last.sent).toEqual([{ t: 'login', resume: 'r1', s: 'Invisible', a: 'Coding' }]);
+  });
+
   it('comes back with its resume token, and says nothing again', async () => {
     const { result } = await open();
     hello('r1');

@@ -36,7 +36,10 @@ export interface Feed {
   readonly update: (update: FeedUpdate) => void;
 }
 
-/** Logs into the feed for as long as the component is mounted. */
+/**
+ * Logs into the feed for as long as the component is mounted. What `update` was given before the login is said by
+ * it: whoever begins with `Invisible` is shown to nobody.
+ */
 export function useFeed(relay: Relay, graceMs: number = GRACE_MS): Feed {
   const feed = useMemo(() => createFeed(relay, graceMs), [relay, graceMs]);
   useEffect(() => feed.open(), [feed]);
@@ -60,25 +63,27 @@ export function createFeed(relay: Relay, graceMs: number = GRACE_MS): FeedConnec
   /** Good for one return within a minute, during which followers see us stay. */
   let resume: string | null = null;
   let own: FeedUpdate = {};
+  /** What was said while there was no connection. */
+  let unsaid: FeedUpdate = {};
 
-  const say = (update: FeedUpdate) => {
-    const { status, activity, project, language } = update;
-    socket?.send({
-      t: 'statusUpdate',
-      ...(status === undefined ? {} : { s: status }),
-      ...(activity === undefined ? {} : { a: activity }),
-      ...(project === undefined ? {} : { p: project }),
-      ...(language === undefined ? {} : { l: language }),
-    });
+  const login = () => {
+    // A window that goes on knows all the rest; one that cannot is not to be seen before it is told.
+    const hides: FeedUpdate = own.status === 'Invisible' ? { status: 'Invisible' } : {};
+    const first = resume === null ? own : { ...hides, ...unsaid };
+    socket?.send({ t: 'login', ...(resume === null ? {} : { resume }), ...shortNames(first) });
+    unsaid = {};
   };
+
+  const say = (update: FeedUpdate) => socket?.send({ t: 'statusUpdate', ...shortNames(update) }) === true;
 
   const receive = (message: Message) => {
     switch (message.t) {
-      case 'hello':
+      case 'hello': {
+        const wasLost = resume !== null && message.resumed !== true;
         resume = message.resume as string;
-        // Restored with everything; or new, and to be told again.
-        if (message.resumed !== true && Object.keys(own).length > 0) say(own);
+        if (wasLost && Object.keys(own).length > 0) say(own);
         break;
+      }
       case 'sync':
         users.set((message.users as Message[]).map(userOf).sort(byPlace));
         break;
@@ -97,7 +102,7 @@ export function createFeed(relay: Relay, graceMs: number = GRACE_MS): FeedConnec
     link,
     update(update) {
       own = { ...own, ...update };
-      say(update);
+      if (!say(update)) unsaid = { ...unsaid, ...update };
     },
     open() {
       const state = watchLink(link, graceMs);
@@ -105,7 +110,7 @@ export function createFeed(relay: Relay, graceMs: number = GRACE_MS): FeedConnec
         relay,
         path: routes.feed,
         typeKey: 't',
-        onOpen: () => opened.send({ t: 'login', ...(resume === null ? {} : { resume }) }),
+        onOpen: login,
         onMessage: message => {
           state.up();
           receive(message);
@@ -124,6 +129,15 @@ export function createFeed(relay: Relay, graceMs: number = GRACE_MS): FeedConnec
         link.set('connecting');
       };
     },
+  };
+}
+
+function shortNames({ status, activity, project, language }: FeedUpdate): Message {
+  return {
+    ...(status === undefined ? {} : { s: status }),
+    ...(activity === undefined ? {} : { a: activity }),
+    ...(project === undefined ? {} : { p: project }),
+    ...(language === undefined ? {} : { l: language }),
   };
 }
 

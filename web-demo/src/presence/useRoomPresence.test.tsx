@@ -79,6 +79,40 @@ describe('heartbeats', () => {
     expect(net.beacons).toHaveLength(1);
   });
 
+  it('are another session when the page is shown again, and none in between', async () => {
+    await open({ intervalMs: 1_000 });
+    window.dispatchEvent(new Event('pageshow'));
+    await pass(1_500);
+    const first = net.beats[0]?.sessionId;
+    expect(new Set(net.beats.map(beat => beat.sessionId))).toEqual(new Set([first]));
+    window.dispatchEvent(new Event('pagehide'));
+    document.dispatchEvent(new Event('visibilitychange'));
+    const beats = net.beats.length;
+    await pass(10_000);
+    expect(net.beats).toHaveLength(beats);
+    window.dispatchEvent(new Event('pageshow'));
+    await pass(1_500);
+    expect(net.beats.length).toBeGreaterThan(beats);
+    expect(net.beats.slice(beats).map(beat => beat.sessionId)).not.toContain(first);
+    expect(net.beacons).toEqual([{ sessionToken: 's-1' }]);
+  });
+
+  it('begin another session when theirs has left', async () => {
+    let isFirst = true;
+    const { fetch } = net.relay;
+    net.relay.fetch = (async (url, init) => {
+      const answer = await fetch(url, init);
+      if (!isFirst) return answer;
+      isFirst = false;
+      return Response.json({ sessionToken: 's-0', left: true });
+    }) as typeof globalThis.fetch;
+    const { unmount } = await open({ intervalMs: 60_000 });
+    await pass(2_000);
+    expect(new Set(net.beats.map(beat => beat.sessionId)).size).toBe(2);
+    unmount();
+    expect(net.beacons).toEqual([{ sessionToken: 's-1' }]);
+  });
+
   it('say good-bye also when the first answer comes too late', async () => {
     let answer: (response: Response) => void = () => undefined;
     net.relay.fetch = (() => new Promise(resolve => (answer = resolve))) as typeof globalThis.fetch;

@@ -98,7 +98,6 @@ function createVisit(relay: Relay, room: string, intervalMs: number, graceMs: nu
 
 /** The heartbeats alone, for people who need to be seen and see nobody. */
 export function createHeart(relay: Relay, room: string, intervalMs: number) {
-  let sessionToken: string | null = null;
   let isTyping = false;
   let saidTypingAt = Number.NEGATIVE_INFINITY;
   let pause: ReturnType<typeof setTimeout> | undefined;
@@ -122,13 +121,17 @@ export function createHeart(relay: Relay, room: string, intervalMs: number) {
     setTyping,
     /** Begins to beat; returns what says good-bye. */
     start(): () => void {
-      // One visit, one session: two tabs of a user are two.
-      const sessionId = newSessionId();
+      // One visit, one session: two tabs of a user are two, and a page that comes back is another.
+      let sessionId = newSessionId();
+      let sessionToken: string | null = null;
       let timer: ReturnType<typeof setTimeout> | undefined;
       let isOver = false;
+      /** The page is on its way out, and perhaps comes back: what it said behind its goodbye would be too late. */
+      let isGone = false;
       let sentAt = Number.NEGATIVE_INFINITY;
 
       const send = async () => {
+        const own = sessionId;
         const status = isTyping ? 'typing' : document.hidden ? 'idle' : 'active';
         const answer = await (relay.fetch ?? fetch)(`${relay.url}${routes.heartbeat}`, {
           method: 'POST',
@@ -136,23 +139,36 @@ export function createHeart(relay: Relay, room: string, intervalMs: number) {
             authorization: `Bearer ${await relay.token()}`,
             'content-type': 'application/json',
           },
-          body: JSON.stringify({ room, sessionId, interval: interval(), data: { status } }),
+          body: JSON.stringify({ room, sessionId: own, interval: interval(), data: { status } }),
         });
         if (!answer.ok) throw new Error(`heartbeat: ${answer.status}`);
-        sessionToken = ((await answer.json()) as { sessionToken: string }).sessionToken;
-        // We were gone before the answer came, and nobody has told the relay.
-        if (isOver) leave();
+        const { sessionToken: token, left } = (await answer.json()) as { sessionToken: string; left?: boolean };
+        if (isOver || isGone || own !== sessionId) {
+          // We were gone before the answer came, and nobody has told the relay.
+          if (left !== true) sayGoodbye(token);
+        } else if (left === true) {
+          begin();
+        } else {
+          sessionToken = token;
+        }
+      };
+      const begin = () => {
+        sessionId = newSessionId();
+        sessionToken = null;
+        beat();
       };
       const interval = () => (document.hidden ? Math.max(intervalMs, HIDDEN_INTERVAL_MS) : intervalMs);
       const leave = () => {
-        if (sessionToken === null) return;
-        const body = JSON.stringify({ sessionToken });
+        const token = sessionToken;
         sessionToken = null;
+        if (token !== null) sayGoodbye(token);
+      };
+      const sayGoodbye = (token: string) => {
         const beacon = relay.sendBeacon ?? navigator.sendBeacon.bind(navigator);
-        beacon(`${relay.url}${routes.leave}`, body);
+        beacon(`${relay.url}${routes.leave}`, JSON.stringify({ sessionToken: token }));
       };
       beat = () => {
-        if (isOver) return;
+        if (isOver || isGone) return;
         clearTimeout(timer);
         const early = sentAt + GAP_MS - Date.now();
         if (early > 0) {
@@ -165,10 +181,18 @@ export function createHeart(relay: Relay, room: string, intervalMs: number) {
         send().catch(() => undefined);
       };
 
-      const onPageShow = ({ persisted }: PageTransitionEvent) => {
-        if (persisted) beat();
+      const onPageHide = () => {
+        isGone = true;
+        clearTimeout(timer);
+        leave();
       };
-      window.addEventListener('pagehide', leave);
+      const onPageShow = () => {
+        // The first is that of the page's own beginning.
+        if (!isGone) return;
+        isGone = false;
+        begin();
+      };
+      window.addEventListener('pagehide', onPageHide);
       window.addEventListener('pageshow', onPageShow);
       window.addEventListener('online', beat);
       document.addEventListener('visibilitychange', beat);
@@ -180,7 +204,7 @@ export function createHeart(relay: Relay, room: string, intervalMs: number) {
         clearTimeout(timer);
         clearTimeout(pause);
         isTyping = false;
-        window.removeEventListener('pagehide', leave);
+        window.removeEventListener('pagehide', onPageHide);
         window.removeEventListener('pageshow', onPageShow);
         window.removeEventListener('online', started);
         document.removeEventListener('visibilitychange', started);
