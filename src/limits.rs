@@ -29,6 +29,26 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Each with the name of its option, as metrics show them.
+    pub fn named(&self) -> [(&'static str, u64); 5] {
+        let Self {
+            message_bytes_max,
+            document_bytes_max,
+            connections_max,
+            unsaved_bytes_max,
+            rate,
+        } = self;
+        [
+            ("max-message", *message_bytes_max as u64),
+            ("max-document", *document_bytes_max as u64),
+            ("max-connections", *connections_max as u64),
+            ("max-unsaved", *unsaved_bytes_max as u64),
+            ("rate", u64::from(*rate)),
+        ]
+    }
+}
+
 /// A burst is this many seconds' worth of messages at once.
 pub const RATE_BURST_SECONDS: u32 = 2;
 
@@ -169,8 +189,20 @@ pub const OBSERVED_CONNECTIONS_MAX: usize = 200;
 pub const OBSERVED_SESSIONS_AT_ONCE: usize = 500;
 /// What somebody looks for there: as long as a room's name.
 pub const OBSERVED_FIND_BYTES_MAX: usize = 255;
-/// What is kept of a path that led nowhere.
+/// What is kept of a path that led nowhere, or of an origin that was not let in.
 pub const OBSERVED_PATH_BYTES_MAX: usize = 255;
+
+/// Origins that were not let in and are known by name, each logged once: an operator has a few; with
+/// more, somebody makes them up.
+pub const ORIGINS_NAMED_MAX: usize = 256;
+/// When there are as many, those of the time before are forgotten after so long: this is how often
+/// that many lines are logged at most.
+pub const ORIGINS_FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
+/// Of them, the latest are listed for whoever runs the relay.
+pub const OBSERVED_ORIGINS_MAX: usize = 20;
+/// How often it is logged at most that tokens are refused for the same reason: clients come again each
+/// second.
+pub const TOKEN_REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Rooms are owned by threads with a stack of this size: yrs walks nested types recursively.
 pub const WORKER_STACK_BYTES: usize = 256 << 20;

@@ -29,7 +29,6 @@ const ANSWERS_SHARE: u32 = 10;
 pub fn run(config: Config) -> anyhow::Result<()> {
     // Outside of the runtime, also when it is dropped: databases may have one of their own.
     let store = stores::open(&config.store, Purpose::Serve)?;
-    tracing::info!(store = %config.store, "documents are kept");
     // One thread for HTTP; rooms and their sockets live on the relay's own threads.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -43,6 +42,13 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     config.web.as_deref().map(check_web).transpose()?;
     let metrics = Arc::new(Metrics::new());
     let is_dev = config.is_dev();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        store = %config.store,
+        dev = is_dev,
+        pid = std::process::id(),
+        "copresence starts"
+    );
     relay::keep_little_memory();
     let relay = Relay::start(
         RelayOptions {
@@ -59,14 +65,14 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     let routes = crate::routes(
         relay.clone(),
         HttpOptions {
-            allow_origins: config.allow_origins,
+            allow_origins: config.allow_origins.clone(),
             document_bytes_max: config.limits.document_bytes_max,
             is_dev,
             has_live_page: true,
         },
     )
     .or(http::web_demo(config.web, Arc::clone(&metrics)))
-    .or(http::not_found(Arc::clone(&metrics)));
+    .or(http::not_found(Arc::clone(&metrics), config.allow_origins));
 
     let socket = TcpListener::bind(config.listen)
         .await
@@ -80,6 +86,7 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
         metrics,
         stopped,
     ));
+    tracing::info!(%address, "listening");
     say_listening(address);
 
     signals.wait().await;

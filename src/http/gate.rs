@@ -1,5 +1,7 @@
 //! What is checked before anything is looked at: the origin and the method; and CORS.
 
+use std::borrow::Cow;
+
 use warp::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, ORIGIN, VARY,
@@ -26,26 +28,24 @@ pub(super) struct Gate<'a> {
 
 impl<'a> Gate<'a> {
     pub fn new(route: &'a Route, head: &'a Head, allow_origins: &[String]) -> Self {
-        let origin = head.headers.get(ORIGIN);
-        let is_allowed = match origin.map(HeaderValue::to_str) {
-            None => true,
-            Some(Ok(text)) => origin_allowed(Some(text), head.header(HOST), allow_origins),
-            Some(Err(_)) => false,
-        };
         Self {
             route,
             method: &head.method,
-            origin,
-            is_allowed,
+            origin: head.headers.get(ORIGIN),
+            is_allowed: is_allowed(head, allow_origins),
         }
+    }
+
+    /// The origin that is not let in, if that is so: comes before `check`.
+    pub fn refused_origin(&self) -> Option<Cow<'_, str>> {
+        let is_refused = self.route.is_for_browsers() && !self.is_allowed;
+        let origin = self.origin.filter(|_| is_refused)?;
+        Some(String::from_utf8_lossy(origin.as_bytes()))
     }
 
     /// `None` lets the request through; a response answers `OPTIONS`, a browser's preflight among
     /// them.
     pub fn check(&self) -> Result<Option<Response>, Problem> {
-        if self.route.is_for_browsers() && !self.is_allowed {
-            return Err(Problem::forbidden("this origin is not allowed"));
-        }
         if self.method == Method::OPTIONS {
             return Ok(Some(self.describe()));
         }
@@ -76,18 +76,33 @@ impl<'a> Gate<'a> {
 
     /// Tells the browser that this page may read the answer, errors included.
     pub fn add_headers(&self, headers: &mut HeaderMap) {
-        if !self.route.is_for_browsers() {
-            return;
+        if self.route.is_for_browsers() {
+            tell(self.origin.filter(|_| self.is_allowed), headers);
         }
-        headers.insert(VARY, HeaderValue::from_static("Origin"));
-        if let Some(origin) = self.origin
-            && self.is_allowed
-        {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            headers.insert(
-                ACCESS_CONTROL_EXPOSE_HEADERS,
-                HeaderValue::from_static(documents::EXPOSED_HEADERS),
-            );
-        }
+    }
+}
+
+/// The same for an answer that belongs to no route.
+pub(super) fn add_origin(head: &Head, allow_origins: &[String], headers: &mut HeaderMap) {
+    let origin = head.headers.get(ORIGIN);
+    tell(origin.filter(|_| is_allowed(head, allow_origins)), headers);
+}
+
+fn is_allowed(head: &Head, allow_origins: &[String]) -> bool {
+    match head.headers.get(ORIGIN).map(HeaderValue::to_str) {
+        None => true,
+        Some(Ok(text)) => origin_allowed(Some(text), head.header(HOST), allow_origins),
+        Some(Err(_)) => false,
+    }
+}
+
+fn tell(allowed: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    headers.insert(VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = allowed {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(documents::EXPOSED_HEADERS),
+        );
     }
 }

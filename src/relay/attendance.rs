@@ -129,6 +129,7 @@ impl Worker {
                 way: Some(Way::Heartbeats),
                 connection: None,
                 what,
+                why: None,
             });
         }
     }

@@ -27,6 +27,7 @@ use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, Sta
 use crate::relay::connections::Connections;
 use crate::relay::feed::{FEED_WORKER, FeedHost};
 use crate::relay::heavy::{HeavyPool, Order};
+use crate::relay::hosting::count_waiting;
 use crate::relay::inbox::{Delivery, ToWorker};
 use crate::relay::people::PeopleWriter;
 use crate::relay::pulse::Pulse;
@@ -37,7 +38,7 @@ use crate::relay::timeline::{Departure, Timeline};
 use crate::relay::turn_times::TurnTimes;
 use crate::relay::typing::Typist;
 use crate::relay::watching::Watching;
-use crate::room::{Input, Reply};
+use crate::room::{Input, Reply, Waiting};
 use crate::store::Store;
 use crate::wire::close::Refusal;
 use crate::wire::websocket::Decoder;
@@ -98,6 +99,8 @@ pub struct Worker {
     pub(super) writes: Vec<Kept>,
     /// Handed to the storage and not on disk yet.
     pub(super) uncommitted: usize,
+    /// The same by turns: how many, and when the turn began that kept them.
+    pub(super) kept_in: VecDeque<(usize, Duration)>,
     /// What other workers had no room for.
     pub(super) posts: Vec<VecDeque<ToWorker>>,
     /// Where the sessions without a socket are.
@@ -273,6 +276,7 @@ impl Worker {
             unloads: Vec::new(),
             writes: Vec::new(),
             uncommitted: 0,
+            kept_in: VecDeque::new(),
             posts,
             beat_rooms: HashMap::new(),
             hidden: HashSet::new(),
@@ -382,6 +386,7 @@ impl Worker {
             owed_credits: Vec::new(),
             message_bytes_max,
             scheduled: None,
+            has_ended: false,
             _place: place,
         };
         self.connections.insert(id, connection);
@@ -492,6 +497,7 @@ impl Worker {
             .is_some_and(|open| open.members.is_empty())
             && let Some(closed) = self.rooms.close(key)
         {
+            count_waiting(&self.around.metrics, closed.waiting, Waiting::default());
             // A large document takes long to drop.
             self.around.heavy.order(Order::Forget(closed));
             self.room_deadlines.set(key, None);

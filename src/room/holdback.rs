@@ -80,6 +80,11 @@ impl HoldBack {
         self.held
     }
 
+    /// How many updates wait.
+    pub fn updates(&self) -> usize {
+        self.held.len()
+    }
+
     /// How many bytes wait.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -10,8 +10,9 @@ use crate::clock::Timestamp;
 use crate::http::problem::Problem;
 use crate::http::{Api, Head, caller, json_response};
 use crate::limits::OBSERVED_FIND_BYTES_MAX;
-use crate::metrics::{self, DoorLabel, Metrics};
+use crate::metrics::{DoorLabel, Metrics};
 use crate::model::{RoomName, UserId};
+use crate::process;
 use crate::relay::{
     Departure, Happening, Observation, ObservedConnection, ObservedPerson, ObservedRoom, Opened,
     Passage, Question, Spot, Way,
@@ -153,7 +154,7 @@ impl Now {
             bytes_in: metrics.bytes_in.sum(),
             bytes_out: metrics.bytes_out.sum(),
             unsaved_bytes: metrics.unsaved_bytes.get(),
-            memory_bytes: metrics::resident_bytes(),
+            memory_bytes: process::resident_bytes(),
             delivery: metrics
                 .delivery
                 .counts()
