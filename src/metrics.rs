@@ -698,6 +698,8 @@ fn status_label(status: u16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
     use super::*;
 
     #[test]
@@ -708,6 +710,11 @@ mod tests {
         metrics.unsaved_bytes.inc_by(42);
         metrics.closed("SLOW");
         metrics.http_request("/v1/rooms/{room}/presence", 200);
+        metrics.auth_failures("expired").inc();
+        metrics.ended(EndLabel::Lost);
+        metrics.upgrade_refused(UpgradeLabel::Key);
+        metrics.limit("max-connections", 20_000);
+        metrics.participants.of(Kind::Board).inc_by(2);
         metrics.turn_seconds(1).observe(0.000_07);
         metrics.delivery.observe(Duration::from_micros(150));
         metrics.delivery.observe(Duration::from_secs(3));
@@ -719,6 +726,20 @@ mod tests {
             "# TYPE copresence_connections gauge",
             "copresence_connections{door=\"collab\"} 1",
             "copresence_unsaved_bytes 42",
+            concat!(
+                "copresence_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
+            "copresence_auth_failures_total{reason=\"expired\"} 1",
+            "copresence_connection_ends_total{ending=\"lost\"} 1",
+            "copresence_connection_ends_total{ending=\"closed\"} 0",
+            "copresence_upgrades_refused_total{reason=\"key\"} 1",
+            "copresence_upgrades_refused_total{reason=\"origin\"} 0",
+            "copresence_limit{option=\"max-connections\"} 20000",
+            "copresence_participants{kind=\"board\"} 2",
+            "copresence_participants{kind=\"session\"} 0",
+            "copresence_acknowledgement_seconds_count 0",
             "copresence_received_bytes_total{door=\"sync\"} 0",
             "copresence_closes_total{reason=\"SLOW\"} 1",
             "copresence_http_requests_total{route=\"/v1/rooms/{room}/presence\",status=\"200\"} 1",
@@ -736,8 +757,102 @@ mod tests {
         }
         assert!(!text.contains("# EOF"), "{text}");
         for line in text.lines().filter(|line| !line.starts_with('#')) {
-            assert!(line.starts_with("copresence_"), "{line}");
+            let is_named = line.starts_with("copresence_") || line.starts_with("process_");
+            assert!(is_named, "{line}");
         }
+    }
+
+    /// Name, type, labels, meaning: a row of the page for each metric of the registry.
+    fn rows(text: &str) -> Vec<String> {
+        let word_behind = |start: &str, line: &str| {
+            let (name, rest) = line.strip_prefix(start)?.split_once(' ')?;
+            Some((name.to_owned(), rest.to_owned()))
+        };
+        let helps: HashMap<String, String> = text
+            .lines()
+            .filter_map(|line| word_behind("# HELP ", line))
+            .collect();
+        let labels = |name: &str| {
+            let series = text.lines().find_map(|line| {
+                let rest = line.strip_prefix(name)?;
+                let rest = rest.strip_prefix("_bucket").unwrap_or(rest);
+                rest.strip_prefix('{')?.split_once('}')
+            });
+            let named = series.map_or(Vec::new(), |(inside, _)| {
+                let pairs = inside.split("\",");
+                pairs.filter_map(|pair| pair.split('=').next()).collect()
+            });
+            let ours = named.into_iter().filter(|&name| name != "le");
+            let shown: Vec<_> = ours.map(|name| format!("`{name}`")).collect();
+            shown.join(", ")
+        };
+        text.lines()
+            .filter_map(|line| word_behind("# TYPE ", line))
+            .map(|(name, kind)| {
+                let (labels, help) = (labels(&name), &helps[&name]);
+                format!(
+                    "| `{name}` | {kind} | {labels} | {} |",
+                    help.trim_end_matches('.')
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_page_of_metrics_is_whole() {
+        let metrics = Metrics::new();
+        // What has no series until something happens is not written before.
+        metrics.closed("SLOW");
+        metrics.http_request("/metrics", 200);
+        metrics.auth_failures("expired");
+        metrics.limit("rate", 1);
+        metrics.turn_seconds(0);
+        metrics.turn_processor_seconds(0);
+        let rows = rows(&metrics.encode());
+        let page = include_str!("../docs/metrics.md");
+        let is_row = |line: &&str| {
+            let is_ours = line.starts_with("| `copresence_");
+            is_ours || line.starts_with("| `process_")
+        };
+        let shown: BTreeSet<_> = page.lines().filter(is_row).collect();
+        for row in &rows {
+            assert!(shown.contains(row.as_str()), "docs/metrics.md lacks\n{row}");
+        }
+        assert_eq!(
+            shown.len(),
+            rows.len(),
+            "docs/metrics.md has more than there is"
+        );
+        for reason in UpgradeLabel::ALL.map(UpgradeLabel::name) {
+            assert!(page.contains(&format!("`{reason}`")), "{reason}");
+        }
+        for ending in EndLabel::ALL.map(EndLabel::name) {
+            assert!(page.contains(&format!("`{ending}`")), "{ending}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_process_is_there_by_the_names_that_everybody_knows() {
+        let text = Metrics::new().encode();
+        for name in [
+            "process_cpu_seconds_total",
+            "process_resident_memory_bytes",
+            "process_virtual_memory_bytes",
+            "process_start_time_seconds",
+            "process_open_fds",
+            "process_threads",
+        ] {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let value: f64 = line
+                .unwrap_or_else(|| panic!("{name}"))
+                .trim()
+                .parse()
+                .unwrap();
+            assert!(0.0 <= value, "{name} {value}");
+        }
+        assert!(text.contains("# TYPE process_cpu_seconds_total counter"));
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod heartbeats;
 mod hostile;
 mod leaks;
 mod live_page;
+mod operator;
 mod outages;
 mod people;
 #[cfg(feature = "postgres")]
@@ -35,6 +36,7 @@ mod postgres;
 mod presence;
 mod races;
 mod recorded;
+mod refusals;
 mod store;
 mod support;
 mod tools;

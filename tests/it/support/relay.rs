@@ -145,6 +145,7 @@ pub struct Options {
     has_other_key: bool,
     has_store: bool,
     ignores_file_limit: bool,
+    log: Option<&'static str>,
     share: Wanted,
 }
 
@@ -197,6 +198,12 @@ impl Options {
         self
     }
 
+    /// Logs as `RUST_LOG` would say, whatever that says here.
+    pub fn logging(mut self, directives: &'static str) -> Self {
+        self.log = Some(directives);
+        self
+    }
+
     /// For tests that load the machine or measure milliseconds.
     pub fn alone(mut self) -> Self {
         self.share = Wanted::Alone;
@@ -222,6 +229,10 @@ impl Options {
         let mut command = match self.ignores_file_limit {
             true => without_signal("XFSZ"),
             false => command(),
+        };
+        match self.log {
+            Some(directives) => command.env("RUST_LOG", directives),
+            None => command.env_remove("RUST_LOG"),
         };
         command.arg("serve").args(["--listen", "127.0.0.1:0"]);
         if !self.has_other_key {
