@@ -152,6 +152,8 @@ pub const HTTP_HEAD_WITHIN: Duration = Duration::from_secs(10);
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// A request's head in bytes; tokens are in it. Also what is read of a body at once.
 pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// A request's address in bytes: what the library that reads it takes.
+pub const HTTP_ADDRESS_BYTES_MAX: usize = (u16::MAX - 1) as usize;
 /// The longest wait after failing to accept a connection.
 pub const LISTENER_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How long a request's body may pause before it is given up.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::limits::{HTTP_BUFFER_BYTES_MAX, HTTP_HEADERS_MAX};
+use crate::limits::{HTTP_ADDRESS_BYTES_MAX, HTTP_BUFFER_BYTES_MAX, HTTP_HEADERS_MAX};
 use crate::wire::problem;
 
 /// See the module's front page.
@@ -129,7 +129,7 @@ fn whole_answer(bytes: &[u8]) -> Option<Vec<u8>> {
             414,
             "URI Too Long",
             "TOO_LARGE",
-            format!("an address has at most {HTTP_BUFFER_BYTES_MAX} bytes"),
+            format!("an address has at most {HTTP_ADDRESS_BYTES_MAX} bytes"),
         ),
         "431" => (
             431,
