@@ -358,3 +358,21 @@ pub const TOOL_ROOMS_MAX: usize = 64;
 pub const TOOL_PEOPLE_MAX: usize = 1_000;
 /// As many bytes of their documents end a commit before.
 pub const TOOL_COMMIT_BYTES: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use clap::Args;
+
+    use super::*;
+    use crate::config::Options;
+
+    #[test]
+    fn every_limit_is_shown_by_the_name_of_its_option() {
+        let options = Options::augment_args(clap::Command::new("serve"));
+        for (name, value) in Limits::default().named() {
+            let is_it = |option: &clap::Arg| option.get_long() == Some(name);
+            assert!(options.get_arguments().any(is_it), "--{name}");
+            assert!(0 < value);
+        }
+    }
+}

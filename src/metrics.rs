@@ -812,8 +812,8 @@ mod tests {
         let rows = rows(&metrics.encode());
         let page = include_str!("../docs/metrics.md");
         let is_row = |line: &&str| {
-            let is_ours = line.starts_with("| `copresence_");
-            is_ours || line.starts_with("| `process_")
+            let is_kind = |kind| line.contains(&format!("` | {kind} | "));
+            ["gauge", "counter", "histogram"].into_iter().any(is_kind)
         };
         let shown: BTreeSet<_> = page.lines().filter(is_row).collect();
         for row in &rows {

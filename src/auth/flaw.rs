@@ -116,6 +116,16 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_metrics_explains_every_reason() {
+        let page = include_str!("../../docs/metrics.md");
+        for reason in TokenError::REASONS {
+            let is_row =
+                |line: &str| line.starts_with("| `") && line.contains(&format!("`{reason}`"));
+            assert!(page.lines().any(is_row), "{reason}");
+        }
+    }
+
+    #[test]
     fn the_limit_is_named() {
         let error = TokenError::Unauthorized(Flaw::TooLong);
         assert_eq!(error.to_string(), "it is longer than 16384 bytes");

@@ -126,6 +126,53 @@ fn a_giant_token_is_refused_unread() {
 }
 
 #[test]
+fn what_is_wrong_with_a_token_is_known() {
+    let verifier = Verifier::new(AuthOptions {
+        key: Some(KeySource::Secret(Secret::new(SECRET))),
+        issuer: Some("us".into()),
+        audience: Some("relay".into()),
+        ..AuthOptions::default()
+    })
+    .unwrap();
+    let good = |name: &str, value: Value| {
+        let mut claims = claims();
+        claims["iss"] = "us".into();
+        claims["aud"] = "relay".into();
+        claims[name] = value;
+        sign_with_secret(SECRET.as_bytes(), &claims)
+    };
+    assert!(verifier.verify(NOW, &good("name", "Ann".into())).is_ok());
+    let cases = [
+        (String::new(), Flaw::Malformed),
+        ("x".repeat(TOKEN_BYTES_MAX + 1), Flaw::TooLong),
+        (sign("rsa", None, &claims()), Flaw::Algorithm),
+        (sign_with_secret(b"another", &claims()), Flaw::Signature),
+        (good("exp", Value::Null), Flaw::Claim("exp")),
+        (good("sub", Value::Null), Flaw::Claim("sub")),
+        (
+            good("rooms", json!({"a": {"access": "all"}})),
+            Flaw::Claim("rooms"),
+        ),
+        (good("nbf", json!(1_800_000_030)), Flaw::Early),
+        (good("iss", "them".into()), Flaw::Issuer),
+        (good("aud", "them".into()), Flaw::Audience),
+    ];
+    for (token, flaw) in cases {
+        let error = verifier.verify(NOW, &token).unwrap_err();
+        assert_eq!(error, TokenError::Unauthorized(flaw));
+    }
+    let set = super::Verifier::new(AuthOptions {
+        key: Some(KeySource::KeySetFile(key_path("jwks.json"))),
+        ..AuthOptions::default()
+    });
+    let unknown = sign("rsa", Some("nobody's"), &claims());
+    assert_eq!(
+        set.unwrap().verify(NOW, &unknown).unwrap_err(),
+        TokenError::UnknownKey
+    );
+}
+
+#[test]
 fn exp_is_required_and_the_callers_clock_decides_without_leeway() {
     let verify = |now, claims: &Value| {
         with_secret().verify(now, &sign_with_secret(SECRET.as_bytes(), claims))

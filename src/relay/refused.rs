@@ -143,8 +143,9 @@ impl Refused {
     }
 }
 
-fn cut(origin: &str) -> &str {
-    &origin[..origin.floor_char_boundary(OBSERVED_PATH_BYTES_MAX)]
+/// What a stranger wrote, as far as it is kept or logged.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(OBSERVED_PATH_BYTES_MAX)]
 }
 
 impl Relay {
@@ -162,7 +163,7 @@ impl Relay {
         if is_new {
             tracing::warn!(
                 origin,
-                path,
+                path = cut(path),
                 "a page was refused because of its origin; `--allow-origin {origin}` would let it in"
             );
         }
@@ -204,6 +205,7 @@ impl Shared {
         let Some(count) = since else {
             return;
         };
+        let at = cut(at);
         match error {
             // As tokens go.
             TokenError::Expired | TokenError::Revoked => {

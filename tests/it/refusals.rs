@@ -228,7 +228,7 @@ async fn what_is_not_let_into_a_room_is_no_bad_token() {
     let text = String::from_utf8(answer.body).unwrap();
     let counted = text
         .lines()
-        .filter(|line| line.starts_with("copresence_auth_failures_total{"));
+        .filter(|line| line.starts_with("copresence_auth_failures_total"));
     for line in counted {
         assert!(line.ends_with(" 0"), "{line}");
     }
