@@ -29,6 +29,7 @@ pub mod limits;
 pub mod metrics;
 pub mod model;
 pub mod presence;
+pub mod process;
 pub mod relay;
 pub mod room;
 pub mod slack;

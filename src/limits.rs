@@ -29,6 +29,26 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Each with the name of its option, as metrics show them.
+    pub fn named(&self) -> [(&'static str, u64); 5] {
+        let Self {
+            message_bytes_max,
+            document_bytes_max,
+            connections_max,
+            unsaved_bytes_max,
+            rate,
+        } = self;
+        [
+            ("max-message", *message_bytes_max as u64),
+            ("max-document", *document_bytes_max as u64),
+            ("max-connections", *connections_max as u64),
+            ("max-unsaved", *unsaved_bytes_max as u64),
+            ("rate", u64::from(*rate)),
+        ]
+    }
+}
+
 /// A burst is this many seconds' worth of messages at once.
 pub const RATE_BURST_SECONDS: u32 = 2;
 
@@ -163,6 +183,8 @@ pub const HTTP_HEAD_WITHIN: Duration = Duration::from_secs(10);
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// A request's head in bytes; tokens are in it. Also what is read of a body at once.
 pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// A request's address in bytes: what the library that reads it takes.
+pub const HTTP_ADDRESS_BYTES_MAX: usize = (u16::MAX - 1) as usize;
 /// The longest wait after failing to accept a connection.
 pub const LISTENER_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How long a request's body may pause before it is given up.
@@ -200,13 +222,25 @@ pub const OBSERVED_CONNECTIONS_MAX: usize = 200;
 pub const OBSERVED_SESSIONS_AT_ONCE: usize = 500;
 /// What somebody looks for there: as long as a room's name.
 pub const OBSERVED_FIND_BYTES_MAX: usize = 255;
-/// What is kept of a path that led nowhere.
+/// What is kept of a path that led nowhere, or of an origin that was not let in.
 pub const OBSERVED_PATH_BYTES_MAX: usize = 255;
 
 /// Threads that own rooms: more than the largest machine has cores for.
 pub const WORKERS_MAX: usize = 256;
 /// The stack of our own threads. Nothing that others send makes anything recurse.
 pub const WORKER_STACK_BYTES: usize = 4 << 20;
+/// Origins that were not let in and are known by name, each logged once: an operator has a few; with
+/// more, somebody makes them up.
+pub const ORIGINS_NAMED_MAX: usize = 256;
+/// When there are as many, those of the time before are forgotten after so long: this is how often
+/// that many lines are logged at most.
+pub const ORIGINS_FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
+/// Of them, the latest are listed for whoever runs the relay.
+pub const OBSERVED_ORIGINS_MAX: usize = 20;
+/// How often it is logged at most that tokens are refused for the same reason: clients come again each
+/// second.
+pub const TOKEN_REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(10);
+
 /// What waits for a worker from outside (HTTP, store, other workers); when full, callers wait or
 /// are told to come back.
 pub const WORKER_INBOX_MAX: usize = 4_096;
@@ -358,3 +392,21 @@ pub const TOOL_ROOMS_MAX: usize = 64;
 pub const TOOL_PEOPLE_MAX: usize = 1_000;
 /// As many bytes of their documents end a commit before.
 pub const TOOL_COMMIT_BYTES: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use clap::Args;
+
+    use super::*;
+    use crate::config::Options;
+
+    #[test]
+    fn every_limit_is_shown_by_the_name_of_its_option() {
+        let options = Options::augment_args(clap::Command::new("serve"));
+        for (name, value) in Limits::default().named() {
+            let is_it = |option: &clap::Arg| option.get_long() == Some(name);
+            assert!(options.get_arguments().any(is_it), "--{name}");
+            assert!(0 < value);
+        }
+    }
+}

@@ -5,18 +5,23 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text,
+};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::{Family, MetricConstructor};
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry};
+
+use crate::model::Kind;
+use crate::process::Usage;
 
 /// The doors that are counted apart.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -85,6 +90,94 @@ impl PerDoor<Counter> {
     }
 }
 
+/// How a socket ended, as it is counted.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum EndLabel {
+    /// By a close frame of the client, or because it was done.
+    Closed,
+    /// Without a word.
+    Lost,
+    /// It answered no pings.
+    Silent,
+    /// By us.
+    Refused,
+}
+
+impl EndLabel {
+    const ALL: [Self; 4] = [Self::Closed, Self::Lost, Self::Silent, Self::Refused];
+
+    /// Its label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Lost => "lost",
+            Self::Silent => "silent",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Why a request at a door became no socket.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum UpgradeLabel {
+    /// Another method than `GET`.
+    Method,
+    /// It asks for no WebSocket of version 13.
+    NoWebSocket,
+    /// Its key is none.
+    Key,
+    /// With `--dev`, by a name that is not this machine's.
+    Host,
+    /// From a page of an origin that is not let in.
+    Origin,
+    /// The relay is draining.
+    Draining,
+}
+
+impl UpgradeLabel {
+    const ALL: [Self; 6] = [
+        Self::Method,
+        Self::NoWebSocket,
+        Self::Key,
+        Self::Host,
+        Self::Origin,
+        Self::Draining,
+    ];
+
+    /// Its label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::NoWebSocket => "no_websocket",
+            Self::Key => "key",
+            Self::Host => "host",
+            Self::Origin => "origin",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// One metric for each kind of room.
+#[derive(Clone, Debug, Default)]
+pub struct PerKind<M> {
+    session: M,
+    board: M,
+    event: M,
+    workspace: M,
+}
+
+impl<M> PerKind<M> {
+    /// The metric of one kind.
+    pub fn of(&self, kind: Kind) -> &M {
+        match kind {
+            Kind::Session => &self.session,
+            Kind::Board => &self.board,
+            Kind::Event => &self.event,
+            Kind::Workspace => &self.workspace,
+        }
+    }
+}
+
 /// One relay's metrics: not global, so that two relays in one process do not mix.
 #[derive(Debug)]
 pub struct Metrics {
@@ -92,8 +185,14 @@ pub struct Metrics {
     pub connections: PerDoor<Gauge>,
     /// Rooms loaded now.
     pub rooms: Gauge,
-    /// Participants connected now, over all rooms.
-    pub participants: Gauge,
+    /// Participants connected now, in rooms of each kind.
+    pub participants: PerKind<Gauge>,
+    /// Users who wait for a place on a board.
+    pub people_waiting: Gauge,
+    /// Streams of server-sent events open now.
+    pub streams: Gauge,
+    /// Windows of the follow feed: connected, or gone and waiting to be resumed.
+    pub feed_windows: Gauge,
     /// WebSocket messages received.
     pub messages_in: PerDoor<Counter>,
     /// WebSocket messages sent.
@@ -110,31 +209,47 @@ pub struct Metrics {
     pub updates_refused: Counter,
     /// Document updates set aside because the document did not survive them.
     pub updates_quarantined: Counter,
+    /// Accepted updates that wait for what they stand on.
+    pub waiting_updates: Gauge,
+    /// The same in bytes.
+    pub waiting_bytes: Gauge,
     /// Slow connections that were sent a fresh sync instead of what they had missed.
     pub slow_resyncs: Counter,
     /// Bytes of accepted updates that are not yet on disk.
     pub unsaved_bytes: Gauge,
     /// How long what arrives takes to leave.
     pub delivery: Latency,
+    /// How long an edit takes until it is on disk and may be acknowledged.
+    pub acknowledgement: Histogram,
+    /// Whether the store answers, 1 or 0; set by whoever asks for the page.
+    pub store_up: Gauge,
+    /// Whether newcomers are sent away, 1 or 0; set by whoever asks for the page.
+    pub draining: Gauge,
     /// Reads and writes the store failed.
     pub store_errors: Counter,
     /// Windows of the feed that were looked at because of somebody they might hear of.
     pub feed_considered: Counter,
     /// Messages to windows of the feed.
     pub feed_messages: Counter,
-    /// Tokens refused, at every door and on the API.
-    pub auth_failures: Counter,
     /// Times the system's clock was set, or went on while the machine slept.
     pub clock_steps: Counter,
+    /// Requests from pages whose origin is not let in, at every door and on the API.
+    pub origins_refused: Counter,
     /// HTTP connections open now, before an upgrade.
     pub http_connections: Gauge,
-    closes: Family<[(&'static str, &'static str); 1], Counter>,
+    auth_failures: Labelled<Counter>,
+    upgrades_refused: Labelled<Counter>,
+    ends: Labelled<Counter>,
+    limits: Labelled<Gauge>,
+    closes: Labelled<Counter>,
     http_requests: Family<RequestLabels, Counter>,
     turns: Family<[(&'static str, String); 1], Histogram, TurnBuckets>,
     turns_of_processor: Family<[(&'static str, String); 1], Histogram, TurnBuckets>,
-    resident_bytes: Gauge,
     registry: Registry,
 }
+
+/// A metric for each value of one label.
+type Labelled<M> = Family<[(&'static str, &'static str); 1], M>;
 
 type RequestLabels = [(&'static str, &'static str); 2];
 
@@ -143,10 +258,38 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("copresence");
         let all = &mut registry;
+        let build: Labelled<Gauge> = one(all, "build_info", "Always 1; what runs is in the labels");
+        build
+            .get_or_create(&[("version", env!("CARGO_PKG_VERSION"))])
+            .set(1);
         Self {
             connections: doors(all, "connections", "Sockets open now"),
             rooms: one(all, "rooms", "Rooms loaded now"),
-            participants: one(all, "participants", "Participants connected now"),
+            participants: {
+                let family: Labelled<Gauge> = one(
+                    all,
+                    "participants",
+                    "Participants connected now, by the kind of their room",
+                );
+                let of = |kind: Kind| family.get_or_create_owned(&[("kind", kind.name())]);
+                PerKind {
+                    session: of(Kind::Session),
+                    board: of(Kind::Board),
+                    event: of(Kind::Event),
+                    workspace: of(Kind::Workspace),
+                }
+            },
+            people_waiting: one(
+                all,
+                "people_waiting",
+                "Users who wait in the queues of full boards",
+            ),
+            streams: one(all, "streams", "Streams of server-sent events open now"),
+            feed_windows: one(
+                all,
+                "feed_windows",
+                "Windows of the feed, those included that may still be resumed",
+            ),
             messages_in: doors(all, "messages_in", "WebSocket messages received"),
             messages_out: doors(all, "messages_out", "WebSocket messages sent"),
             bytes_in: doors(all, "received_bytes", "Bytes read from sockets"),
@@ -163,6 +306,16 @@ impl Metrics {
                 "updates_quarantined",
                 "Document updates set aside because the document did not survive them",
             ),
+            waiting_updates: one(
+                all,
+                "waiting_updates",
+                "Accepted updates that wait for others on which they stand",
+            ),
+            waiting_bytes: one(
+                all,
+                "waiting_bytes",
+                "Bytes of accepted updates that wait for others on which they stand",
+            ),
             slow_resyncs: one(
                 all,
                 "slow_resyncs",
@@ -178,6 +331,22 @@ impl Metrics {
                 "delivery_seconds",
                 "From the read that brought a change of a room to the write to those who take it",
             ),
+            acknowledgement: {
+                let times = Histogram::new(ACKNOWLEDGEMENT_SECONDS);
+                all.register(
+                    "acknowledgement_seconds",
+                    "From the turn that took edits in to their being on disk, when they are \
+                     acknowledged",
+                    times.clone(),
+                );
+                times
+            },
+            store_up: one(all, "store_up", "Whether the store answers: 1 or 0"),
+            draining: one(
+                all,
+                "draining",
+                "Whether the relay is shutting down and lets nobody in: 1 or 0",
+            ),
             store_errors: one(all, "store_errors", "Reads and writes the store failed"),
             feed_considered: one(
                 all,
@@ -185,11 +354,35 @@ impl Metrics {
                 "Windows of the feed looked at because of somebody they might hear of",
             ),
             feed_messages: one(all, "feed_messages", "Messages to windows of the feed"),
-            auth_failures: one(all, "auth_failures", "Tokens refused"),
             clock_steps: one(
                 all,
                 "clock_steps",
                 "Times the system's clock was set, or went on without us, and was followed",
+            ),
+            origins_refused: one(
+                all,
+                "origins_refused",
+                "Requests refused because of the page they came from (--allow-origin)",
+            ),
+            auth_failures: one(all, "auth_failures", "Tokens refused, by reason"),
+            upgrades_refused: seeded(
+                all,
+                "upgrades_refused",
+                "Requests at doors that became no socket, by reason",
+                "reason",
+                &UpgradeLabel::ALL.map(UpgradeLabel::name),
+            ),
+            ends: seeded(
+                all,
+                "connection_ends",
+                "Sockets that ended, by how",
+                "ending",
+                &EndLabel::ALL.map(EndLabel::name),
+            ),
+            limits: one(
+                all,
+                "limit",
+                "The limits in force, by option; sizes in bytes",
             ),
             http_connections: one(all, "http_connections", "HTTP connections open now"),
             closes: one(
@@ -216,11 +409,6 @@ impl Metrics {
                 );
                 turns
             },
-            resident_bytes: one(
-                all,
-                "resident_bytes",
-                "Memory of the process, where the system tells",
-            ),
             registry,
         }
     }
@@ -228,6 +416,29 @@ impl Metrics {
     /// Counts a refusal by its reason (`Refusal::reason`).
     pub fn closed(&self, reason: &'static str) {
         self.closes.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// Tokens refused for this reason.
+    pub fn auth_failures(&self, reason: &'static str) -> Counter {
+        self.auth_failures
+            .get_or_create_owned(&[("reason", reason)])
+    }
+
+    /// Counts a request at a door that became no socket.
+    pub fn upgrade_refused(&self, why: UpgradeLabel) {
+        let labels = [("reason", why.name())];
+        self.upgrades_refused.get_or_create(&labels).inc();
+    }
+
+    /// Counts a socket that has ended.
+    pub fn ended(&self, how: EndLabel) {
+        self.ends.get_or_create(&[("ending", how.name())]).inc();
+    }
+
+    /// Notes a limit that is in force, by its option's name.
+    pub fn limit(&self, option: &'static str, value: u64) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        self.limits.get_or_create(&[("option", option)]).set(value);
     }
 
     /// Counts an answered HTTP request.
@@ -250,11 +461,13 @@ impl Metrics {
 
     /// Everything in the Prometheus text format (0.0.4).
     pub fn encode(&self) -> String {
-        self.resident_bytes
-            .set(resident_bytes().unwrap_or(0) as i64);
+        let mut process = Registry::default();
+        process.register_collector(Box::new(Usage::now()));
         let mut text = String::new();
         // Writing to a string fails only if an encoder of ours does; half a page beats a panic.
-        if let Err(error) = text::encode_registry(&mut text, &self.registry) {
+        let written = text::encode_registry(&mut text, &self.registry)
+            .and_then(|()| text::encode_registry(&mut text, &process));
+        if let Err(error) = written {
             tracing::error!(%error, "the metrics could not be written whole");
         }
         prometheus_text(&text)
@@ -297,6 +510,22 @@ fn one<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &
     metric
 }
 
+/// With every value that the label can have, at zero: what has never happened can be told from what
+/// is not counted.
+fn seeded(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: &[&'static str],
+) -> Labelled<Counter> {
+    let family: Labelled<Counter> = one(registry, name, help);
+    for value in values {
+        drop(family.get_or_create(&[(label, value)]));
+    }
+    family
+}
+
 fn doors<M>(registry: &mut Registry, name: &str, help: &str) -> PerDoor<M>
 where
     M: Clone + Default,
@@ -323,6 +552,69 @@ impl MetricConstructor<Histogram> for TurnBuckets {
         Histogram::new([
             0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05,
         ])
+    }
+}
+
+/// A commit takes a disk some milliseconds; what takes longer than this waits for a store that is
+/// away.
+const ACKNOWLEDGEMENT_SECONDS: [f64; 12] = [
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// The names that everybody's tools know: without our own in front.
+impl Collector for Usage {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut gauge = |name: &str, help: &str, value: Option<f64>| match value {
+            Some(value) => {
+                let metric = ConstGauge::new(value);
+                let described =
+                    encoder.encode_descriptor(name, help, None, metric.metric_type())?;
+                metric.encode(described)
+            }
+            None => Ok(()),
+        };
+        let whole = |value: Option<u64>| value.map(|value| value as f64);
+        gauge(
+            "process_resident_memory_bytes",
+            "Memory of the process that is really there",
+            whole(self.resident_bytes),
+        )?;
+        gauge(
+            "process_virtual_memory_bytes",
+            "Memory that is set aside by name only, too",
+            whole(self.virtual_bytes),
+        )?;
+        gauge(
+            "process_start_time_seconds",
+            "When the process began, in seconds since 1970",
+            self.started_at_seconds,
+        )?;
+        gauge(
+            "process_open_fds",
+            "Files and sockets that are open",
+            whole(self.open_files),
+        )?;
+        gauge(
+            "process_max_fds",
+            "How many files and sockets may be open",
+            whole(self.open_files_max),
+        )?;
+        gauge(
+            "process_threads",
+            "Threads of the process",
+            whole(self.threads),
+        )?;
+        let Some(seconds) = self.processor_seconds else {
+            return Ok(());
+        };
+        let metric = ConstCounter::new(seconds);
+        let described = encoder.encode_descriptor(
+            "process_cpu_seconds",
+            "Processor time of the process, its own and the system's for it",
+            None,
+            metric.metric_type(),
+        )?;
+        metric.encode(described)
     }
 }
 
@@ -396,16 +688,6 @@ impl TypedMetric for Latency {
     const TYPE: MetricType = MetricType::Histogram;
 }
 
-/// The memory of the process, where the system tells.
-pub fn resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kibibytes << 10)
-}
-
 /// The statuses the API answers with; a label is never made from what a client sent.
 fn status_label(status: u16) -> &'static str {
     match status {
@@ -427,6 +709,8 @@ fn status_label(status: u16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
     use super::*;
 
     #[test]
@@ -437,6 +721,11 @@ mod tests {
         metrics.unsaved_bytes.inc_by(42);
         metrics.closed("SLOW");
         metrics.http_request("/v1/rooms/{room}/presence", 200);
+        metrics.auth_failures("expired").inc();
+        metrics.ended(EndLabel::Lost);
+        metrics.upgrade_refused(UpgradeLabel::Key);
+        metrics.limit("max-connections", 20_000);
+        metrics.participants.of(Kind::Board).inc_by(2);
         metrics.turn_seconds(1).observe(0.000_07);
         metrics.delivery.observe(Duration::from_micros(150));
         metrics.delivery.observe(Duration::from_secs(3));
@@ -448,6 +737,20 @@ mod tests {
             "# TYPE copresence_connections gauge",
             "copresence_connections{door=\"collab\"} 1",
             "copresence_unsaved_bytes 42",
+            concat!(
+                "copresence_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
+            "copresence_auth_failures_total{reason=\"expired\"} 1",
+            "copresence_connection_ends_total{ending=\"lost\"} 1",
+            "copresence_connection_ends_total{ending=\"closed\"} 0",
+            "copresence_upgrades_refused_total{reason=\"key\"} 1",
+            "copresence_upgrades_refused_total{reason=\"origin\"} 0",
+            "copresence_limit{option=\"max-connections\"} 20000",
+            "copresence_participants{kind=\"board\"} 2",
+            "copresence_participants{kind=\"session\"} 0",
+            "copresence_acknowledgement_seconds_count 0",
             "copresence_received_bytes_total{door=\"sync\"} 0",
             "copresence_closes_total{reason=\"SLOW\"} 1",
             "copresence_http_requests_total{route=\"/v1/rooms/{room}/presence\",status=\"200\"} 1",
@@ -465,8 +768,102 @@ mod tests {
         }
         assert!(!text.contains("# EOF"), "{text}");
         for line in text.lines().filter(|line| !line.starts_with('#')) {
-            assert!(line.starts_with("copresence_"), "{line}");
+            let is_named = line.starts_with("copresence_") || line.starts_with("process_");
+            assert!(is_named, "{line}");
         }
+    }
+
+    /// Name, type, labels, meaning: a row of the page for each metric of the registry.
+    fn rows(text: &str) -> Vec<String> {
+        let word_behind = |start: &str, line: &str| {
+            let (name, rest) = line.strip_prefix(start)?.split_once(' ')?;
+            Some((name.to_owned(), rest.to_owned()))
+        };
+        let helps: HashMap<String, String> = text
+            .lines()
+            .filter_map(|line| word_behind("# HELP ", line))
+            .collect();
+        let labels = |name: &str| {
+            let series = text.lines().find_map(|line| {
+                let rest = line.strip_prefix(name)?;
+                let rest = rest.strip_prefix("_bucket").unwrap_or(rest);
+                rest.strip_prefix('{')?.split_once('}')
+            });
+            let named = series.map_or(Vec::new(), |(inside, _)| {
+                let pairs = inside.split("\",");
+                pairs.filter_map(|pair| pair.split('=').next()).collect()
+            });
+            let ours = named.into_iter().filter(|&name| name != "le");
+            let shown: Vec<_> = ours.map(|name| format!("`{name}`")).collect();
+            shown.join(", ")
+        };
+        text.lines()
+            .filter_map(|line| word_behind("# TYPE ", line))
+            .map(|(name, kind)| {
+                let (labels, help) = (labels(&name), &helps[&name]);
+                format!(
+                    "| `{name}` | {kind} | {labels} | {} |",
+                    help.trim_end_matches('.')
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_page_of_metrics_is_whole() {
+        let metrics = Metrics::new();
+        // What has no series until something happens is not written before.
+        metrics.closed("SLOW");
+        metrics.http_request("/metrics", 200);
+        metrics.auth_failures("expired");
+        metrics.limit("rate", 1);
+        metrics.turn_seconds(0);
+        metrics.turn_processor_seconds(0);
+        let rows = rows(&metrics.encode());
+        let page = include_str!("../docs/metrics.md");
+        let is_row = |line: &&str| {
+            let is_kind = |kind| line.contains(&format!("` | {kind} | "));
+            ["gauge", "counter", "histogram"].into_iter().any(is_kind)
+        };
+        let shown: BTreeSet<_> = page.lines().filter(is_row).collect();
+        for row in &rows {
+            assert!(shown.contains(row.as_str()), "docs/metrics.md lacks\n{row}");
+        }
+        assert_eq!(
+            shown.len(),
+            rows.len(),
+            "docs/metrics.md has more than there is"
+        );
+        for reason in UpgradeLabel::ALL.map(UpgradeLabel::name) {
+            assert!(page.contains(&format!("`{reason}`")), "{reason}");
+        }
+        for ending in EndLabel::ALL.map(EndLabel::name) {
+            assert!(page.contains(&format!("`{ending}`")), "{ending}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_process_is_there_by_the_names_that_everybody_knows() {
+        let text = Metrics::new().encode();
+        for name in [
+            "process_cpu_seconds_total",
+            "process_resident_memory_bytes",
+            "process_virtual_memory_bytes",
+            "process_start_time_seconds",
+            "process_open_fds",
+            "process_threads",
+        ] {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let value: f64 = line
+                .unwrap_or_else(|| panic!("{name}"))
+                .trim()
+                .parse()
+                .unwrap();
+            assert!(0.0 <= value, "{name} {value}");
+        }
+        assert!(text.contains("# TYPE process_cpu_seconds_total counter"));
     }
 
     #[test]

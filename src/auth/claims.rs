@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::auth::TokenError;
+use crate::auth::{Flaw, TokenError};
 use crate::clock::{Moment, Timestamp};
 use crate::limits::NOT_BEFORE_LEEWAY;
 use crate::model::{Access, Color, Identity, Pattern, RoomRule, Token, UserId};
@@ -24,7 +24,7 @@ pub struct Expected {
 /// only said of a token that is good otherwise. What a token says of times is about the world's clock;
 /// when it ends is told in the relay's own time, by which it is waited for.
 pub fn token_of(claims: &Claims, expected: &Expected, now: Moment) -> Result<Token, TokenError> {
-    let mut token = read(claims, expected, now.wall).ok_or(TokenError::Unauthorized)?;
+    let mut token = read(claims, expected, now.wall).map_err(TokenError::Unauthorized)?;
     if token
         .expires_at
         .is_none_or(|expires_at| expires_at <= now.wall)
@@ -35,17 +35,20 @@ pub fn token_of(claims: &Claims, expected: &Expected, now: Moment) -> Result<Tok
     Ok(token)
 }
 
-fn read(claims: &Claims, expected: &Expected, now: Timestamp) -> Option<Token> {
-    let expires_at = time(claims, "exp")??;
+fn read(claims: &Claims, expected: &Expected, now: Timestamp) -> Result<Token, Flaw> {
+    let expires_at = time(claims, "exp")?.ok_or(Flaw::Claim("exp"))?;
     let is_early =
         time(claims, "nbf")?.is_some_and(|not_before| now + NOT_BEFORE_LEEWAY < not_before);
-    if is_early || !is_for_us(claims, expected)? {
-        return None;
+    if is_early {
+        return Err(Flaw::Early);
     }
-    let user = UserId::parse(text(claims, "sub")??)?;
+    check_is_for_us(claims, expected)?;
+    let user = text(claims, "sub")?
+        .and_then(UserId::parse)
+        .ok_or(Flaw::Claim("sub"))?;
     let name = text(claims, "name")?.filter(|name| !name.is_empty());
     let picture = text(claims, "picture")?.filter(|picture| !picture.is_empty());
-    Some(Token {
+    Ok(Token {
         identity: Identity {
             name: name.unwrap_or(user.as_str()).into(),
             avatar: picture.map(Into::into),
@@ -69,81 +72,85 @@ fn read(claims: &Claims, expected: &Expected, now: Timestamp) -> Option<Token> {
     })
 }
 
-fn is_for_us(claims: &Claims, expected: &Expected) -> Option<bool> {
+fn check_is_for_us(claims: &Claims, expected: &Expected) -> Result<(), Flaw> {
     let issuer = text(claims, "iss")?;
     let audiences = match claim(claims, "aud") {
         Some(Value::String(audience)) => vec![audience.as_str()],
         _ => texts(claims, "aud")?,
     };
-    let is_issuer_right = match &expected.issuer {
-        Some(expected) => issuer == Some(expected),
-        None => true,
-    };
-    let is_audience_right = match &expected.audience {
-        Some(expected) => audiences.contains(&expected.as_str()),
-        None => true,
-    };
-    Some(is_issuer_right && is_audience_right)
+    if let Some(expected) = &expected.issuer
+        && issuer != Some(expected)
+    {
+        return Err(Flaw::Issuer);
+    }
+    if let Some(expected) = &expected.audience
+        && !audiences.contains(&expected.as_str())
+    {
+        return Err(Flaw::Audience);
+    }
+    Ok(())
 }
 
-fn rules(claims: &Claims) -> Option<Vec<RoomRule>> {
+fn rules(claims: &Claims) -> Result<Vec<RoomRule>, Flaw> {
+    const WRONG: Flaw = Flaw::Claim("rooms");
     let rooms = match claim(claims, "rooms") {
-        None => return Some(Vec::new()),
+        None => return Ok(Vec::new()),
         Some(Value::Object(rooms)) => rooms,
-        Some(_) => return None,
+        Some(_) => return Err(WRONG),
     };
     rooms
         .iter()
         .map(|(pattern, rule)| {
-            let rule = rule.as_object()?;
-            Some(RoomRule {
+            let rule = rule.as_object().ok_or(WRONG)?;
+            let said = |name| text(rule, name).map_err(|_| WRONG);
+            Ok(RoomRule {
                 pattern: Pattern::new(pattern),
-                role: text(rule, "role")?
+                role: said("role")?
                     .filter(|role| !role.is_empty())
                     .map(Into::into),
-                access: match text(rule, "access")? {
+                access: match said("access")? {
                     None | Some("read") => Access::Read,
                     Some("write") => Access::Write,
-                    Some(_) => return None,
+                    Some(_) => return Err(WRONG),
                 },
             })
         })
         .collect()
 }
 
-fn patterns(claims: &Claims, name: &str) -> Option<Vec<Pattern>> {
+fn patterns(claims: &Claims, name: &'static str) -> Result<Vec<Pattern>, Flaw> {
     let texts = texts(claims, name)?;
-    Some(texts.into_iter().map(Pattern::new).collect())
+    Ok(texts.into_iter().map(Pattern::new).collect())
 }
 
-// Below, the outer `None` is a claim of the wrong type, the inner one no claim.
+// Below, the flaw is a claim of the wrong type, `None` no claim.
 
-fn texts<'a>(claims: &'a Claims, name: &str) -> Option<Vec<&'a str>> {
-    match claim(claims, name) {
+fn texts<'a>(claims: &'a Claims, name: &'static str) -> Result<Vec<&'a str>, Flaw> {
+    let texts = match claim(claims, name) {
         None => Some(Vec::new()),
         Some(Value::Array(items)) => items.iter().map(Value::as_str).collect(),
         Some(_) => None,
-    }
+    };
+    texts.ok_or(Flaw::Claim(name))
 }
 
-fn text<'a>(claims: &'a Claims, name: &str) -> Option<Option<&'a str>> {
+fn text<'a>(claims: &'a Claims, name: &'static str) -> Result<Option<&'a str>, Flaw> {
     match claim(claims, name) {
-        None => Some(None),
-        Some(Value::String(text)) => Some(Some(text)),
-        Some(_) => None,
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Flaw::Claim(name)),
     }
 }
 
 /// A NumericDate: seconds since 1970, with fractions or without. Before 1970 is 1970.
-fn time(claims: &Claims, name: &str) -> Option<Option<Timestamp>> {
-    match claim(claims, name) {
-        None => Some(None),
-        Some(Value::Number(seconds)) => {
-            let millis = (seconds.as_f64()? * 1_000.0).round();
-            Some(Some(Timestamp::from_millis(millis as u64)))
-        }
+fn time(claims: &Claims, name: &'static str) -> Result<Option<Timestamp>, Flaw> {
+    let seconds = match claim(claims, name) {
+        None => return Ok(None),
+        Some(Value::Number(seconds)) => seconds.as_f64(),
         Some(_) => None,
-    }
+    };
+    let millis = (seconds.ok_or(Flaw::Claim(name))? * 1_000.0).round();
+    Ok(Some(Timestamp::from_millis(millis as u64)))
 }
 
 fn claim<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
@@ -236,7 +243,7 @@ mod tests {
     fn a_token_begins_five_seconds_before_nbf_and_ends_exactly_at_exp() {
         assert!(check(json!({"nbf": 1_005.5})).is_ok());
         let early = check(json!({"nbf": 1_005.501})).unwrap_err();
-        assert_eq!(early, TokenError::Unauthorized);
+        assert_eq!(early, TokenError::Unauthorized(Flaw::Early));
         let late = check(json!({"nbf": 900, "exp": 1_000.5})).unwrap_err();
         assert_eq!(late, TokenError::Expired);
     }
@@ -279,7 +286,12 @@ mod tests {
         ];
         for changes in wrong {
             let refused = check(changes.clone()).unwrap_err();
-            assert_eq!(refused, TokenError::Unauthorized, "{changes}");
+            // The operator is told which.
+            let (name, _) = changes.as_object().unwrap().iter().next().unwrap();
+            let TokenError::Unauthorized(Flaw::Claim(told)) = refused else {
+                panic!("{changes}: {refused:?}");
+            };
+            assert_eq!(told, name, "{changes}");
         }
     }
 

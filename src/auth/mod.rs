@@ -7,11 +7,12 @@
 //! doors or rooms, and no token is ever logged.
 //!
 //! Start with [`Verifier::verify`]; `keys` has secrets and PEM files, `key_set` sets that change
-//! while we run, `claims` what a token may say, `revocations` who is refused all the same, `guests`
+//! while we run, `claims` what a token may say, `flaw` what may be wrong with one, `revocations` who is refused all the same, `guests`
 //! the people of `--dev` who have no token, and `session_tokens` what sessions without a socket are
 //! ended by.
 
 mod claims;
+mod flaw;
 mod guests;
 mod key_set;
 mod keys;
@@ -37,6 +38,7 @@ use keys::PinnedKey;
 use revocations::Revocations;
 use session_tokens::SessionTokens;
 
+pub use flaw::Flaw;
 pub use keys::{KeyError, Secret};
 pub use revocations::REVOCATIONS_MAX;
 
@@ -74,7 +76,7 @@ pub enum KeySource {
     KeySetUrl(String),
 }
 
-pub use origin::{host_allowed, origin_allowed};
+pub use origin::{FOREIGN_HOST, host_allowed, origin_allowed};
 
 /// Verifies tokens against the one configured key. Cheap to clone; shared by all threads.
 #[derive(Clone)]
@@ -99,16 +101,16 @@ enum Keys {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TokenError {
     /// Missing, malformed, signed by somebody else, for somebody else, or not valid yet.
-    #[error("no token, or one that does not verify")]
-    Unauthorized,
+    #[error("{0}")]
+    Unauthorized(Flaw),
     /// Good otherwise, but its `exp` has come.
-    #[error("the token has expired")]
+    #[error("it has expired")]
     Expired,
     /// Good otherwise, but its bearer is refused.
-    #[error("the token was revoked")]
+    #[error("it was revoked")]
     Revoked,
     /// Its key is not in the key set: `verify_fresh` re-reads that, `verify` does not.
-    #[error("the token's key is not known")]
+    #[error("its key is not known")]
     UnknownKey,
     /// The key set has never been read: nobody can be let in yet.
     #[error("there are no keys yet to verify tokens with")]
@@ -118,7 +120,7 @@ pub enum TokenError {
 impl From<TokenError> for Refusal {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Unauthorized | TokenError::UnknownKey => Self::Unauthorized,
+            TokenError::Unauthorized(_) | TokenError::UnknownKey => Self::Unauthorized,
             TokenError::Expired => Self::TokenExpired,
             TokenError::Revoked => Self::Revoked,
             TokenError::NoKeys => Self::KeysDown,
@@ -184,7 +186,7 @@ impl Verifier {
             Keys::Set(set)
                 if error == TokenError::UnknownKey && !set.may_reread(now.own_time()) =>
             {
-                TokenError::Unauthorized
+                TokenError::Unauthorized(Flaw::UnknownKey)
             }
             _ => error,
         })
@@ -204,7 +206,7 @@ impl Verifier {
         };
         set.reread(now.own_time()).await;
         self.check(now, token).map_err(|error| match error {
-            TokenError::UnknownKey => TokenError::Unauthorized,
+            TokenError::UnknownKey => TokenError::Unauthorized(Flaw::UnknownKey),
             error => error,
         })
     }
@@ -310,20 +312,27 @@ impl Verifier {
     }
 
     fn signed_claims(&self, token: &str) -> Result<Claims, TokenError> {
+        let no = |flaw| Err(TokenError::Unauthorized(flaw));
         if TOKEN_BYTES_MAX < token.len() {
-            return Err(TokenError::Unauthorized);
+            return no(Flaw::TooLong);
         }
         // An algorithm we do not know, `none` among them, is no header at all.
-        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Unauthorized)?;
+        let Ok(header) = jsonwebtoken::decode_header(token) else {
+            return no(Flaw::Malformed);
+        };
         if header.crit.is_some() {
             // It demands that we understand extensions, and we know none.
-            return Err(TokenError::Unauthorized);
+            return no(Flaw::Malformed);
         }
         match &self.0.keys {
-            Keys::One(key) => key.claims_of(token).ok_or(TokenError::Unauthorized),
+            Keys::One(key) => match key.claims_of(token) {
+                Some(claims) => Ok(claims),
+                None if key.algorithm() != header.alg => no(Flaw::Algorithm),
+                None => no(Flaw::Signature),
+            },
             Keys::Set(set) => match set.look_up(&header, token) {
                 Lookup::Signed(claims) => Ok(claims),
-                Lookup::Forged => Err(TokenError::Unauthorized),
+                Lookup::Forged => no(Flaw::Signature),
                 Lookup::UnknownKey => Err(TokenError::UnknownKey),
                 Lookup::NoKeys => Err(TokenError::NoKeys),
             },

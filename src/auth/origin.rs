@@ -2,6 +2,10 @@
 
 use std::net::IpAddr;
 
+/// What is said to whoever called us by another name.
+pub const FOREIGN_HOST: &str = "with --dev the relay answers to names of this machine alone: \
+                                localhost, 127.0.0.1 or [::1] in `Host`";
+
 /// Whether a request may go on. Programs send no `Origin` and pass; a browser passes from the
 /// page's own host (`Host` names it) and from the origins the operator allows; with `--dev` from every
 /// port of this machine too.

@@ -37,7 +37,8 @@ fn room(name: &str) -> RoomName {
 
 #[track_caller]
 fn assert_refused(outcome: Result<Token, TokenError>) {
-    assert_eq!(outcome.unwrap_err(), TokenError::Unauthorized);
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, TokenError::Unauthorized(_)), "{error:?}");
 }
 
 #[test]
@@ -125,6 +126,53 @@ fn a_giant_token_is_refused_unread() {
 }
 
 #[test]
+fn what_is_wrong_with_a_token_is_known() {
+    let verifier = Verifier::new(AuthOptions {
+        key: Some(KeySource::Secret(Secret::new(SECRET))),
+        issuer: Some("us".into()),
+        audience: Some("relay".into()),
+        ..AuthOptions::default()
+    })
+    .unwrap();
+    let good = |name: &str, value: Value| {
+        let mut claims = claims();
+        claims["iss"] = "us".into();
+        claims["aud"] = "relay".into();
+        claims[name] = value;
+        sign_with_secret(SECRET.as_bytes(), &claims)
+    };
+    assert!(verifier.verify(NOW, &good("name", "Ann".into())).is_ok());
+    let cases = [
+        (String::new(), Flaw::Malformed),
+        ("x".repeat(TOKEN_BYTES_MAX + 1), Flaw::TooLong),
+        (sign("rsa", None, &claims()), Flaw::Algorithm),
+        (sign_with_secret(b"another", &claims()), Flaw::Signature),
+        (good("exp", Value::Null), Flaw::Claim("exp")),
+        (good("sub", Value::Null), Flaw::Claim("sub")),
+        (
+            good("rooms", json!({"a": {"access": "all"}})),
+            Flaw::Claim("rooms"),
+        ),
+        (good("nbf", json!(1_800_000_030)), Flaw::Early),
+        (good("iss", "them".into()), Flaw::Issuer),
+        (good("aud", "them".into()), Flaw::Audience),
+    ];
+    for (token, flaw) in cases {
+        let error = verifier.verify(NOW, &token).unwrap_err();
+        assert_eq!(error, TokenError::Unauthorized(flaw));
+    }
+    let set = super::Verifier::new(AuthOptions {
+        key: Some(KeySource::KeySetFile(key_path("jwks.json"))),
+        ..AuthOptions::default()
+    });
+    let unknown = sign("rsa", Some("nobody's"), &claims());
+    assert_eq!(
+        set.unwrap().verify(NOW, &unknown).unwrap_err(),
+        TokenError::UnknownKey
+    );
+}
+
+#[test]
 fn exp_is_required_and_has_no_leeway_and_nbf_five_seconds() {
     let verify = |now, claims: &Value| {
         with_secret().verify(now, &sign_with_secret(SECRET.as_bytes(), claims))
@@ -172,7 +220,7 @@ fn a_revoked_user_stays_out_until_they_have_a_newer_token() {
 #[test]
 fn every_error_is_a_refusal_of_the_contract() {
     for (error, reason) in [
-        (TokenError::Unauthorized, "UNAUTHORIZED"),
+        (TokenError::Unauthorized(Flaw::Missing), "UNAUTHORIZED"),
         (TokenError::UnknownKey, "UNAUTHORIZED"),
         (TokenError::Expired, "TOKEN_EXPIRED"),
         (TokenError::Revoked, "REVOKED"),

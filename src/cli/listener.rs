@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use warp::reply::Response;
 
+use crate::doors::{HttpStream, bare_problem};
 use crate::limits::{
     HTTP_BUFFER_BYTES_MAX, HTTP_HEAD_WITHIN, HTTP_HEADERS_MAX, LISTENER_BACKOFF_MAX,
 };
@@ -106,7 +107,7 @@ where
         .header_read_timeout(HTTP_HEAD_WITHIN)
         .max_headers(HTTP_HEADERS_MAX)
         .max_buf_size(HTTP_BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(HttpStream::new(stream)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {
@@ -130,16 +131,12 @@ async fn stopping(stopped: &mut watch::Receiver<Listening>) {
 
 /// Says why in one write, if the socket takes it, and closes.
 fn refuse(stream: TcpStream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-        content-type: application/problem+json\r\n\
-        content-length: 92\r\n\
-        retry-after: 1\r\n\
-        connection: close\r\n\r\n\
-        {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"code\":\"LIMIT_CONNECTIONS\"}";
+    let detail = "all places are taken (--max-connections); come back";
+    let answer = bare_problem(503, "Service Unavailable", "LIMIT_CONNECTIONS", detail);
     // The runtime has not seen this socket yet and would not write: the system will.
     let written = stream
         .into_std()
-        .and_then(|mut stream| stream.write(ANSWER));
+        .and_then(|mut stream| stream.write(&answer));
     if let Err(error) = written {
         tracing::debug!(%error, "a connection over the limit was gone already");
     }
@@ -277,7 +274,14 @@ mod tests {
         assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
         let (head, body) = refusal.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
-        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(problem["code"], "LIMIT_CONNECTIONS");
+        assert!(
+            problem["detail"]
+                .as_str()
+                .unwrap()
+                .contains("--max-connections")
+        );
         slow.go.notify_one();
         read_until(&mut first, "done").await;
     }

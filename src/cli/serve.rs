@@ -54,7 +54,6 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     } = prepare(&config)?;
     // Outside of the runtime, also when it is dropped: databases may have one of their own.
     let store = stores::open(&config.store, Purpose::Serve)?;
-    tracing::info!(store = %config.store, "documents are kept");
     let outcome = runtime.block_on(serve(config, verifier, socket, Arc::clone(&store)));
     drop(runtime);
     outcome
@@ -106,6 +105,13 @@ async fn serve(
     let mut signals = Signals::new()?;
     let metrics = Arc::new(Metrics::new());
     let is_dev = config.is_dev();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        store = %config.store,
+        dev = is_dev,
+        pid = std::process::id(),
+        "copresence starts"
+    );
     relay::keep_little_memory();
     let relay = Relay::start(
         RelayOptions {
@@ -122,14 +128,14 @@ async fn serve(
     let routes = crate::routes(
         relay.clone(),
         HttpOptions {
-            allow_origins: config.allow_origins,
+            allow_origins: config.allow_origins.clone(),
             document_bytes_max: config.limits.document_bytes_max,
             is_dev,
             has_live_page: true,
         },
     )
     .or(http::web_demo(config.web, Arc::clone(&metrics)))
-    .or(http::not_found(Arc::clone(&metrics)));
+    .or(http::not_found(Arc::clone(&metrics), config.allow_origins));
 
     let address = socket.local_addr()?;
     let (stop, stopped) = watch::channel(Listening::Accepting);
@@ -140,6 +146,7 @@ async fn serve(
         metrics,
         stopped,
     ));
+    tracing::info!(%address, "listening");
     say_listening(address);
 
     signals.wait().await;

@@ -11,7 +11,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use crate::auth::TokenError;
+use crate::auth::{Flaw, TokenError};
 use crate::clock::Timestamp;
 use crate::doors::upgrade::{Knock, Welcome, knock};
 use crate::doors::{DoorOptions, checked, renewal};
@@ -229,6 +229,7 @@ impl Door for CollabDoor {
         if !self.has_authenticated {
             turn.limit_messages(Some(UNAUTHENTICATED_BYTES_MAX));
             if self.patience_ends <= now {
+                turn.refuse_token(TokenError::Unauthorized(Flaw::Missing));
                 turn.close(Refusal::Unauthorized);
                 return;
             }
@@ -249,7 +250,7 @@ impl Door for CollabDoor {
             }
         }
         for address in silent {
-            self.deny(turn, &address, Refusal::Unauthorized);
+            self.authenticated(turn, &address, Err(TokenError::Unauthorized(Flaw::Missing)));
         }
         for address in tiring {
             send(turn, &address, ServerMessage::TokenRequest);
@@ -396,7 +397,10 @@ impl CollabDoor {
         let given = Some(token).filter(|token| !NO_TOKEN.contains(token));
         let outcome = match given.or(self.query_token.as_deref()) {
             Some(token) => turn.verifier().verify(turn.moment(), token),
-            None => self.guest.clone().ok_or(TokenError::Unauthorized),
+            None => self
+                .guest
+                .clone()
+                .ok_or(TokenError::Unauthorized(Flaw::Missing)),
         };
         if let (Err(TokenError::UnknownKey), Some(token)) = (&outcome, given) {
             if let Some(Document::Waiting { is_checking, .. }) = self.documents.get_mut(address) {
@@ -420,21 +424,31 @@ impl CollabDoor {
         }
         let user = outcome.as_ref().ok().map(|token| &token.identity.user);
         let user = user.cloned();
-        match outcome
-            .map_err(Refusal::from)
-            .and_then(|token| self.admit(turn, address, token))
-        {
+        let admitted = match outcome {
+            Ok(token) => self.admit(turn, address, token),
+            Err(error) => Err(Unwelcome::Token(error)),
+        };
+        match admitted {
             Ok(()) => self.reschedule(),
-            Err(refusal) => {
-                turn.count_auth_failure();
-                self.deny_user(turn, address, user, refusal);
+            Err(Unwelcome::Token(error)) => {
+                turn.refuse_token(error);
+                let why = Some(error.reason());
+                self.deny_user(turn, address, user, error.into(), why);
+            }
+            Err(Unwelcome::Refused(refusal)) => {
+                self.deny_user(turn, address, user, refusal, None);
             }
         }
     }
 
-    fn admit(&mut self, turn: &mut Turn<'_>, address: &str, token: Token) -> Result<(), Refusal> {
-        let room = RoomName::parse(split_address(address).0).map_err(|_| Refusal::BadRoom)?;
-        let grant = renewal::grant(turn.verifier(), &token, &room)?;
+    fn admit(&mut self, turn: &mut Turn<'_>, address: &str, token: Token) -> Result<(), Unwelcome> {
+        let room = RoomName::parse(split_address(address).0)
+            .map_err(|_| Unwelcome::Refused(Refusal::BadRoom))?;
+        let grant =
+            renewal::grant(turn.verifier(), &token, &room).map_err(|refusal| match refusal {
+                Refusal::Revoked => Unwelcome::Token(TokenError::Revoked),
+                other => Unwelcome::Refused(other),
+            })?;
         let scope = match grant.access {
             Access::Write => Scope::ReadWrite,
             Access::Read => Scope::ReadOnly,
@@ -442,7 +456,8 @@ impl CollabDoor {
         let refresh_at = renewal::refresh_at(turn.now(), token.expires_at);
         if let Some(Document::Open(open)) = self.documents.get_mut(address) {
             if open.token.identity.user != token.identity.user {
-                return Err(Refusal::Unauthorized);
+                let other = TokenError::Unauthorized(Flaw::OtherUser);
+                return Err(Unwelcome::Token(other));
             }
             open.token = token;
             open.refresh_at = refresh_at;
@@ -485,20 +500,21 @@ impl CollabDoor {
 
     /// Refuses one document; the socket stays for the others.
     fn deny(&mut self, turn: &mut Turn<'_>, address: &str, refusal: Refusal) {
-        self.deny_user(turn, address, None, refusal);
+        self.deny_user(turn, address, None, refusal, None);
     }
 
-    /// The same, of somebody who may be known.
+    /// The same, of somebody who may be known, by a token that may be known to be bad.
     fn deny_user(
         &mut self,
         turn: &mut Turn<'_>,
         address: &str,
         user: Option<UserId>,
         refusal: Refusal,
+        why: Option<&'static str>,
     ) {
         let is_open = matches!(self.documents.get(address), Some(Document::Open(_)));
         if !is_open {
-            turn.note_turned_away(split_address(address).0, user, refusal);
+            turn.note_turned_away(split_address(address).0, user, refusal, why);
         }
         self.close_document(turn, address, Departure::Refused(refusal), Gone::Denied);
         turn.count_denied(refusal);
@@ -544,6 +560,14 @@ impl CollabDoor {
         let patience = (!self.has_authenticated).then_some(self.patience_ends);
         self.deadline = due.flatten().chain(patience).min();
     }
+}
+
+/// Why somebody is not let into a document.
+enum Unwelcome {
+    /// Their token is no good.
+    Token(TokenError),
+    /// It is, and yet.
+    Refused(Refusal),
 }
 
 /// What providers send that have no token.

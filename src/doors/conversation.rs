@@ -4,7 +4,7 @@
 use crate::auth::TokenError;
 use crate::clock::Timestamp;
 use crate::doors::manners::{Manners, Reproof};
-use crate::doors::renewal::{BadToken, Due, Renewal, grant};
+use crate::doors::renewal::{Due, Renewal, grant};
 use crate::model::{Grant, RoomName, Token, UserId};
 use crate::relay::Turn;
 use crate::wire::close::Refusal;
@@ -81,7 +81,7 @@ impl Conversation {
         turn: &mut Turn<'_>,
         outcome: Result<Token, TokenError>,
     ) -> Option<Grant> {
-        self.take(turn, outcome.map_err(|_| BadToken))
+        self.take(turn, outcome)
     }
 
     /// The user's tokens are revoked, in one room or everywhere.
@@ -106,19 +106,22 @@ impl Conversation {
         self.renewal.next_deadline()
     }
 
-    fn take(&mut self, turn: &mut Turn<'_>, outcome: Result<Token, BadToken>) -> Option<Grant> {
+    fn take(&mut self, turn: &mut Turn<'_>, outcome: Result<Token, TokenError>) -> Option<Grant> {
         // One that was revoked for this room does not take the place of one that is good.
         let outcome =
             outcome.and_then(
                 |token| match turn.verifier().is_revoked(&token, &self.room) {
-                    true => Err(BadToken),
+                    true => Err(TokenError::Revoked),
                     false => Ok(token),
                 },
             );
-        let Ok(token) = self.renewal.take(turn.now(), outcome) else {
-            turn.count_auth_failure();
-            self.complain(turn, Complaint::BadToken);
-            return None;
+        let token = match self.renewal.take(turn.now(), outcome) {
+            Ok(token) => token,
+            Err(error) => {
+                turn.refuse_token(error);
+                self.complain(turn, Complaint::BadToken);
+                return None;
+            }
         };
         let expires_at = token.expires_at.unwrap_or_default();
         match grant(turn.verifier(), token, &self.room) {

@@ -6,12 +6,12 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use crate::auth::TokenError;
+use crate::auth::{Flaw, TokenError};
 use crate::clock::Timestamp;
 use crate::doors::DoorOptions;
 use crate::doors::manners::{Manners, Reproof};
-use crate::doors::renewal::{BadToken, Due, Renewal};
-use crate::doors::upgrade::{Knock, Welcome, knock, verify};
+use crate::doors::renewal::{Due, Renewal};
+use crate::doors::upgrade::{Knock, Welcome, knock};
 use crate::feed::{ResumeToken, Said, Update};
 use crate::limits::{FEED_LOGIN_WITHIN, UNAUTHENTICATED_BYTES_MAX};
 use crate::metrics::DoorLabel;
@@ -43,7 +43,7 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
 
 async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
     let token = match knock.token() {
-        Some(token) => Some(verify(relay, Some(&token)).await?),
+        Some(token) => Some(knock.verify_given(relay, Some(&token)).await?),
         None => None,
     };
     let door = FeedDoor {
@@ -165,7 +165,7 @@ impl Door for FeedDoor {
                 self.let_in(turn, outcome, resume, first);
             }
             Phase::Verifying { .. } => {}
-            Phase::Window(_) => self.renew(turn, outcome.map_err(|_| BadToken)),
+            Phase::Window(_) => self.renew(turn, outcome),
         }
     }
 
@@ -177,6 +177,7 @@ impl Door for FeedDoor {
                     turn.bears_token_of(&token.identity.user);
                 }
                 if stranger.until <= turn.now() {
+                    turn.refuse_token(MISSING);
                     turn.close(Refusal::Unauthorized);
                 }
             }
@@ -238,7 +239,7 @@ impl FeedDoor {
                 outcome
             }
             (None, Some(token)) => still_good(turn, token),
-            (None, None) => turn.verifier().guest().ok_or(TokenError::Unauthorized),
+            (None, None) => turn.verifier().guest().ok_or(MISSING),
         };
         self.let_in(turn, outcome, resume, first);
     }
@@ -253,7 +254,7 @@ impl FeedDoor {
         let token = match outcome {
             Ok(token) => token,
             Err(error) => {
-                turn.count_auth_failure();
+                turn.refuse_token(error);
                 return turn.close(Refusal::from(error));
             }
         };
@@ -264,7 +265,7 @@ impl FeedDoor {
         turn.feed_login(user, claimed, resume, first);
     }
 
-    fn renew(&mut self, turn: &mut Turn<'_>, outcome: Result<Token, BadToken>) {
+    fn renew(&mut self, turn: &mut Turn<'_>, outcome: Result<Token, TokenError>) {
         let Phase::Window(renewal) = &mut self.phase else {
             return;
         };
@@ -273,13 +274,15 @@ impl FeedDoor {
                 let expires_at_millis = token.expires_at.unwrap_or_default().as_millis();
                 say(turn, &ServerMessage::AuthOk { expires_at_millis });
             }
-            Err(BadToken) => {
-                turn.count_auth_failure();
+            Err(error) => {
+                turn.refuse_token(error);
                 say(turn, &ServerMessage::Error(Complaint::BadToken));
             }
         }
     }
 }
+
+const MISSING: TokenError = TokenError::Unauthorized(Flaw::Missing);
 
 /// A token that was good when the socket was opened, as of now.
 fn still_good(turn: &Turn<'_>, token: Token) -> Result<Token, TokenError> {

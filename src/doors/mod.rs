@@ -2,19 +2,20 @@
 //!
 //! A door upgrades a request, finds out who asks and what they may do, and then turns what its
 //! clients say into what a room understands. `upgrade` is what all doors share until the socket has
-//! left for its worker; `sync` is y-websocket, `collab` Hocuspocus, `boards` y-websocket with texts
+//! left for its worker, `http_stream` what a socket is before that; `sync` is y-websocket, `collab` Hocuspocus, `boards` y-websocket with texts
 //! between, `workspaces` texts alone, as does `feed`, which leads to no room. A socket's token is
 //! renewed as `renewal` says, `manners` is the patience of the doors that speak JSON, `conversation`
 //! both for those that lead to a room. None knows what happens in a room.
 //!
-//! Checks go: origin, token, room name, access. Only a wrong origin refuses the upgrade; everything
-//! else is upgraded and then closed with a code, because browsers cannot read a refused upgrade.
+//! Checks go: origin, token, room name, access. Only a wrong origin refuses the upgrade (and whatever
+//! asks for none, and a relay that is going); everything else is upgraded and then closed with a code, because browsers cannot read a refused upgrade.
 
 mod boards;
 mod checked;
 mod collab;
 mod conversation;
 mod feed;
+mod http_stream;
 mod manners;
 mod renewal;
 mod sync;
@@ -28,6 +29,8 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::relay::Relay;
+
+pub use http_stream::{HttpStream, bare_problem};
 
 /// What the doors need to know beside the relay.
 #[derive(Clone, Debug, Default)]

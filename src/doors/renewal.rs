@@ -1,6 +1,6 @@
 //! A socket's token, and the newer ones that take its place while the socket stays.
 
-use crate::auth::{TokenError, Verifier};
+use crate::auth::{Flaw, TokenError, Verifier};
 use crate::clock::Timestamp;
 use crate::limits::REFRESH_BEFORE;
 use crate::model::{Grant, RoomName, Token};
@@ -27,11 +27,6 @@ pub enum Due {
     /// It has ended, and the socket with it.
     End,
 }
-
-/// The token is not taken, and the old one stays in force: it does not verify, it is somebody
-/// else's, or it has been revoked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct BadToken;
 
 impl Renewal {
     /// Goes by this token from now on.
@@ -68,9 +63,13 @@ impl Renewal {
 
     /// The client sends a new token. `None` when its key must be fetched first: the door hears of
     /// it by its `verified`, and hands the outcome to `take`. One at a time.
-    pub fn verify(&mut self, turn: &mut Turn<'_>, token: &str) -> Option<Result<Token, BadToken>> {
+    pub fn verify(
+        &mut self,
+        turn: &mut Turn<'_>,
+        token: &str,
+    ) -> Option<Result<Token, TokenError>> {
         if self.is_checking {
-            return Some(Err(BadToken));
+            return Some(Err(TokenError::Unauthorized(Flaw::Hasty)));
         }
         let outcome = turn.verifier().verify(turn.moment(), token);
         if let Err(TokenError::UnknownKey) = outcome {
@@ -78,19 +77,19 @@ impl Renewal {
             turn.verify_later(String::new(), token.to_owned());
             return None;
         }
-        Some(outcome.map_err(|_| BadToken))
+        Some(outcome)
     }
 
-    /// Goes by a new token, which must be of the same user.
+    /// Goes by a new token, which must be of the same user. An error leaves the old one in force.
     pub fn take(
         &mut self,
         now: Timestamp,
-        outcome: Result<Token, BadToken>,
-    ) -> Result<&Token, BadToken> {
+        outcome: Result<Token, TokenError>,
+    ) -> Result<&Token, TokenError> {
         self.is_checking = false;
         let token = outcome?;
         if token.identity.user != self.token.identity.user {
-            return Err(BadToken);
+            return Err(TokenError::Unauthorized(Flaw::OtherUser));
         }
         *self = Self::new(now, token);
         Ok(&self.token)
@@ -177,8 +176,11 @@ mod tests {
     fn a_bad_token_changes_nothing() {
         let mut renewal = Renewal::new(at(0), token("ann", Some(120)));
         let bob = renewal.take(at(1), Ok(token("bob", Some(9_999))));
-        assert_eq!(bob.err(), Some(BadToken));
-        assert_eq!(renewal.take(at(1), Err(BadToken)).err(), Some(BadToken));
+        let other = TokenError::Unauthorized(Flaw::OtherUser);
+        assert_eq!(bob.err(), Some(other));
+        let expired = Err(TokenError::Expired);
+        let outcome = renewal.take(at(1), expired);
+        assert_eq!(outcome.err(), Some(TokenError::Expired));
         assert_eq!(renewal.token().identity.user.as_str(), "ann");
         assert_eq!(renewal.next_deadline(), Some(at(60)));
     }

@@ -1,5 +1,6 @@
 //! What every door shares until its socket has left for a worker.
 
+use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 
 use headers::authorization::{Authorization, Bearer};
@@ -8,21 +9,24 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use warp::http::StatusCode;
 use warp::http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_VERSION, UPGRADE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, CACHE_CONTROL, CONNECTION,
+    CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE, VARY, X_CONTENT_TYPE_OPTIONS,
 };
+use warp::http::{Method, StatusCode};
 use warp::path::Peek;
 use warp::reply::Response;
-use warp::{Filter, Rejection, Reply};
+use warp::{Filter, Reply};
 
-use crate::auth::{TokenError, host_allowed, origin_allowed};
-use crate::doors::DoorOptions;
+use crate::auth::{FOREIGN_HOST, Flaw, TokenError, host_allowed, origin_allowed};
+use crate::doors::{DoorOptions, HttpStream};
 use crate::limits::CLOSE_LINGER;
+use crate::metrics::UpgradeLabel;
 use crate::model::{Kind, RoomName, Token, UserId};
 use crate::relay::{Door, Home, Newcomer, RawSocket, RawStream, Relay};
 use crate::wire::close::Refusal;
-use crate::wire::{url, websocket};
+use crate::wire::{problem, url, websocket};
 
 /// A request to a door, before anything about it has been checked.
 pub struct Knock {
@@ -30,10 +34,13 @@ pub struct Knock {
     pub path: Peek,
     /// The raw query, without the question mark.
     pub query: String,
+    method: Method,
     headers: HeaderMap,
     upgrade: Option<OnUpgrade>,
     /// Who it is, once that is known.
     user: OnceLock<UserId>,
+    /// What is wrong with their token, once that is known.
+    flaw: OnceLock<TokenError>,
 }
 
 /// What a door decides about a knock.
@@ -44,19 +51,21 @@ pub struct Welcome {
     pub home: Home,
 }
 
-/// Every `GET`, whole; what is no door's is for the caller to reject.
-pub fn knock() -> impl Filter<Extract = (Knock,), Error = Rejection> + Clone {
-    warp::get()
+/// Every request, whole; what is no door's is for the caller to reject.
+pub fn knock() -> impl Filter<Extract = (Knock,), Error = Infallible> + Clone {
+    warp::method()
         .and(warp::path::peek())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())
-        .map(|path, query, headers, upgrade| Knock {
+        .map(|method, path, query, headers, upgrade| Knock {
             path,
             query,
+            method,
             headers,
             upgrade,
             user: OnceLock::new(),
+            flaw: OnceLock::new(),
         })
 }
 
@@ -75,7 +84,15 @@ impl Knock {
 
     /// Who asks: by the query's token, or as a guest where those are let in.
     pub async fn verify(&self, relay: &Relay) -> Result<Token, Refusal> {
-        let token = verify(relay, self.token().as_deref()).await?;
+        self.verify_given(relay, self.token().as_deref()).await
+    }
+
+    /// The same by a certain token.
+    pub async fn verify_given(&self, relay: &Relay, token: Option<&str>) -> Result<Token, Refusal> {
+        let token = verify(relay, token).await.map_err(|error| {
+            let _ = self.flaw.set(error);
+            Refusal::from(error)
+        })?;
         // Who knocks twice at once is still the same.
         let _ = self.user.set(token.identity.user.clone());
         Ok(token)
@@ -86,38 +103,25 @@ impl Knock {
     where
         W: AsyncFnOnce(&Self, &Relay) -> Result<Welcome, Refusal>,
     {
-        if !is_upgrade(&self.headers) {
-            let mut response = problem(StatusCode::UPGRADE_REQUIRED, "BAD_REQUEST");
-            response
-                .headers_mut()
-                .insert(UPGRADE, HeaderValue::from_static("websocket"));
+        if self.method == Method::OPTIONS {
+            let mut response = StatusCode::NO_CONTENT.into_response();
+            response.headers_mut().insert(ALLOW, METHODS);
             return response;
         }
-        let text = |name| {
-            self.headers
-                .get(name)
-                .map(|value: &HeaderValue| value.to_str())
+        let (key, upgrade) = match self.upgrade_asked(&relay, &options) {
+            Ok(asked) => asked,
+            Err(unfit) => {
+                tracing::debug!(
+                    path = self.path.as_str(),
+                    reason = unfit.why().name(),
+                    "a request at a door became no socket"
+                );
+                relay.metrics().upgrade_refused(unfit.why());
+                let mut response = unfit.into_response();
+                self.add_origin(response.headers_mut(), &relay, &options);
+                return response;
+            }
         };
-        let origin = match text(ORIGIN) {
-            Some(Err(_)) => return problem(StatusCode::FORBIDDEN, "FORBIDDEN"),
-            Some(Ok(origin)) => Some(origin),
-            None => None,
-        };
-        // A name that is no text is nobody's.
-        let host = text(HOST).map(Result::unwrap_or_default);
-        let is_dev = relay.verifier().is_dev();
-        let is_from_here = host_allowed(host, is_dev);
-        if !is_from_here || !origin_allowed(origin, host, &options.allow_origins, is_dev) {
-            return problem(StatusCode::FORBIDDEN, "FORBIDDEN");
-        }
-        let key = self.headers.typed_get::<SecWebsocketKey>();
-        let (Some(key), Some(upgrade)) = (key, self.upgrade.clone()) else {
-            return problem(StatusCode::BAD_REQUEST, "BAD_REQUEST");
-        };
-        if relay.is_draining() {
-            // Before the upgrade: clients that never saw a message wait longer to come back.
-            return problem(StatusCode::SERVICE_UNAVAILABLE, Refusal::Draining.reason());
-        }
         let decision = match relay.take_place() {
             Ok(place) => welcome(&self, &relay).await.map(|welcome| (place, welcome)),
             Err(refusal) => Err(refusal),
@@ -133,8 +137,16 @@ impl Knock {
                         Home::Feed => &relay.policies().feed,
                         Home::Anywhere => relay.policies().of(Kind::Session),
                     };
+                    let id = relay.next_connection();
+                    tracing::debug!(
+                        connection = %id,
+                        door = door.label().name(),
+                        path = self.path.as_str(),
+                        user = self.user.get().map(UserId::as_str),
+                        "a socket opened"
+                    );
                     let newcomer = Newcomer {
-                        id: relay.next_connection(),
+                        id,
                         socket,
                         door,
                         place,
@@ -146,7 +158,16 @@ impl Knock {
                 }
                 Err(refusal) => {
                     relay.metrics().closed(refusal.reason());
-                    relay.note_turned_away(self.path.as_str(), self.user.into_inner(), refusal);
+                    let path = self.path.as_str();
+                    // What was revoked for this room alone is only known now.
+                    let is_revoked = refusal == Refusal::Revoked;
+                    let revoked = is_revoked.then_some(TokenError::Revoked);
+                    let flaw = self.flaw.into_inner().or(revoked);
+                    if let Some(error) = flaw {
+                        relay.refuse_token(path, error);
+                    }
+                    let why = flaw.map(TokenError::reason);
+                    relay.note_turned_away(path, self.user.into_inner(), refusal, why);
                     turn_away(socket, refusal).await;
                 }
             }
@@ -167,19 +188,178 @@ impl Knock {
         }
         response
     }
+
+    /// The key and the stream, if a WebSocket is asked for that may be.
+    fn upgrade_asked(
+        &self,
+        relay: &Relay,
+        options: &DoorOptions,
+    ) -> Result<(SecWebsocketKey, OnUpgrade), Unfit> {
+        if self.method != Method::GET {
+            return Err(Unfit::Method);
+        }
+        if !is_upgrade(&self.headers) {
+            return Err(Unfit::NoWebSocket);
+        }
+        if !self.is_host_allowed(relay) {
+            return Err(Unfit::Host);
+        }
+        if !self.is_origin_allowed(relay, options) {
+            let origin = self.headers.get(ORIGIN);
+            let origin = String::from_utf8_lossy(origin.map_or(b"", HeaderValue::as_bytes));
+            let path = format!("/{}", self.path.as_str());
+            return Err(Unfit::Origin(relay.refuse_origin(&origin, &path)));
+        }
+        let key = self.headers.get(SEC_WEBSOCKET_KEY);
+        let is_key = key.is_some_and(|key| is_websocket_key(key.as_bytes()));
+        let key = self.headers.typed_get::<SecWebsocketKey>();
+        let (true, Some(key)) = (is_key, key) else {
+            return Err(Unfit::Key);
+        };
+        let Some(upgrade) = self.upgrade.clone() else {
+            return Err(Unfit::NoWebSocket);
+        };
+        if relay.is_draining() {
+            // Before the upgrade: clients that never saw a message wait longer to come back.
+            return Err(Unfit::Draining);
+        }
+        Ok((key, upgrade))
+    }
+
+    /// Whether we were called by a name of ours. One that is no text is nobody's.
+    fn is_host_allowed(&self, relay: &Relay) -> bool {
+        let host = self.headers.get(HOST);
+        let host = host.map(|name| name.to_str().unwrap_or_default());
+        host_allowed(host, relay.verifier().is_dev())
+    }
+
+    fn is_origin_allowed(&self, relay: &Relay, options: &DoorOptions) -> bool {
+        let text = |name| self.headers.get(name).map(HeaderValue::to_str);
+        let host = text(HOST).and_then(Result::ok);
+        let is_dev = relay.verifier().is_dev();
+        match text(ORIGIN) {
+            Some(Err(_)) => false,
+            Some(Ok(origin)) => origin_allowed(Some(origin), host, &options.allow_origins, is_dev),
+            None => true,
+        }
+    }
+
+    /// Tells the browser that this page may read the answer.
+    fn add_origin(&self, headers: &mut HeaderMap, relay: &Relay, options: &DoorOptions) {
+        headers.insert(VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = self.headers.get(ORIGIN)
+            && self.is_origin_allowed(relay, options)
+        {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            headers.insert(
+                ACCESS_CONTROL_EXPOSE_HEADERS,
+                HeaderValue::from_static("retry-after"),
+            );
+        }
+    }
+}
+
+/// What doors take.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, OPTIONS");
+
+/// Why a request becomes no socket.
+enum Unfit {
+    Method,
+    NoWebSocket,
+    Key,
+    Host,
+    /// With what is said about it.
+    Origin(String),
+    Draining,
+}
+
+impl Unfit {
+    fn why(&self) -> UpgradeLabel {
+        match self {
+            Self::Method => UpgradeLabel::Method,
+            Self::NoWebSocket => UpgradeLabel::NoWebSocket,
+            Self::Key => UpgradeLabel::Key,
+            Self::Host => UpgradeLabel::Host,
+            Self::Origin(_) => UpgradeLabel::Origin,
+            Self::Draining => UpgradeLabel::Draining,
+        }
+    }
+
+    fn into_response(self) -> Response {
+        let (status, code, detail, headers) = match self {
+            Self::Method => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "METHOD_NOT_ALLOWED",
+                "a socket is opened with GET".into(),
+                vec![(ALLOW, METHODS)],
+            ),
+            Self::NoWebSocket => (
+                StatusCode::UPGRADE_REQUIRED,
+                "BAD_REQUEST",
+                "here is a WebSocket of version 13; the request asks for none".into(),
+                vec![
+                    (UPGRADE, HeaderValue::from_static("websocket")),
+                    (CONNECTION, HeaderValue::from_static("upgrade")),
+                    (SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+                ],
+            ),
+            Self::Key => (
+                StatusCode::BAD_REQUEST,
+                "BAD_REQUEST",
+                "`Sec-WebSocket-Key` is 16 bytes in base64".into(),
+                Vec::new(),
+            ),
+            Self::Host => (
+                StatusCode::FORBIDDEN,
+                "FORBIDDEN",
+                FOREIGN_HOST.into(),
+                Vec::new(),
+            ),
+            Self::Origin(detail) => (StatusCode::FORBIDDEN, "FORBIDDEN", detail, Vec::new()),
+            Self::Draining => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Refusal::Draining.reason(),
+                "the relay is shutting down; come back to its successor".into(),
+                vec![(RETRY_AFTER, HeaderValue::from_static("1"))],
+            ),
+        };
+        let title = status.canonical_reason().unwrap_or_default();
+        let body = problem::write(status.as_u16(), title, code, &detail);
+        let mut response = Response::new(body.into());
+        *response.status_mut() = status;
+        let common = [
+            (
+                CONTENT_TYPE,
+                HeaderValue::from_static(problem::CONTENT_TYPE),
+            ),
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        ];
+        response
+            .headers_mut()
+            .extend(common.into_iter().chain(headers));
+        response
+    }
+}
+
+/// 16 bytes in base64 (RFC 6455, 4.2.1): what is none was not made by a WebSocket client.
+fn is_websocket_key(key: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    match key.split_last_chunk::<2>() {
+        Some((digits, b"==")) => digits.len() == 22 && digits.iter().all(is_base64),
+        _ => false,
+    }
 }
 
 /// Who bears the token, or a guest where those are let in.
-pub async fn verify(relay: &Relay, token: Option<&str>) -> Result<Token, Refusal> {
+async fn verify(relay: &Relay, token: Option<&str>) -> Result<Token, TokenError> {
     let verifier = relay.verifier();
-    let verified = match token {
+    match token {
         Some(token) => verifier.verify_fresh(relay.clock().moment(), token).await,
-        None => verifier.guest().ok_or(TokenError::Unauthorized),
-    };
-    verified.map_err(|error| {
-        relay.metrics().auth_failures.inc();
-        Refusal::from(error)
-    })
+        None => verifier
+            .guest()
+            .ok_or(TokenError::Unauthorized(Flaw::Missing)),
+    }
 }
 
 /// The room named by a raw path behind a door's prefix.
@@ -217,25 +397,18 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 
 /// A TCP stream can leave this runtime for its worker's; anything else is driven from here.
 fn raw_socket(upgraded: Upgraded) -> RawSocket {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => {
-            let stream = parts.io.into_inner();
+    match tcp_of(upgraded) {
+        Ok((stream, read_ahead)) => {
             // Every message is to leave at once; a relay gathers by itself.
             let _ = stream.set_nodelay(true);
             match stream.into_std() {
                 Ok(stream) => {
                     let stream = RawStream::Tcp(stream);
-                    RawSocket {
-                        stream,
-                        read_ahead: parts.read_buf,
-                    }
+                    RawSocket { stream, read_ahead }
                 }
                 Err(_) => {
                     let stream = RawStream::Other(Box::new(tokio::io::empty()));
-                    RawSocket {
-                        stream,
-                        read_ahead: parts.read_buf,
-                    }
+                    RawSocket { stream, read_ahead }
                 }
             }
         }
@@ -243,6 +416,17 @@ fn raw_socket(upgraded: Upgraded) -> RawSocket {
             stream: RawStream::Other(Box::new(TokioIo::new(upgraded))),
             read_ahead: bytes::Bytes::new(),
         },
+    }
+}
+
+/// The connection itself: our own server's, or that of whoever mounted the relay.
+fn tcp_of(upgraded: Upgraded) -> Result<(TcpStream, bytes::Bytes), Upgraded> {
+    match upgraded.downcast::<TokioIo<HttpStream>>() {
+        Ok(parts) => Ok((parts.io.into_inner().into_tcp(), parts.read_buf)),
+        Err(upgraded) => {
+            let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
+            Ok((parts.io.into_inner(), parts.read_buf))
+        }
     }
 }
 
@@ -269,12 +453,30 @@ async fn turn_away(socket: RawSocket, refusal: Refusal) {
     let _ = tokio::time::timeout(CLOSE_LINGER, farewell).await;
 }
 
-fn problem(status: StatusCode, code: &str) -> Response {
-    let body = format!(
-        r#"{{"type":"about:blank","title":"{}","status":{},"code":"{code}"}}"#,
-        status.canonical_reason().unwrap_or_default(),
-        status.as_u16(),
-    );
-    let reply = warp::reply::with_status(body, status);
-    warp::reply::with_header(reply, "content-type", "application/problem+json").into_response()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_16_bytes_in_base64() {
+        for key in [
+            "dGhlIHNhbXBsZSBub25jZQ==",
+            "AAAAAAAAAAAAAAAAAAAAAA==",
+            "+/+/+/+/+/+/+/+/+/+/+w==",
+        ] {
+            assert!(is_websocket_key(key.as_bytes()), "{key}");
+        }
+        for none in [
+            "",
+            "==",
+            "x",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "dGhlIHNhbXBsZSBub25j",
+            "dGhlIHNhbXBsZSBub25jZQ=A",
+            "dGhlIHNhbXBsZSBub25jZWFhYQ==",
+            "dGhlIHNhbXBsZSBub25j*Q==",
+        ] {
+            assert!(!is_websocket_key(none.as_bytes()), "{none}");
+        }
+    }
 }

@@ -152,6 +152,11 @@ impl Feed {
         self.counts
     }
 
+    /// How many windows there are, those included that may still be resumed.
+    pub fn windows(&self) -> usize {
+        self.windows.len()
+    }
+
     /// Whether the user has a window.
     pub fn has_windows(&self, user: &UserId) -> bool {
         self.people.get(user).is_some_and(Person::has_windows)

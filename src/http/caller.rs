@@ -3,6 +3,7 @@
 use warp::http::Method;
 use warp::http::header::AUTHORIZATION;
 
+use crate::auth::{Flaw, TokenError};
 use crate::http::problem::Problem;
 use crate::http::{Api, Head};
 use crate::model::{Access, RoomName, Token};
@@ -11,7 +12,7 @@ use crate::wire::url;
 /// The caller's token, verified; a guest's when there is none and the relay runs with `--dev`. Who reads
 /// too often is told to wait.
 pub(super) async fn identify(api: &Api, head: &Head) -> Result<Token, Problem> {
-    let token = verify(api, presented_token(head)).await?;
+    let token = verify(api, head, presented_token(head)).await?;
     // Back ends are trusted, and guests are new each time and on this machine.
     if is_read(head) && !token.is_service && !token.is_guest {
         let now = api.relay.clock().now();
@@ -25,25 +26,22 @@ pub(super) async fn identify(api: &Api, head: &Head) -> Result<Token, Problem> {
 
 /// The same where a token in the address is none.
 pub(super) async fn identify_by_header(api: &Api, head: &Head) -> Result<Token, Problem> {
-    verify(api, bearer_token(head)).await
+    verify(api, head, bearer_token(head)).await
 }
 
-async fn verify(api: &Api, token: Option<String>) -> Result<Token, Problem> {
+async fn verify(api: &Api, head: &Head, token: Option<String>) -> Result<Token, Problem> {
     let verifier = api.relay.verifier();
     let now = api.relay.clock().moment();
     let verified = match token {
-        Some(token) => verifier
-            .verify_fresh(now, &token)
-            .await
-            .map_err(Problem::from),
+        Some(token) => verifier.verify_fresh(now, &token).await,
         None => verifier
             .guest()
-            .ok_or(Problem::unauthorized("a token is needed")),
+            .ok_or(TokenError::Unauthorized(Flaw::Missing)),
     };
-    if verified.is_err() {
-        api.relay.metrics().auth_failures.inc();
-    }
-    verified
+    verified.map_err(|error| {
+        api.relay.refuse_token(&head.path, error);
+        error.into()
+    })
 }
 
 /// Lets the caller into a room for `needed`, or says why not. Rooms they may not enter look the
@@ -75,8 +73,8 @@ pub(super) fn check_access(
         return Err(Problem::forbidden("the token does not allow this"));
     }
     if api.relay.verifier().is_revoked(token, room) {
-        api.relay.metrics().auth_failures.inc();
-        return Err(Problem::unauthorized("the token was revoked"));
+        api.relay.refuse_token(room.as_str(), TokenError::Revoked);
+        return Err(TokenError::Revoked.into());
     }
     Ok(())
 }

@@ -17,8 +17,13 @@ use crate::wire::{url, validator};
 /// Tells whether everything in the answer is on disk: `true` or `false`.
 const DURABLE: &str = "x-copresence-durable";
 
+/// Tells how many accepted updates are not in the answer, for what they stand on has not come. They may
+/// well be on disk.
+const WAITING: &str = "x-copresence-waiting";
+
 /// The headers of ours that scripts of other origins may read.
-pub(super) const EXPOSED_HEADERS: &str = "x-copresence-durable, retry-after";
+pub(super) const EXPOSED_HEADERS: &str =
+    "x-copresence-durable, x-copresence-waiting, retry-after, www-authenticate";
 
 /// `GET /v1/rooms/{room…}/document`
 pub(super) async fn read(api: &Api, head: &Head, raw_room: &str) -> Result<Response, Problem> {
@@ -32,6 +37,7 @@ pub(super) async fn read(api: &Api, head: &Head, raw_room: &str) -> Result<Respo
     );
     let is_durable = if document.is_durable { "true" } else { "false" };
     headers.insert(DURABLE, HeaderValue::from_static(is_durable));
+    headers.insert(WAITING, HeaderValue::from(document.waiting_updates));
     Ok(response)
 }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +15,9 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use warp::reply::Response;
 
 use crate::clock::{SystemClock, Timestamp};
+use crate::http::Api;
 use crate::limits::{AUTHORITY_CHECK_EVERY, STREAM_COMMENT_EVERY};
+use crate::metrics::Metrics;
 
 /// What a stream is about. It is asked for more only when the client's socket has room, so what a
 /// slow client does not take stays with the source, which bounds it.
@@ -40,16 +42,18 @@ pub(super) fn write_event(out: &mut String, name: &str, data: &str) {
 
 /// A stream that begins with `first`, if that is not empty, and ends with the caller's token.
 pub(super) fn respond<S: Source>(
-    clock: SystemClock,
+    api: &Api,
     ends_at: Option<Timestamp>,
     first: String,
     source: S,
 ) -> Response {
+    let clock = api.relay.clock();
     let stream = EventStream {
         source,
         first,
         schedule: Schedule::new(clock.now(), ends_at),
         clock,
+        _counted: Counted::new(api.relay.metrics()),
     };
     let texts = futures::stream::unfold(stream, |mut stream| async {
         let text = stream.next().await?;
@@ -83,6 +87,23 @@ struct EventStream<S> {
     first: String,
     schedule: Schedule,
     clock: SystemClock,
+    _counted: Counted,
+}
+
+/// A stream that is counted as open until it is dropped, however it ends.
+struct Counted(Arc<Metrics>);
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.streams.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.streams.dec();
+    }
 }
 
 impl<S: Source> EventStream<S> {

@@ -1,5 +1,7 @@
 //! What is checked before anything is looked at: the origin and the method; and CORS.
 
+use std::borrow::Cow;
+
 use warp::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, ORIGIN, VARY,
@@ -7,17 +9,13 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::{Reply, Response};
 
-use crate::auth::{host_allowed, origin_allowed};
+use crate::auth::{FOREIGN_HOST, host_allowed, origin_allowed};
 use crate::http::problem::{Problem, method_list};
 use crate::http::route::Route;
 use crate::http::{Head, documents};
 
 /// How long a browser may remember a preflight, in seconds.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
-
-/// Also what a door says.
-const FOREIGN_HOST: &str = "with --dev the relay answers to names of this machine alone: localhost, \
-                            127.0.0.1 or [::1] in `Host`";
 
 /// The outcome of the origin check, kept for the answer's headers.
 pub(super) struct Gate<'a> {
@@ -32,19 +30,20 @@ pub(super) struct Gate<'a> {
 
 impl<'a> Gate<'a> {
     pub fn new(route: &'a Route, head: &'a Head, allow_origins: &[String], is_dev: bool) -> Self {
-        let origin = head.headers.get(ORIGIN);
-        let is_allowed = match origin.map(HeaderValue::to_str) {
-            None => true,
-            Some(Ok(text)) => origin_allowed(Some(text), head.header(HOST), allow_origins, is_dev),
-            Some(Err(_)) => false,
-        };
         Self {
             route,
             method: &head.method,
-            origin,
-            is_allowed,
+            origin: head.headers.get(ORIGIN),
+            is_allowed: is_allowed(head, allow_origins, is_dev),
             is_host_allowed: host_allowed(head.host(), is_dev),
         }
+    }
+
+    /// The origin that is not let in, if that is so: comes before `check`.
+    pub fn refused_origin(&self) -> Option<Cow<'_, str>> {
+        let is_refused = self.route.is_for_browsers() && !self.is_allowed;
+        let origin = self.origin.filter(|_| is_refused)?;
+        Some(String::from_utf8_lossy(origin.as_bytes()))
     }
 
     /// `None` lets the request through; a response answers `OPTIONS`, a browser's preflight among
@@ -52,9 +51,6 @@ impl<'a> Gate<'a> {
     pub fn check(&self) -> Result<Option<Response>, Problem> {
         if !self.is_host_allowed {
             return Err(Problem::forbidden(FOREIGN_HOST));
-        }
-        if self.route.is_for_browsers() && !self.is_allowed {
-            return Err(Problem::forbidden("this origin is not allowed"));
         }
         if self.method == Method::OPTIONS {
             return Ok(Some(self.describe()));
@@ -86,18 +82,37 @@ impl<'a> Gate<'a> {
 
     /// Tells the browser that this page may read the answer, errors included.
     pub fn add_headers(&self, headers: &mut HeaderMap) {
-        if !self.route.is_for_browsers() {
-            return;
+        if self.route.is_for_browsers() {
+            tell(self.origin.filter(|_| self.is_allowed), headers);
         }
-        headers.insert(VARY, HeaderValue::from_static("Origin"));
-        if let Some(origin) = self.origin
-            && self.is_allowed
-        {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            headers.insert(
-                ACCESS_CONTROL_EXPOSE_HEADERS,
-                HeaderValue::from_static(documents::EXPOSED_HEADERS),
-            );
-        }
+    }
+}
+
+/// The same for an answer that belongs to no route.
+pub(super) fn add_origin(head: &Head, allow_origins: &[String], headers: &mut HeaderMap) {
+    let origin = head.headers.get(ORIGIN);
+    // Of what belongs to no route nothing depends on who asks, in `--dev` neither.
+    tell(
+        origin.filter(|_| is_allowed(head, allow_origins, false)),
+        headers,
+    );
+}
+
+fn is_allowed(head: &Head, allow_origins: &[String], is_dev: bool) -> bool {
+    match head.headers.get(ORIGIN).map(HeaderValue::to_str) {
+        None => true,
+        Some(Ok(text)) => origin_allowed(Some(text), head.header(HOST), allow_origins, is_dev),
+        Some(Err(_)) => false,
+    }
+}
+
+fn tell(allowed: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    headers.insert(VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = allowed {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(documents::EXPOSED_HEADERS),
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! For the machines that watch: alive, ready, and the numbers.
 
 use serde::Serialize;
-use warp::http::header::CONTENT_TYPE;
+use warp::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
@@ -9,7 +9,7 @@ use crate::http::{Api, json_response};
 
 /// `GET /metrics`
 pub(super) fn metrics(api: &Api) -> Response {
-    let mut response = Response::new(api.relay.metrics().encode().into());
+    let mut response = Response::new(api.relay.metrics_page().into());
     response.headers_mut().insert(
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
@@ -34,6 +34,9 @@ pub(super) fn ready(reasons: &[String]) -> Response {
     let mut response = json_response(text);
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }

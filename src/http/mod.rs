@@ -98,13 +98,19 @@ pub fn routes(
         .then(move |route, head, body| answer(Arc::clone(&api), route, head, body))
 }
 
-/// What answers when nobody else did: 404 as a problem. Comes last in a program of our own.
+/// What answers when nobody else did: 404 as a problem, which pages of these origins may read. Comes
+/// last in a program of our own.
 pub fn not_found(
     metrics: Arc<Metrics>,
+    allow_origins: Vec<String>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone {
-    warp::any().map(move || {
+    let allow_origins = Arc::<[String]>::from(allow_origins);
+    request_head().map(move |head: Head| {
         metrics.http_request("none", 404);
-        Problem::not_found().into_response()
+        let mut response = Problem::not_found().into_response();
+        gate::add_origin(&head, &allow_origins, response.headers_mut());
+        add_common_headers(response.headers_mut());
+        response
     })
 }
 
@@ -162,7 +168,14 @@ where
     let begun = clock.elapsed();
     let is_dev = api.relay.verifier().is_dev();
     let gate = Gate::new(&route, &head, &api.options.allow_origins, is_dev);
-    let mut response = match gate.check() {
+    let checked = match gate.refused_origin() {
+        Some(origin) => {
+            let detail = api.relay.refuse_origin(&origin, &head.path);
+            Err(Problem::forbidden(detail))
+        }
+        None => gate.check(),
+    };
+    let mut response = match checked {
         Ok(Some(preflight)) => preflight,
         Ok(None) => dispatch(&api, &route, &head, body)
             .await
@@ -275,7 +288,11 @@ mod tests {
         let allowed = ["https://app.example".to_owned()];
         let is_dev = headers.iter().any(|(name, _)| *name == DEV);
         let gate = Gate::new(&route, &head, &allowed, is_dev);
-        let mut response = match gate.check() {
+        let checked = match gate.refused_origin() {
+            Some(_) => Err(Problem::forbidden("no")),
+            None => gate.check(),
+        };
+        let mut response = match checked {
             Ok(Some(preflight)) => preflight,
             Ok(None) => Response::default(),
             Err(problem) => problem.into_response(),

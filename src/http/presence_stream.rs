@@ -26,8 +26,7 @@ pub(super) async fn of_room(api: &Api, head: &Head, raw_room: &str) -> Result<Re
         events,
         event: None,
     };
-    let clock = api.relay.clock();
-    Ok(respond(clock, ends_at, String::new(), source))
+    Ok(respond(api, ends_at, String::new(), source))
 }
 
 /// `GET /v1/users/{user_id}/presence/stream`
@@ -49,7 +48,7 @@ pub(super) async fn of_user(api: &Api, head: &Head, raw_user: &str) -> Result<Re
         news,
         waiting: VecDeque::new(),
     };
-    Ok(respond(api.relay.clock(), ends_at, first, source))
+    Ok(respond(api, ends_at, first, source))
 }
 
 /// `GET /v1/presence/stream?under={prefix}`
@@ -75,7 +74,7 @@ pub(super) async fn under(api: &Api, head: &Head) -> Result<Response, Problem> {
         news,
         waiting: VecDeque::new(),
     };
-    Ok(respond(api.relay.clock(), ends_at, first, source))
+    Ok(respond(api, ends_at, first, source))
 }
 
 /// Everything that happens in a room.

@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Serialize;
 use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use warp::http::{HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
-use crate::auth::TokenError;
+use crate::auth::{Flaw, TOKEN_BYTES_MAX, TokenError};
 use crate::model::BadRoomName;
 use crate::relay::{ApplyError, Unavailable};
 use crate::wire::close::Refusal;
 use crate::wire::heartbeat::BadBody;
+use crate::wire::problem;
 
 /// How soon somebody who was told to come back may do so.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -31,12 +31,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", detail)
     }
 
-    pub fn unauthorized(detail: &'static str) -> Self {
+    pub fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", detail)
             .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
-    pub fn forbidden(detail: &'static str) -> Self {
+    pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail)
     }
 
@@ -82,9 +82,15 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "BOARD_FULL", "no free place")
     }
 
-    fn unavailable(code: &'static str) -> Self {
-        let detail = "not now; come back";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    fn unavailable(refusal: Refusal) -> Self {
+        let detail = match refusal {
+            Refusal::Draining => "the relay is shutting down; come back to its successor",
+            Refusal::StoreDown => "the store does not answer; come back",
+            Refusal::StoreDamaged => "the store cannot give this document; the log says why",
+            Refusal::LimitConnections => "all places are taken (--max-connections); come back",
+            _ => "not now; come back",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, refusal.reason(), detail)
             .with_header(RETRY_AFTER, RETRY_AFTER_SECONDS)
     }
 
@@ -103,28 +109,14 @@ impl Problem {
     }
 
     pub fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            r#type: &'static str,
-            title: &'static str,
-            status: u16,
-            code: &'static str,
-            detail: &'a str,
-        }
-        let body = Body {
-            r#type: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
-            code: self.code,
-            detail: &self.detail,
-        };
-        let text = serde_json::to_string(&body).unwrap_or_default();
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let text = problem::write(self.status.as_u16(), title, self.code, &self.detail);
         let mut response = Response::new(text.into());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
+            HeaderValue::from_static(problem::CONTENT_TYPE),
         );
         headers.extend(self.header);
         response
@@ -143,14 +135,21 @@ pub(super) fn method_list(methods: &[Method]) -> String {
 
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
-        let why = match error {
-            TokenError::NoKeys => return Self::from(Refusal::KeysDown),
-            TokenError::Unauthorized => "no token, or one that does not verify",
-            TokenError::Expired => "the token has expired",
-            TokenError::Revoked => "the token was revoked",
-            TokenError::UnknownKey => "the token's key is not known",
-        };
-        Self::unauthorized(why)
+        if error == TokenError::NoKeys {
+            return Self::from(Refusal::KeysDown);
+        }
+        // A limit is no secret; everything else that is wrong with a token is for the operator.
+        Self::unauthorized(match error {
+            TokenError::Unauthorized(Flaw::Missing) => Cow::from("a token is needed"),
+            TokenError::Unauthorized(Flaw::TooLong) => {
+                Cow::from(format!("a token has at most {TOKEN_BYTES_MAX} bytes"))
+            }
+            TokenError::Unauthorized(_) | TokenError::UnknownKey | TokenError::NoKeys => {
+                Cow::from("the token does not verify")
+            }
+            TokenError::Expired => Cow::from("the token has expired"),
+            TokenError::Revoked => Cow::from("the token was revoked"),
+        })
     }
 }
 
@@ -164,7 +163,7 @@ impl From<Unavailable> for Problem {
     fn from(Unavailable(refusal): Unavailable) -> Self {
         match refusal {
             Refusal::BoardFull => Self::board_full(),
-            other => Self::unavailable(other.reason()),
+            other => Self::unavailable(other),
         }
     }
 }
@@ -219,7 +218,7 @@ impl From<Refusal> for Problem {
             | Refusal::KeysDown
             | Refusal::LimitConnections
             | Refusal::HeartbeatTimeout
-            | Refusal::Replaced => Self::unavailable(refusal.reason()),
+            | Refusal::Replaced => Self::unavailable(refusal),
         }
     }
 }

@@ -151,6 +151,7 @@ impl Worker {
                 way: Some(Way::Heartbeats),
                 connection: None,
                 what,
+                why: None,
             });
         }
     }

@@ -162,6 +162,8 @@ pub struct Connection {
     pub(super) owed_credits: Vec<SessionId>,
     pub(super) message_bytes_max: usize,
     pub(super) scheduled: Option<Timestamp>,
+    /// Whether it has been told and counted how it ended.
+    pub(super) has_ended: bool,
     pub(super) _place: Place,
 }
 

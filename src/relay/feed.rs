@@ -368,6 +368,8 @@ impl Worker {
         let before = host.feed.counts();
         host.feed.handle(now, input);
         let after = host.feed.counts();
+        let windows = host.feed.windows() as i64;
+        self.around.metrics.feed_windows.set(windows);
         count(&self.around.metrics, before, after);
         while let Some(output) = self.feed.as_mut().and_then(|host| host.feed.poll_output()) {
             self.perform_feed(output);
@@ -435,7 +437,6 @@ impl Worker {
         let ask = Box::new(move |store: &dyn Store, storage: &Storage| {
             let answer = question(store);
             if let Err(error) = &answer {
-                tracing::error!(%error, "the store does not say who follows whom");
                 storage.suspect(error);
             }
             ToWorker::Call(Box::new(move |worker| then(worker, answer)))

@@ -234,7 +234,8 @@ fn load(
     people: Option<&PeopleWriter>,
 ) -> Input {
     if !store.is_immediate() && !storage.wait(after, LOAD_AFTER_WRITES_WITHIN) {
-        tracing::error!(%room, "a document was not loaded: what came before is not written");
+        // A room tries again each second, and so do all others: the store's own end is told once.
+        tracing::debug!(%room, "a document was not loaded: what came before is not written");
         return Input::LoadFailed {
             refusal: Refusal::StoreDown,
         };
@@ -253,13 +254,16 @@ fn load(
             people,
         },
         Err(error) => {
-            tracing::error!(%room, %error, "a document could not be loaded");
             let refusal = match error {
                 StoreError::Down(_) => {
+                    tracing::debug!(%room, %error, "a document could not be loaded");
                     storage.suspect(&error);
                     Refusal::StoreDown
                 }
-                StoreError::Damaged { .. } => Refusal::StoreDamaged,
+                StoreError::Damaged { .. } => {
+                    tracing::error!(%room, %error, "a document could not be loaded");
+                    Refusal::StoreDamaged
+                }
             };
             Input::LoadFailed { refusal }
         }

@@ -1,6 +1,7 @@
 //! A worker's rooms: letting things happen to them, and doing what they ask for.
 
 use crate::limits::{DIRECT_BYTES_MAX, INLINE_TASK_MICROS, SCRATCH_BYTES_KEPT, WRITES_KEPT};
+use crate::metrics::Metrics;
 use crate::model::{LastSeen, RoomName, SessionId};
 use crate::presence::Change;
 use crate::relay::fanout::{Dialect, Recent, Told};
@@ -12,7 +13,7 @@ use crate::relay::rooms::{Link, OpenRoom, RoomKey};
 use crate::relay::storage::{Committed, Home, Kept, ends, writes_of};
 use crate::relay::timeline::{Departure, Happening};
 use crate::relay::worker::Worker;
-use crate::room::{Counts, Input, Keep, Message, Output, Room, Sequence, Task};
+use crate::room::{Counts, Input, Keep, Message, Output, Room, Sequence, Task, Waiting};
 use crate::store::Write;
 use crate::wire::close::Refusal;
 
@@ -61,6 +62,11 @@ impl Worker {
             metrics.updates_accepted.inc_by(counts.updates);
             metrics.updates_read_only.inc_by(counts.dropped);
             metrics.updates_quarantined.inc_by(counts.quarantined);
+        }
+        let waiting = open.room.waiting();
+        if waiting != open.waiting {
+            let before = std::mem::replace(&mut open.waiting, waiting);
+            count_waiting(&self.around.metrics, before, waiting);
         }
         let deadline = open.room.next_deadline();
         if open.scheduled != deadline {
@@ -218,6 +224,7 @@ impl Worker {
         }
         if !self.around.store.is_immediate() {
             self.uncommitted += self.writes.len();
+            self.kept_in.push_back((self.writes.len(), self.began));
             self.around.storage.keep(&mut self.writes);
             return;
         }
@@ -241,9 +248,29 @@ impl Worker {
     /// What was handed over is on disk.
     pub(super) fn committed(&mut self, committed: Committed) {
         self.uncommitted = self.uncommitted.saturating_sub(committed.writes);
+        self.time_acknowledgements(committed.writes);
         for (home, through) in committed.updates {
             self.stored(home, through);
         }
+    }
+
+    /// So many writes are on disk, in the order in which they were kept: each turn's are timed when the
+    /// last of them is.
+    fn time_acknowledgements(&mut self, mut writes: usize) {
+        while let Some((left, began)) = self.kept_in.front_mut() {
+            if writes < *left {
+                *left -= writes;
+                return;
+            }
+            writes -= *left;
+            let took = self.began.saturating_sub(*began);
+            self.around
+                .metrics
+                .acknowledgement
+                .observe(took.as_secs_f64());
+            self.kept_in.pop_front();
+        }
+        self.kept_in.shrink_to(WRITES_KEPT);
     }
 
     pub(super) fn stored(&mut self, home: Home, through: Sequence) {
@@ -394,13 +421,14 @@ impl Worker {
     }
 
     pub(super) fn tell_watchers(&mut self, key: RoomKey, change: &Change) {
-        match change {
-            Change::Joined(_) => self.around.metrics.participants.inc(),
-            Change::Left(_) => self.around.metrics.participants.dec(),
-            Change::Changed { .. } => 0,
-        };
         let Some(open) = self.rooms.get(key) else {
             return;
+        };
+        let participants = self.around.metrics.participants.of(open.name.kind());
+        match change {
+            Change::Joined(_) => participants.inc(),
+            Change::Left(_) => participants.dec(),
+            Change::Changed { .. } => 0,
         };
         self.watching.tell(&open.name, change);
     }
@@ -460,5 +488,16 @@ impl Worker {
         for session in resyncs {
             self.agenda.push_back((key, Input::Resync { session }));
         }
+    }
+}
+
+/// A room has so many who wait, after so many before.
+pub(super) fn count_waiting(metrics: &Metrics, before: Waiting, after: Waiting) {
+    for (gauge, before, after) in [
+        (&metrics.people_waiting, before.people, after.people),
+        (&metrics.waiting_updates, before.updates, after.updates),
+        (&metrics.waiting_bytes, before.bytes, after.bytes),
+    ] {
+        gauge.inc_by(after as i64 - before as i64);
     }
 }

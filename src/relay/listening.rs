@@ -250,6 +250,8 @@ impl Worker {
                     // A flood of pings whose answers nobody reads must not pile up. One that comes
                     // while a little waits is answered: clients take silence for a dead link.
                     if connection.waiting_bytes() < PONG_BEHIND_BYTES_MAX {
+                        let bytes_out = self.around.metrics.bytes_out.of(connection.label);
+                        bytes_out.inc_by(frame.len() as u64);
                         connection.write_control(Bytes::from(frame));
                     }
                     continue;
@@ -258,7 +260,7 @@ impl Worker {
                 Event::Close { code } => {
                     let mut frame = Vec::new();
                     websocket::write_close_reply(&mut frame, code);
-                    connection.close(now, frame);
+                    self.say_goodbye(id, frame);
                     self.depart(id, Departure::Closed);
                     break;
                 }
@@ -360,6 +362,18 @@ impl Worker {
             return;
         };
         let is_window = connection.label == DoorLabel::Feed;
+        if !connection.has_ended {
+            connection.has_ended = true;
+            let how = departure.label();
+            self.around.metrics.ended(how);
+            tracing::debug!(
+                connection = %id,
+                door = connection.label.name(),
+                how = how.name(),
+                reason = departure.reason(),
+                "a socket ended"
+            );
+        }
         for seat in std::mem::take(&mut connection.seats) {
             self.leave(seat, departure);
         }
@@ -431,12 +445,13 @@ impl Worker {
         self.around.metrics.closed(refusal.reason());
         let mut frame = Vec::new();
         websocket::write_close(&mut frame, refusal.code(), refusal.reason());
-        connection.close(now, frame);
+        let way = Some(Way::Door(connection.label));
+        let is_nowhere = connection.seats.is_empty();
+        self.say_goodbye(id, frame);
         let is_window = |host: &FeedHost| host.has_window(id);
         let is_window = self.feed.as_deref().is_some_and(is_window);
-        if connection.seats.is_empty() && !is_window {
+        if is_nowhere && !is_window {
             // Neither a room nor the feed will say so.
-            let way = Some(Way::Door(connection.label));
             self.note(Passage {
                 at: now,
                 spot: Spot::Nowhere,
@@ -445,6 +460,7 @@ impl Worker {
                 way,
                 connection: Some(id),
                 what: Happening::TurnedAway(refusal),
+                why: None,
             });
         }
         self.depart(id, Departure::Refused(refusal));
@@ -453,15 +469,23 @@ impl Worker {
 
     /// Ends a connection that its client is done with.
     pub(super) fn finish(&mut self, id: ConnectionId) {
-        let now = self.now();
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
         let mut frame = Vec::new();
         websocket::write_close_reply(&mut frame, Some(1000));
-        connection.close(now, frame);
+        self.say_goodbye(id, frame);
         self.depart(id, Departure::Closed);
         self.schedule(id);
+    }
+
+    /// Sends the last frame of a connection that is open.
+    fn say_goodbye(&mut self, id: ConnectionId, frame: Vec<u8>) {
+        let now = self.now();
+        if let Some(connection) = self.connections.get_mut(&id)
+            && connection.state == State::Open
+        {
+            let bytes_out = self.around.metrics.bytes_out.of(connection.label);
+            bytes_out.inc_by(frame.len() as u64);
+            connection.close(now, frame);
+        }
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
@@ -574,7 +598,6 @@ impl Worker {
         match connection.pulse.beat(now) {
             Beat::Fine => {}
             Beat::Dead => {
-                tracing::debug!(connection = %id, "a peer has answered nothing for too long");
                 connection.state = State::Broken;
                 connection.waker.wake_by_ref();
                 self.broken.push(id);
@@ -583,6 +606,9 @@ impl Worker {
             Beat::Ping { with_data } => {
                 let mut frame = Vec::new();
                 websocket::write_ping(&mut frame, &[]);
+                let metrics = &self.around.metrics;
+                let bytes_out = metrics.bytes_out.of(connection.label);
+                bytes_out.inc_by(frame.len() as u64);
                 connection.write_control(Bytes::from(frame));
                 if with_data
                     && !self.is_waiting(id)
@@ -595,9 +621,11 @@ impl Worker {
                         let mut frame = Vec::new();
                         websocket::write_header(&mut frame, Opcode::Binary, message.len());
                         frame.extend_from_slice(message);
+                        let metrics = &self.around.metrics;
+                        metrics.messages_out.of(connection.label).inc();
+                        let bytes_out = metrics.bytes_out.of(connection.label);
+                        bytes_out.inc_by(frame.len() as u64);
                         connection.write(now, Bytes::from(frame));
-                        let sent = &self.around.metrics.messages_out;
-                        sent.of(connection.label).inc();
                     }
                 }
             }

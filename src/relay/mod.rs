@@ -29,6 +29,7 @@ mod outlet;
 mod people;
 mod placement;
 mod pulse;
+mod refused;
 mod rooms;
 mod socket;
 mod storage;
@@ -49,7 +50,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::auth::Verifier;
+use crate::auth::{TokenError, Verifier};
 use crate::clock::SystemClock;
 use crate::limits::{
     HEAVY_THREADS_MIN, LOAD_THREADS, Limits, STREAM_EVENTS_MAX, WORKER_STACK_BYTES,
@@ -64,6 +65,7 @@ use crate::relay::heavy::HeavyPool;
 use crate::relay::inbox::ToWorker;
 use crate::relay::people::PeopleWriter;
 use crate::relay::placement::worker_of;
+use crate::relay::refused::Refused;
 use crate::relay::storage::Storage;
 use crate::relay::turn_times::TurnTimes;
 use crate::relay::worker::{Surroundings, Worker};
@@ -82,6 +84,7 @@ pub use observation::{
     Question,
 };
 pub use placement::Home;
+pub use refused::{RefusedLists, RefusedOrigin, RefusedTokens};
 pub use socket::{RawSocket, RawStream, Stream};
 pub use timeline::{Departure, Happening, Passage, Spot, Timeline, Way};
 pub use turn::Turn;
@@ -132,6 +135,8 @@ pub struct Shared {
     store_error: Mutex<String>,
     /// Those of whom no worker has heard.
     turned_away: Mutex<Timeline>,
+    /// Origins and tokens that were not let in.
+    refused: Mutex<Refused>,
 }
 
 /// What a stream of a room's presence is told: a snapshot, then changes. A stream that falls behind
@@ -151,6 +156,8 @@ pub struct DocumentState {
     pub update: Bytes,
     /// Whether all of it is on disk.
     pub is_durable: bool,
+    /// How many accepted updates are not in it, for what they stand on has not come.
+    pub waiting_updates: usize,
 }
 
 /// Why a back end's update was not applied.
@@ -185,6 +192,13 @@ impl Relay {
             options.workers
         };
         let shared = Arc::new(Shared::new(&options)?);
+        for (option, value) in options.limits.named() {
+            metrics.limit(option, value);
+        }
+        for reason in TokenError::REASONS {
+            // At zero from the start: what has never happened can be told from what is not counted.
+            drop(metrics.auth_failures(reason));
+        }
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::inbox()).unzip();
         let inboxes: Arc<[_]> = inboxes.into();
         let storage = Storage::start(
@@ -251,6 +265,21 @@ impl Relay {
     /// The relay's counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
+    }
+
+    /// All metrics, as of now, in the Prometheus text format.
+    pub fn metrics_page(&self) -> String {
+        let Shared {
+            is_store_down,
+            is_draining,
+            ..
+        } = &*self.0.shared;
+        let metrics = self.metrics();
+        let is_store_up = !is_store_down.load(Ordering::Relaxed);
+        metrics.store_up.set(i64::from(is_store_up));
+        let is_draining = is_draining.load(Ordering::Relaxed);
+        metrics.draining.set(i64::from(is_draining));
+        metrics.encode()
     }
 
     /// What checks tokens.
@@ -360,7 +389,15 @@ impl Relay {
     pub async fn document(&self, room: &RoomName) -> Result<DocumentState, Unavailable> {
         let request = self.next_request();
         match self.request(room, request, Input::Read { request }).await? {
-            Reply::Document { update, is_durable } => Ok(DocumentState { update, is_durable }),
+            Reply::Document {
+                update,
+                is_durable,
+                waiting_updates,
+            } => Ok(DocumentState {
+                update,
+                is_durable,
+                waiting_updates,
+            }),
             Reply::Refused(refusal) => Err(Unavailable(refusal)),
             _ => Err(Unavailable(Refusal::StoreDown)),
         }
@@ -580,6 +617,7 @@ impl Shared {
             is_store_down: AtomicBool::new(false),
             store_error: Mutex::default(),
             turned_away: Mutex::default(),
+            refused: Mutex::default(),
         })
     }
 
@@ -600,7 +638,11 @@ impl Shared {
         self.trust_awareness
     }
 
+    /// Said once, when it begins: whoever fails meanwhile fails for the same reason.
     fn store_failed(&self, error: &StoreError) {
+        if !self.is_store_down() {
+            tracing::error!(%error, "the store fails; edits stay in memory until it is back");
+        }
         *self
             .store_error
             .lock()
@@ -615,6 +657,7 @@ impl Shared {
     fn store_works(&self) {
         if self.is_store_down.load(Ordering::Relaxed) {
             self.is_store_down.store(false, Ordering::Relaxed);
+            tracing::info!("the store is back");
         }
     }
 }

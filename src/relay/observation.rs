@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::limits::{OBSERVED_CONNECTIONS_MAX, OBSERVED_MAX};
 use crate::model::{ConnectionId, Role, RoomName, SessionId, UserId};
+use crate::relay::refused::RefusedLists;
 use crate::relay::timeline::{Passage, Way};
 
 /// What is asked.
@@ -47,6 +48,8 @@ pub struct Observation {
     pub in_room: Opened,
     /// The connections of the user that was asked for.
     pub of_user: Opened,
+    /// Origins and tokens that were not let in.
+    pub refused: RefusedLists,
     /// Comings and goings, the oldest first.
     pub passages: Vec<Passage>,
     /// Where they go on.
@@ -64,6 +67,8 @@ pub struct ObservedRoom {
     pub connections: usize,
     /// Users who wait for a place.
     pub waiting: usize,
+    /// Accepted updates that wait for what they stand on.
+    pub waiting_updates: usize,
     /// Connections that take less than there is for them.
     pub slow: usize,
     /// Whether everything that was accepted is on disk.
@@ -339,6 +344,7 @@ mod tests {
             people: sessions.len(),
             connections: sessions.len(),
             waiting: 0,
+            waiting_updates: 0,
             slow: 0,
             is_durable: true,
         };

@@ -68,6 +68,7 @@ impl Relay {
             }
         }
         let mut observation = gathering.finish();
+        observation.refused = self.refused_lists();
         observation.slow_total = slow.len();
         observation.waiting_bytes = slow.values().map(|one| one.waiting_bytes).sum();
         let Observation {
@@ -82,7 +83,14 @@ impl Relay {
     }
 
     /// Notes that somebody was turned away before any worker had heard of them.
-    pub fn note_turned_away(&self, path: &str, user: Option<UserId>, refusal: Refusal) {
+    /// `why` is what is wrong with their token, if that is it.
+    pub fn note_turned_away(
+        &self,
+        path: &str,
+        user: Option<UserId>,
+        refusal: Refusal,
+        why: Option<&'static str>,
+    ) {
         let passage = Passage {
             at: self.0.clock.now(),
             spot: Spot::written(&format!("/{path}")),
@@ -91,6 +99,7 @@ impl Relay {
             way: None,
             connection: None,
             what: Happening::TurnedAway(refusal),
+            why,
         };
         let turned_away = &self.0.shared.turned_away;
         turned_away
@@ -190,6 +199,7 @@ impl Worker {
             way: Some(member.map_or(Way::Heartbeats, |member| Way::of(&member.dialect))),
             connection: member.map(|member| member.link.connection()),
             what,
+            why: None,
         };
         self.note(passage);
     }
@@ -211,6 +221,7 @@ impl Worker {
                 people,
                 connections: sessions.len(),
                 waiting,
+                waiting_updates: open.room.waiting().updates,
                 slow: 0,
                 is_durable: open.room.is_durable(),
             };
@@ -230,6 +241,7 @@ impl Worker {
             way: Some(Way::Door(DoorLabel::Feed)),
             connection: Some(window),
             what,
+            why: None,
         });
     }
 

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::model::{ConnectionId, RoomName, SessionId, SessionToken, UserId};
 use crate::relay::fanout::{Backlog, Dialect, Direct, Progress};
 use crate::relay::news::News;
-use crate::room::{Room, Sequence};
+use crate::room::{Room, Sequence, Waiting};
 use crate::small::{SmallIdMap, SmallMap};
 
 /// A room's place in its worker, valid while it has members.
@@ -45,6 +45,8 @@ pub struct OpenRoom {
     pub(super) scheduled: Option<Timestamp>,
     /// Whether something has happened to it since the worker last looked at its deadline.
     pub(super) is_to_be_reckoned: bool,
+    /// Who and what of it is counted as waiting.
+    pub(super) waiting: Waiting,
     /// Whether anything was given to the store in this life of the room.
     pub(super) has_kept: bool,
     /// What happened to the roster, for members who are told in text.
@@ -150,6 +152,7 @@ impl Rooms {
             dirty_since: None,
             scheduled: None,
             is_to_be_reckoned: false,
+            waiting: Waiting::default(),
             has_kept: false,
             news: News::default(),
             text_members: 0,

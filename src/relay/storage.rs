@@ -145,6 +145,7 @@ impl Storage {
 
     /// The store could not be read: see that it works again.
     pub fn suspect(&self, error: &StoreError) {
+        self.0.metrics.store_errors.inc();
         self.0.shared.store_failed(error);
         self.0.filled.notify_one();
     }
@@ -274,9 +275,6 @@ impl Inner {
                     return true;
                 }
                 Err(error) => {
-                    if !self.shared.is_store_down() {
-                        tracing::error!(%error, "the store takes no updates; they stay in memory");
-                    }
                     self.metrics.store_errors.inc();
                     self.shared.store_failed(&error);
                 }

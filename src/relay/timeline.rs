@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::limits::{OBSERVED_PATH_BYTES_MAX, TIMELINE_MAX};
-use crate::metrics::DoorLabel;
+use crate::metrics::{DoorLabel, EndLabel};
 use crate::model::{ConnectionId, RoomName, UserId};
 use crate::presence::Ending;
 use crate::relay::fanout::Dialect;
@@ -38,6 +38,24 @@ impl Departure {
                 Ending::Over
             }
             Self::Refused(_) => Ending::Lost,
+        }
+    }
+
+    /// As what it is counted.
+    pub fn label(self) -> EndLabel {
+        match self {
+            Self::Closed => EndLabel::Closed,
+            Self::Lost => EndLabel::Lost,
+            Self::Silent => EndLabel::Silent,
+            Self::Expired | Self::Refused(_) => EndLabel::Refused,
+        }
+    }
+
+    /// The reason that the other side was given, if we ended it.
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.reason()),
+            Self::Closed | Self::Lost | Self::Silent | Self::Expired => None,
         }
     }
 }
@@ -110,6 +128,8 @@ pub struct Passage {
     pub connection: Option<ConnectionId>,
     /// What.
     pub what: Happening,
+    /// What was wrong with their token, in a word, if that was it.
+    pub why: Option<&'static str>,
 }
 
 /// The latest comings and goings, numbered from 0.
@@ -122,6 +142,15 @@ pub struct Timeline {
 impl Timeline {
     /// Adds the newest; forgets the oldest when there are too many.
     pub fn note(&mut self, passage: Passage) {
+        tracing::debug!(
+            spot = ?passage.spot,
+            user = passage.user.as_ref().map(UserId::as_str),
+            way = ?passage.way,
+            connection = passage.connection.map(|id| id.0),
+            why = passage.why,
+            "{:?}",
+            passage.what
+        );
         if self.passages.len() == TIMELINE_MAX {
             self.passages.pop_front();
         }
@@ -154,6 +183,7 @@ mod tests {
             way: Some(Way::Heartbeats),
             connection: None,
             what: Happening::Came,
+            why: None,
         }
     }
 

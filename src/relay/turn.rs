@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::auth::Verifier;
+use crate::auth::{TokenError, Verifier};
 use crate::clock::{Moment, Timestamp};
 use crate::feed::{ResumeToken, Update};
 use crate::limits::DIRECT_BYTES_MAX;
@@ -179,9 +179,13 @@ impl Turn<'_> {
         if connection.state != State::Open {
             return;
         }
+        let metrics = &self.worker.around.metrics;
+        metrics.messages_out.of(connection.label).inc();
+        metrics
+            .bytes_out
+            .of(connection.label)
+            .inc_by(frame.len() as u64);
         connection.write(now, Bytes::from(frame));
-        let sent = &self.worker.around.metrics.messages_out;
-        sent.of(connection.label).inc();
         // The door answers what the client asks: who asks on without reading is too slow.
         if DIRECT_BYTES_MAX < connection.owed_bytes {
             self.close(Refusal::Slow);
@@ -245,8 +249,15 @@ impl Turn<'_> {
         self.worker.around.metrics.closed(refusal.reason());
     }
 
-    /// Notes that somebody was not let into what they call `name`.
-    pub fn note_turned_away(&mut self, name: &str, user: Option<UserId>, refusal: Refusal) {
+    /// Notes that somebody was not let into what they call `name`; `why` is what is wrong with their
+    /// token.
+    pub fn note_turned_away(
+        &mut self,
+        name: &str,
+        user: Option<UserId>,
+        refusal: Refusal,
+        why: Option<&'static str>,
+    ) {
         let connection = self.worker.connections.get(&self.connection);
         let way = connection.map(|connection| Way::Door(connection.label));
         let spot = RoomName::parse(name).map_or_else(|_| Spot::written(name), Spot::Room);
@@ -258,12 +269,18 @@ impl Turn<'_> {
             way,
             connection: Some(self.connection),
             what: Happening::TurnedAway(refusal),
+            why,
         });
     }
 
-    /// Counts a token that was no good.
-    pub fn count_auth_failure(&self) {
-        self.worker.around.metrics.auth_failures.inc();
+    /// A token is no good, and why.
+    pub fn refuse_token(&self, error: TokenError) {
+        let around = &self.worker.around;
+        let connection = self.worker.connections.get(&self.connection);
+        let at = connection.map_or("", |connection| connection.label.name());
+        around
+            .shared
+            .refuse_token(&around.metrics, self.worker.now(), at, error);
     }
 
     /// Has a token checked that needs the key set to be read again; the door hears of it by its

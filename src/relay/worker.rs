@@ -30,6 +30,7 @@ use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, Sta
 use crate::relay::connections::Connections;
 use crate::relay::feed::{FEED_WORKER, FeedHost};
 use crate::relay::heavy::{HeavyPool, Order};
+use crate::relay::hosting::count_waiting;
 use crate::relay::inbox::{Delivery, ToWorker};
 use crate::relay::people::PeopleWriter;
 use crate::relay::pulse::Pulse;
@@ -41,7 +42,7 @@ use crate::relay::turn_times::TurnTimes;
 use crate::relay::typing::Typist;
 use crate::relay::watching::Watching;
 use crate::relay::whereabouts::Whereabouts;
-use crate::room::{Input, Reply};
+use crate::room::{Input, Reply, Waiting};
 use crate::small::SmallSet;
 use crate::store::Store;
 use crate::wire::close::Refusal;
@@ -103,6 +104,8 @@ pub struct Worker {
     pub(super) writes: Vec<Kept>,
     /// Handed to the storage and not on disk yet.
     pub(super) uncommitted: usize,
+    /// The same by turns: how many, and when the turn began that kept them.
+    pub(super) kept_in: VecDeque<(usize, Duration)>,
     /// What other workers had no room for.
     pub(super) posts: Vec<VecDeque<ToWorker>>,
     /// Where the sessions without a socket are.
@@ -325,6 +328,7 @@ impl Worker {
             unloads: Vec::new(),
             writes: Vec::new(),
             uncommitted: 0,
+            kept_in: VecDeque::new(),
             posts,
             beat_rooms: HashMap::new(),
             farewells: Farewells::default(),
@@ -455,6 +459,7 @@ impl Worker {
             owed_credits: Vec::new(),
             message_bytes_max,
             scheduled: None,
+            has_ended: false,
             _place: place,
         };
         self.connections.insert(id, connection);
@@ -597,6 +602,7 @@ impl Worker {
             .is_some_and(|open| open.members.is_empty())
             && let Some(closed) = self.rooms.close(key)
         {
+            count_waiting(&self.around.metrics, closed.waiting, Waiting::default());
             // A large document takes long to drop.
             self.around.heavy.order(Order::Forget(closed));
             self.room_deadlines.set(key, None);

@@ -195,8 +195,12 @@ impl Room {
                 _ => self.confirm(session, 1),
             },
             Answer::Whole { request, update } => {
-                let is_durable = self.durability.is_durable();
-                self.answer(request, Reply::Document { update, is_durable });
+                let reply = Reply::Document {
+                    update,
+                    is_durable: self.durability.is_durable(),
+                    waiting_updates: self.waiting().updates,
+                };
+                self.answer(request, reply);
             }
             Answer::Emptiness { request, is_empty } => {
                 self.emptiness_known(now, request, is_empty);

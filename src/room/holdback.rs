@@ -132,6 +132,11 @@ impl HoldBack {
             .collect()
     }
 
+    /// How many updates wait.
+    pub fn updates(&self) -> usize {
+        (self.waiting.as_ref()).map_or(0, |waiting| waiting.held.len())
+    }
+
     /// How many bytes wait.
     pub fn bytes(&self) -> usize {
         self.waiting.as_ref().map_or(0, |waiting| waiting.bytes)

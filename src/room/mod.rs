@@ -114,6 +114,17 @@ pub struct Counts {
     pub quarantined: u64,
 }
 
+/// Who and what waits in a room.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Waiting {
+    /// Users who wait for a place.
+    pub people: usize,
+    /// Accepted updates whose foundation has not come.
+    pub updates: usize,
+    /// The same in bytes.
+    pub bytes: usize,
+}
+
 /// A session that is in. Who it is, its awareness and the roster know.
 struct Session {
     access: Access,
@@ -345,6 +356,16 @@ impl Room {
     /// How many users have a place, and how many wait for one.
     pub fn places(&self) -> (usize, usize) {
         (self.roster.users(), self.roster.waiting())
+    }
+
+    /// Who and what waits.
+    pub fn waiting(&self) -> Waiting {
+        let held = self.holdback.as_ref();
+        Waiting {
+            people: self.roster.waiting(),
+            updates: held.map_or(0, HoldBack::updates),
+            bytes: held.map_or(0, HoldBack::bytes),
+        }
     }
 
     /// Whether somebody has typed since the last `TurnEnds`.

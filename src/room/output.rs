@@ -168,6 +168,8 @@ pub enum Reply {
         update: Bytes,
         /// Whether all of it is on disk.
         is_durable: bool,
+        /// How many accepted updates are not in it, for what they stand on has not come.
+        waiting_updates: usize,
     },
     /// The update is durable.
     Applied,

@@ -7,7 +7,7 @@
 //! the framings of the two Yjs doors, `websocket` the frames of RFC 6455 below them.
 //! `boards`, `workspaces` and `feed` are dialects in JSON, which share `dialect`; `heartbeat` has the
 //! bodies of presence without a socket. `url` decodes the names and tokens in addresses, and `close`
-//! is the one table of close codes.
+//! is the one table of close codes, `problem` the body of HTTP answers that are errors.
 //! Nothing here allocates more than the bytes it was given, and nothing knows of rooms, sockets or
 //! time. Start with `y_websocket`, the shorter door.
 
@@ -24,6 +24,7 @@ pub mod hocuspocus;
 mod json;
 pub mod lib0;
 pub mod merging;
+pub mod problem;
 #[cfg(test)]
 pub(crate) mod protocols_page;
 pub mod typed;

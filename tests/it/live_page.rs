@@ -517,7 +517,7 @@ async fn deliveries_are_timed_here_and_in_the_metrics() {
     };
     assert!(0.0 < value("copresence_delivery_seconds_count "));
     assert!(0.0 < value("copresence_messages_out_total{door=\"sync\"} "));
-    assert!(1e6 < value("copresence_resident_bytes "));
+    assert!(1e6 < value("process_resident_memory_bytes "));
     for mut client in [ann, bob] {
         client.close().await;
     }

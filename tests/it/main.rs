@@ -30,6 +30,7 @@ mod hostile;
 mod hostile_documents;
 mod leaks;
 mod live_page;
+mod operator;
 mod outages;
 mod people;
 #[cfg(feature = "postgres")]
@@ -37,6 +38,7 @@ mod postgres;
 mod presence;
 mod races;
 mod recorded;
+mod refusals;
 mod store;
 mod support;
 mod tools;

@@ -179,3 +179,22 @@ for (const colorScheme of ['light', 'dark']) {
     await eve.close();
   });
 }
+
+test('who is not let in is listed, with why and what would help', async () => {
+  const page = await openBoard();
+  const section = page.getByRole('region', { name: 'Not let in' });
+  const origin = 'https://elsewhere.example';
+  const headers = { origin };
+  for (let times = 0; times < 2; times += 1) {
+    const answer = await fetch(`http://127.0.0.1:${relay.port}/v1/presence?under=a`, { headers });
+    assert.equal(answer.status, 403);
+  }
+  const forged = sign('a secret that is another than the one of this relay', { sub: 'eve', exp: inSeconds(60) });
+  await fetch(`http://127.0.0.1:${relay.port}/v1/presence?under=a&token=${forged}`);
+  const named = section.getByRole('listitem').filter({ hasText: origin });
+  await named.getByText('2 times').waitFor();
+  await named.getByText('--allow-origin').waitFor();
+  const signature = section.getByRole('listitem').filter({ hasText: 'Tokens: signature' });
+  await signature.getByText('not by the configured key').waitFor();
+  assert.deepEqual(await violations(page), []);
+});

@@ -157,7 +157,7 @@ function forget() {
   samples.length = 0;
   openRoom = openUser = null;
   // Nothing stays in the page of what it showed.
-  for (const id of ['tiles', 'timeline']) $(id).replaceChildren();
+  for (const id of ['tiles', 'timeline', 'refused-list']) $(id).replaceChildren();
   for (const table of ['rooms', 'people']) $(table).querySelectorAll('tbody').forEach(body => body.remove());
   rows.forEach(known => known.clear());
   tiles.clear();
@@ -205,6 +205,7 @@ function draw() {
   drawTiles();
   drawRooms();
   drawPeople();
+  drawRefused();
   drawTimeline();
 }
 
@@ -218,7 +219,8 @@ function drawTiles() {
   const last = samples[samples.length - 1];
   const plotOf = read => samples.map(sample => (sample ? read(sample) : null));
   tile('People', count(now.people), '', plotOf(s => s.people));
-  tile('Rooms', count(now.rooms), '', plotOf(s => s.rooms));
+  const waiting = now.waitingUpdates ? `${edits(now.waitingUpdates)} for others` : '';
+  tile('Rooms', count(now.rooms), waiting, plotOf(s => s.rooms));
   const slow = now.slow ? `${count(now.slow)} slow, ${bytes(now.waitingBytes)} wait` : 'none is slow';
   tile('Connections', count(now.connections), slow, plotOf(s => s.connections), {
     tone: now.slow ? 'warn' : '',
@@ -354,6 +356,8 @@ function drawRooms() {
       marks: [
         room.slow > 0 && ['warn', `${count(room.slow)} slow`],
         !room.isDurable && ['warn', 'not on disk yet'],
+        // Saved, but shown to nobody: what they were typed behind has not come.
+        room.waitingUpdates > 0 && ['warn', `${edits(room.waitingUpdates)} for others`],
         room.waiting > 0 && ['warn', `${count(room.waiting)} in the queue`],
       ],
     }),
@@ -396,7 +400,8 @@ function emptiness(id, length, text) {
 
 function moreness(id, more, what) {
   $(`${id}-more`).hidden = more === 0;
-  setText($(`${id}-more`), `${count(more)} more ${what}: find them by name.`);
+  const how = id === 'refused' ? '.' : ': find them by name.';
+  setText($(`${id}-more`), `${count(more)} more ${what}${how}`);
 }
 
 /** What is in each table, by key: rows stay where they are, so that focus does. */
@@ -514,6 +519,47 @@ function drawAll(parent, known, list, keyOf, make, drawOne) {
   }
 }
 
+// Who was not let in.
+
+function drawRefused() {
+  const { origins, tokens } = state.refused;
+  const list = [
+    ...origins.list.map(({ origin, ...one }) => ({
+      key: `origin ${origin}`,
+      name: origin,
+      under: 'its pages may not connect; --allow-origin lets them in',
+      ...one,
+    })),
+    ...tokens.map(({ reason, detail, ...one }) => ({
+      key: `token ${reason}`,
+      name: `Tokens: ${reason}`,
+      under: detail,
+      ...one,
+    })),
+  ];
+  $('refused').hidden = list.length === 0;
+  const ul = $('refused-list');
+  if (!rows.has(ul)) rows.set(ul, new Map());
+  const make = () => {
+    const parts = {
+      name: element('span', 'name'),
+      under: element('span', 'under'),
+      facts: ['', ''].map(() => element('span', 'fact')),
+    };
+    const who = element('span', 'who', parts.name, ' ', parts.under);
+    parts.root = element('li', '', who, ...parts.facts);
+    return parts;
+  };
+  const drawOne = (parts, one) => {
+    setText(parts.name, one.name);
+    setText(parts.under, one.under);
+    setText(parts.facts[0], one.count === 1 ? 'once' : `${count(one.count)} times`);
+    setText(parts.facts[1], `last ${clock(one.lastAt)}`);
+  };
+  drawAll(ul, rows.get(ul), list, one => one.key, make, drawOne);
+  moreness('refused', origins.more, 'origins');
+}
+
 // The timeline.
 
 const TOLD = {
@@ -566,8 +612,9 @@ function story(entry) {
   return parts;
 }
 
-function why({ what, wasIn, code, reason }) {
-  const closed = code === null ? '' : `${code} ${reason}`;
+function why({ what, wasIn, code, reason, why }) {
+  const token = why === null ? '' : ` (token: ${why})`;
+  const closed = code === null ? '' : `${code} ${reason}${token}`;
   switch (what) {
     case 'came':
       return '';
@@ -614,6 +661,7 @@ function setMarks(node, marks) {
 const NUMBERS = new Intl.NumberFormat('en');
 const CLOCK = new Intl.DateTimeFormat('en', { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 const count = number => NUMBERS.format(Math.round(number));
+const edits = number => (number === 1 ? '1 edit waits' : `${count(number)} edits wait`);
 const clock = millis => CLOCK.format(new Date(millis));
 
 function rate(number) {

@@ -10,11 +10,12 @@ use crate::clock::Timestamp;
 use crate::http::problem::Problem;
 use crate::http::{Api, Head, caller, json_response};
 use crate::limits::OBSERVED_FIND_BYTES_MAX;
-use crate::metrics::{self, DoorLabel, Metrics};
+use crate::metrics::{DoorLabel, Metrics};
 use crate::model::{RoomName, UserId};
+use crate::process;
 use crate::relay::{
-    Departure, Happening, Observation, ObservedConnection, ObservedPerson, ObservedRoom, Opened,
-    Passage, Question, Spot, Way,
+    self, Departure, Happening, Observation, ObservedConnection, ObservedPerson, ObservedRoom,
+    Opened, Passage, Question, RefusedLists, Spot, Way,
 };
 use crate::wire::close::Refusal;
 use crate::wire::url;
@@ -52,6 +53,7 @@ pub(in crate::http) async fn state(api: &Api, head: &Head) -> Result<Response, P
             .user
             .as_ref()
             .map(|_| connections(&observation.of_user)),
+        refused: Refused::of(&observation.refused),
         timeline: Timeline {
             list: observation.passages.iter().map(Entry::of).collect(),
             next: write_numbers(&observation.next),
@@ -104,6 +106,7 @@ struct State<'a> {
     people: Listed<Person<'a>>,
     in_room: Option<Listed<Connection<'a>>>,
     of_user: Option<Listed<Connection<'a>>>,
+    refused: Refused<'a>,
     timeline: Timeline<'a>,
 }
 
@@ -111,6 +114,54 @@ struct State<'a> {
 struct Listed<T> {
     list: Vec<T>,
     more: usize,
+}
+
+/// Who was not let in since the relay began, whether they came to a room or not.
+#[derive(Serialize)]
+struct Refused<'a> {
+    origins: Listed<RefusedOrigin<'a>>,
+    tokens: Vec<RefusedTokens>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RefusedOrigin<'a> {
+    origin: &'a str,
+    count: u64,
+    last_at: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RefusedTokens {
+    reason: &'static str,
+    /// What was wrong with the last of them.
+    detail: String,
+    count: u64,
+    last_at: u64,
+}
+
+impl<'a> Refused<'a> {
+    fn of(lists: &'a RefusedLists) -> Self {
+        let origin = |seen: &'a relay::RefusedOrigin| RefusedOrigin {
+            origin: &seen.origin,
+            count: seen.count,
+            last_at: seen.last_at.as_millis(),
+        };
+        let tokens = |seen: &relay::RefusedTokens| RefusedTokens {
+            reason: seen.error.reason(),
+            detail: seen.error.to_string(),
+            count: seen.count,
+            last_at: seen.last_at.as_millis(),
+        };
+        Self {
+            origins: Listed {
+                list: lists.origins.iter().map(origin).collect(),
+                more: lists.origins_more,
+            },
+            tokens: lists.tokens.iter().map(tokens).collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -132,6 +183,8 @@ struct Now {
     bytes_in: u64,
     bytes_out: u64,
     unsaved_bytes: i64,
+    /// Accepted updates that wait for what they stand on.
+    waiting_updates: i64,
     memory_bytes: Option<u64>,
     /// How many deliveries took at most so many microseconds, and longer than the bound before;
     /// without a bound, longer than all.
@@ -153,7 +206,8 @@ impl Now {
             bytes_in: metrics.bytes_in.sum(),
             bytes_out: metrics.bytes_out.sum(),
             unsaved_bytes: metrics.unsaved_bytes.get(),
-            memory_bytes: metrics::resident_bytes(),
+            waiting_updates: metrics.waiting_updates.get(),
+            memory_bytes: process::resident_bytes(),
             delivery: metrics
                 .delivery
                 .counts()
@@ -171,6 +225,7 @@ struct Room<'a> {
     people: usize,
     connections: usize,
     waiting: usize,
+    waiting_updates: usize,
     slow: usize,
     is_durable: bool,
 }
@@ -183,6 +238,7 @@ impl<'a> Room<'a> {
             people: seen.people,
             connections: seen.connections,
             waiting: seen.waiting,
+            waiting_updates: seen.waiting_updates,
             slow: seen.slow,
             is_durable: seen.is_durable,
         }
@@ -282,6 +338,8 @@ struct Entry<'a> {
     was_in: bool,
     code: Option<u16>,
     reason: Option<&'static str>,
+    /// What was wrong with their token, if that was it.
+    why: Option<&'static str>,
 }
 
 impl<'a> Entry<'a> {
@@ -307,6 +365,7 @@ impl<'a> Entry<'a> {
                 Happening::Left(Departure::Silent) => Some("NO_ANSWER"),
                 _ => refusal.map(Refusal::reason),
             },
+            why: passage.why,
         }
     }
 }
@@ -368,6 +427,7 @@ mod tests {
                 way: Some(Way::Heartbeats),
                 connection: None,
                 what,
+                why: None,
             };
             let entry = Entry::of(&passage);
             (entry.what, entry.was_in, entry.code, entry.reason)

@@ -93,6 +93,8 @@ pub struct RawSocket {
     tcp: TcpStream,
     unread: Vec<u8>,
     fences: u64,
+    /// Bytes of the frames that `next` gave.
+    pub received_bytes: u64,
 }
 
 impl RawSocket {
@@ -168,6 +170,7 @@ impl RawSocket {
             tcp,
             unread,
             fences: 0,
+            received_bytes: 0,
         })
     }
 
@@ -186,6 +189,7 @@ impl RawSocket {
         loop {
             if let Some((frame, length)) = parse(&self.unread) {
                 self.unread.drain(..length);
+                self.received_bytes += length as u64;
                 return Some(frame);
             }
             match self.tcp.read_buf(&mut self.unread).await {

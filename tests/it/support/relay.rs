@@ -152,6 +152,7 @@ pub struct Options {
     listen: Option<String>,
     variables: Vec<(String, String)>,
     ignored_signal: Option<&'static str>,
+    log: Option<&'static str>,
     share: Wanted,
 }
 
@@ -222,6 +223,12 @@ impl Options {
         self
     }
 
+    /// Logs as `RUST_LOG` would say, whatever that says here.
+    pub fn logging(mut self, directives: &'static str) -> Self {
+        self.log = Some(directives);
+        self
+    }
+
     /// For tests that load the machine or measure milliseconds.
     pub fn alone(mut self) -> Self {
         self.share = Wanted::Alone;
@@ -251,6 +258,10 @@ impl Options {
         let listen = self.listen.as_deref().unwrap_or("127.0.0.1:0");
         command.arg("serve").args(["--listen", listen]);
         command.envs(self.variables);
+        match self.log {
+            Some(directives) => command.env("RUST_LOG", directives),
+            None => command.env_remove("RUST_LOG"),
+        };
         if !self.has_other_key {
             command.args(["--jwt-secret", SECRET]);
         }
