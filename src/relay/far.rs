@@ -48,14 +48,31 @@ impl Worker {
             self.seat(&room, session, link, grant, dialect);
             return;
         }
+        if let FarEvent::Reopen {
+            connection,
+            worker,
+            grant,
+            dialect,
+            message,
+        } = event
+        {
+            let link = Link::Far {
+                worker,
+                connection,
+                is_full: false,
+            };
+            self.reopen(&room, session, link, grant, dialect, message);
+            return;
+        }
         let Some(key) = self.rooms.find(&room) else {
             return;
         };
         match event {
-            FarEvent::Join { .. } => {}
+            FarEvent::Join { .. } | FarEvent::Reopen { .. } => {}
             FarEvent::Message(message) => {
                 self.let_happen(key, Input::Message { session, message });
             }
+            FarEvent::Close => self.close_session(key, session),
             FarEvent::Renew(grant) => self.let_happen(key, Input::Renew { session, grant }),
             FarEvent::Leave(departure) => self.left(key, session, departure),
             FarEvent::Credit => {
@@ -117,6 +134,9 @@ impl Worker {
             Delivery::Refuse(refusal) => {
                 self.with_door(id, |door, turn| door.refused(turn, session, refusal));
             }
+            Delivery::Reopened => {
+                self.with_door(id, |door, turn| door.reopened(turn, session));
+            }
         }
     }
 
@@ -148,6 +168,7 @@ impl Worker {
                 progress,
                 direct: Direct::default(),
                 is_waiting: true,
+                is_closed: false,
             };
             open.members.insert(session, member);
         }

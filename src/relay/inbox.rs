@@ -97,6 +97,21 @@ pub enum FarEvent {
     },
     /// It says something.
     Message(FromSession),
+    /// Its client closed the document.
+    Close,
+    /// It says something after that.
+    Reopen {
+        /// Its socket.
+        connection: ConnectionId,
+        /// The socket's worker.
+        worker: usize,
+        /// Who, as of now.
+        grant: Grant,
+        /// How it is spoken to.
+        dialect: Dialect,
+        /// What.
+        message: FromSession,
+    },
     /// Its token was renewed.
     Renew(Grant),
     /// It is gone.
@@ -111,4 +126,6 @@ pub enum Delivery {
     Frames(Vec<Bytes>),
     /// The session is refused.
     Refuse(Refusal),
+    /// What the session's client had closed is open again.
+    Reopened,
 }

@@ -8,6 +8,7 @@
 //! Start with `worker`: its `run`, its `let_happen` and its `end_turn`.
 
 mod attendance;
+mod closing;
 mod connection;
 mod connections;
 mod fanout;

@@ -82,6 +82,9 @@ pub struct Member {
     pub(super) progress: Progress,
     /// Whether it waits to be let in, and is sent nothing but what is meant for it alone.
     pub(super) is_waiting: bool,
+    /// Whether its client closed the document: it is nobody, and is sent nothing but what is meant for
+    /// it alone.
+    pub(super) is_closed: bool,
     pub(super) direct: Direct,
 }
 

@@ -17,6 +17,7 @@ use yrs::{Doc, OffsetKind, Options, ReadTxn, StateVector as YrsStateVector, Tran
 use crate::limits::UPDATES_TOGETHER_MAX;
 use crate::model::{RequestId, SessionId};
 use crate::room::holdback::{Held, HoldBack};
+use crate::room::tally::Worth;
 use crate::wire::encoded::Encoded;
 use crate::wire::merging::Merging;
 use crate::wire::validator;
@@ -59,6 +60,11 @@ pub enum Question {
         /// What it has.
         state_vector: StateVector,
     },
+    /// What the document has, for a session that is to say what it has itself.
+    Ask {
+        /// Who.
+        session: SessionId,
+    },
     /// Everything, for a session that fell too far behind.
     Resync {
         /// Who.
@@ -72,6 +78,8 @@ pub enum Question {
         update: Update,
         /// Whether they may write; comes back too, since they may have left by then.
         may_write: bool,
+        /// What it is to its client's count; comes back too.
+        worth: Worth,
     },
     /// Everything, for a back end.
     Whole {
@@ -96,6 +104,10 @@ pub enum Answer {
         update: Bytes,
         state_vector: Bytes,
     },
+    Ask {
+        session: SessionId,
+        state_vector: Bytes,
+    },
     Resync {
         session: SessionId,
         update: Bytes,
@@ -104,6 +116,7 @@ pub enum Answer {
         session: SessionId,
         update: Update,
         may_write: bool,
+        worth: Worth,
         has_news: bool,
     },
     Whole {
@@ -421,6 +434,10 @@ impl Document {
                     state_vector,
                 }
             }
+            Question::Ask { session } => Answer::Ask {
+                session,
+                state_vector: self.state_vector(),
+            },
             Question::Resync { session } => Answer::Resync {
                 session,
                 update: self.whole(),
@@ -429,6 +446,7 @@ impl Document {
                 session,
                 update,
                 may_write,
+                worth,
             } => {
                 let has_news = match &self.form {
                     Form::Open(doc) => has_news(doc, &update),
@@ -438,6 +456,7 @@ impl Document {
                     session,
                     update,
                     may_write,
+                    worth,
                     has_news,
                 }
             }
