@@ -215,6 +215,7 @@ impl From<Refusal> for Problem {
             | Refusal::StoreDamaged
             | Refusal::Slow
             | Refusal::LimitConnections
+            | Refusal::LimitDocuments
             | Refusal::HeartbeatTimeout
             | Refusal::Replaced => Self::unavailable(refusal.reason()),
         }

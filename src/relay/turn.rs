@@ -170,6 +170,9 @@ impl Turn<'_> {
     ) {
         grant.is_stamped &= !self.worker.around.shared.trusts_awareness();
         let (session, connection) = (seat.session, self.connection);
+        if self.worker.takes_no_more(connection, &message) {
+            return;
+        }
         match &mut seat.place {
             SeatPlace::Here(place) => {
                 let link = Link::Here(connection);
@@ -208,7 +211,9 @@ impl Turn<'_> {
     /// Gives the seat up; the connection stays.
     pub fn leave(&mut self, seat: &Seat, departure: Departure) {
         if let Some(connection) = self.worker.connections.get_mut(&self.connection) {
-            connection.seats.retain(|other| other.session != seat.session);
+            connection
+                .seats
+                .retain(|other| other.session != seat.session);
         }
         self.worker.leave(seat.clone(), departure);
     }

@@ -287,7 +287,8 @@ impl Room {
     pub(super) fn confirm(&mut self, session: SessionId, updates: u32) {
         if 0 < updates
             && self.wants_status(session)
-            && !self.durability.wait(Waiter::Session(session), updates) {
+            && !self.durability.wait(Waiter::Session(session), updates)
+        {
             self.status(session, true, updates);
         }
     }

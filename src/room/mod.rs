@@ -456,8 +456,8 @@ impl Room {
         self.admit(now, session, arriving);
         if has_document {
             self.silent.retain(|&(_, silent)| silent != session);
-            self.tell(session, Message::QueryAwareness);
             self.give(session, StateVector::empty());
+            self.tell(session, Message::QueryAwareness);
         }
     }
 

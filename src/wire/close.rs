@@ -24,6 +24,8 @@ pub enum Refusal {
     LimitMessage,
     LimitAwareness,
     LimitDocument,
+    /// Too many documents on one Hocuspocus socket.
+    LimitDocuments,
     Draining,
     BoardFull,
     LimitConnections,
@@ -45,7 +47,10 @@ impl Refusal {
             Self::Replaced => 4409,
             Self::InvalidUtf8 => 1007,
             Self::RateLimited => 1008,
-            Self::LimitMessage | Self::LimitAwareness | Self::LimitDocument => 1009,
+            Self::LimitMessage
+            | Self::LimitAwareness
+            | Self::LimitDocument
+            | Self::LimitDocuments => 1009,
             Self::Draining => 1012,
             Self::BoardFull
             | Self::LimitConnections
@@ -73,6 +78,7 @@ impl Refusal {
             Self::LimitMessage => "LIMIT_MESSAGE",
             Self::LimitAwareness => "LIMIT_AWARENESS",
             Self::LimitDocument => "LIMIT_DOCUMENT",
+            Self::LimitDocuments => "LIMIT_DOCUMENTS",
             Self::Draining => "DRAINING",
             Self::BoardFull => "BOARD_FULL",
             Self::LimitConnections => "LIMIT_CONNECTIONS",
@@ -114,7 +120,8 @@ impl Refusal {
             | Self::InvalidUtf8
             | Self::LimitMessage
             | Self::LimitAwareness
-            | Self::LimitDocument => false,
+            | Self::LimitDocument
+            | Self::LimitDocuments => false,
         }
     }
 
@@ -128,7 +135,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 21] = [
+    const ALL: [Refusal; 22] = [
         Refusal::BadRoom,
         Refusal::BadMessage,
         Refusal::BadUpdate,
@@ -144,6 +151,7 @@ mod tests {
         Refusal::LimitMessage,
         Refusal::LimitAwareness,
         Refusal::LimitDocument,
+        Refusal::LimitDocuments,
         Refusal::Draining,
         Refusal::BoardFull,
         Refusal::LimitConnections,
