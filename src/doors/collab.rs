@@ -3,7 +3,7 @@
 //! Each document (or, for newer providers, each session of one) has an address of its own and is
 //! let in or refused on its own: a refusal is a message for that address, and the socket stays.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -65,7 +65,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
         documents: HashMap::new(),
         addresses: HashMap::new(),
         closed: ClosedDocuments::new(),
-        denied: HashSet::new(),
+        denied: HashMap::new(),
     };
     Ok(Welcome {
         door: Box::new(door),
@@ -95,8 +95,9 @@ struct CollabDoor {
     /// Documents that the client has closed; nothing is kept of one that was not open yet. A step 1 or a
     /// token is a new beginning, and what only somebody says who goes on opens it again.
     closed: ClosedDocuments<Option<Box<OpenDocument>>>,
-    /// Addresses that were refused: what a client had already sent for them opens nothing. A token does.
-    denied: HashSet<String>,
+    /// Addresses that were refused: what a client had already sent for them opens nothing. A token does,
+    /// and then it matters how much went unheard that the client counts as not saved.
+    denied: HashMap<String, u32>,
 }
 
 /// Frames that are counted against what may come before a token.
@@ -130,6 +131,8 @@ enum Document {
         is_checking: bool,
         /// When a client that began without a token is refused.
         deny_at: Option<Timestamp>,
+        /// What its client counts as not saved of what it sent after it had been refused.
+        unheard: u32,
     },
     /// Let in.
     Open(Box<OpenDocument>),
@@ -361,7 +364,16 @@ impl CollabDoor {
     ) {
         let is_step1 = matches!(message, ClientMessage::Sync(SyncMessage::Step1(_)));
         let is_straggler = self.closed.has(address) && !is_step1 && !is_contradiction(message);
-        if is_straggler || self.denied.contains(address) {
+        if is_straggler {
+            return;
+        }
+        if let Some(unheard) = self.denied.get_mut(address) {
+            match message {
+                // It begins to count, and counts the step 2 that it would be asked for.
+                ClientMessage::Sync(SyncMessage::Step1(_)) => *unheard = 1,
+                ClientMessage::Sync(SyncMessage::Update(_)) => *unheard = unheard.saturating_add(1),
+                _ => {}
+            }
             return;
         }
         if self.waiting(turn, address).is_none() {
@@ -399,12 +411,13 @@ impl CollabDoor {
                 self.deny(turn, address, Refusal::LimitDocuments);
                 return None;
             }
-            self.denied.remove(address);
+            let unheard = self.denied.remove(address).unwrap_or_default();
             self.forget_closed(turn, address, Departure::Closed);
             let waiting = Document::Waiting {
                 frames: Vec::new(),
                 is_checking: false,
                 deny_at: None,
+                unheard,
             };
             self.documents.insert(address.to_owned(), waiting);
         }
@@ -496,8 +509,14 @@ impl CollabDoor {
             is_closed_again: false,
         }));
         let waited = self.documents.insert(address.to_owned(), open);
-        if let Some(Document::Waiting { frames, .. }) = waited {
+        if let Some(Document::Waiting {
+            frames, unheard, ..
+        }) = waited
+        {
             self.waits.give_back(&frames);
+            if 0 < unheard {
+                self.checked(turn, address, Ok(FromSession::Unheard(unheard)));
+            }
             for bytes in frames {
                 match hocuspocus::decode(&bytes) {
                     Ok(ClientFrame::Document(frame)) if frame.message == ClientMessage::Close => {
@@ -531,12 +550,13 @@ impl CollabDoor {
         if !is_open {
             turn.note_turned_away(split_address(address).0, user, refusal);
         }
+        let unheard = self.unheard(address);
         self.forget(turn, address, Departure::Refused(refusal));
         self.forget_closed(turn, address, Departure::Refused(refusal));
         if DOCUMENTS_PER_SOCKET_MAX <= self.denied.len() {
             self.denied.clear();
         }
-        self.denied.insert(address.to_owned());
+        self.denied.insert(address.to_owned(), unheard);
         turn.count_denied(refusal);
         send(turn, address, ServerMessage::Denied(refusal.reason()));
     }
@@ -606,6 +626,15 @@ impl CollabDoor {
         match grant {
             Ok(grant) => turn.reopen(&mut open.seat, &open.room, grant, dialect(address), message),
             Err(refusal) => self.deny(turn, address, refusal),
+        }
+    }
+
+    /// What its client counts of what has not been heard, if the document is refused once more.
+    fn unheard(&self, address: &str) -> u32 {
+        match self.documents.get(address) {
+            Some(Document::Waiting { unheard, .. }) => *unheard,
+            Some(Document::Open(_)) => 0,
+            None => self.denied.get(address).copied().unwrap_or_default(),
         }
     }
 

@@ -60,6 +60,7 @@ impl Worker {
             | FromSession::Stateless(_)
             | FromSession::Report { .. }
             | FromSession::Alive
+            | FromSession::Unheard(_)
             | FromSession::Other => false,
         };
         let is_one_too_many = is_edit && self.has_too_much_unsaved();

@@ -77,6 +77,11 @@ impl Room {
                 self.roster.report(now, session, status, data);
             }
             FromSession::Alive => {}
+            FromSession::Unheard(updates) => {
+                if let Some(tally) = self.tally(session) {
+                    tally.refuse(updates, tally.round());
+                }
+            }
             FromSession::Other => self.awareness.other(now, session),
         }
     }

@@ -179,6 +179,8 @@ pub enum FromSession {
     },
     /// "I am here", and nothing else.
     Alive,
+    /// So much that its client counts went unheard before the session began: nobody was let in.
+    Unheard(u32),
     /// Something that is nothing to the room, but came between other messages.
     Other,
 }
