@@ -22,7 +22,7 @@ use crate::limits::{
 };
 use crate::metrics::DoorLabel;
 use crate::model::{RoomName, SessionId, Token, UserId};
-use crate::relay::{Departure, Dialect, Door, Handling, Home, Relay, Seat, Turn};
+use crate::relay::{Departure, Dialect, Door, Handling, Home, Relay, Reopening, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
 use crate::wire::hocuspocus::{
@@ -144,8 +144,8 @@ struct OpenDocument {
     room: RoomName,
     /// When the client is asked for a new token; once.
     refresh_at: Option<Timestamp>,
-    /// Closed again before it was known to be open again.
-    is_closed_again: bool,
+    /// How often its client has closed it.
+    closes: u32,
 }
 
 impl Door for CollabDoor {
@@ -199,16 +199,15 @@ impl Door for CollabDoor {
         }
     }
 
-    fn reopened(&mut self, _turn: &mut Turn<'_>, session: SessionId) {
+    fn reopened(&mut self, _turn: &mut Turn<'_>, session: SessionId, closes: u32) {
         let Some(address) = self.addresses.get(&session) else {
             return;
         };
+        // It may have been closed again since.
         if let Some(Some(open)) = self.closed.get_mut(address)
-            && std::mem::take(&mut open.is_closed_again)
+            && open.closes == closes
+            && let Some(Some(open)) = self.closed.take(address)
         {
-            return;
-        }
-        if let Some(Some(open)) = self.closed.take(address) {
             self.documents.insert(address.clone(), Document::Open(open));
             self.reschedule();
         }
@@ -506,7 +505,7 @@ impl CollabDoor {
             token,
             room,
             refresh_at,
-            is_closed_again: false,
+            closes: 0,
         }));
         let waited = self.documents.insert(address.to_owned(), open);
         if let Some(Document::Waiting {
@@ -580,14 +579,15 @@ impl CollabDoor {
             Some(Document::Open(_) | Document::Waiting { .. }) => {}
             None => {
                 if let Some(Some(open)) = self.closed.get_mut(address) {
-                    open.is_closed_again = true;
+                    open.closes += 1;
                     turn.close_session(&open.seat);
                 }
                 return;
             }
         }
         let kept = match self.documents.remove(address) {
-            Some(Document::Open(open)) => {
+            Some(Document::Open(mut open)) => {
+                open.closes += 1;
                 turn.close_session(&open.seat);
                 Some(open)
             }
@@ -624,7 +624,15 @@ impl CollabDoor {
             (false, false) => renewal::grant(turn.verifier(), &open.token, &open.room),
         };
         match grant {
-            Ok(grant) => turn.reopen(&mut open.seat, &open.room, grant, dialect(address), message),
+            Ok(grant) => {
+                let again = Reopening {
+                    grant,
+                    dialect: dialect(address),
+                    message,
+                    closes: open.closes,
+                };
+                turn.reopen(&mut open.seat, &open.room, again);
+            }
             Err(refusal) => self.deny(turn, address, refusal),
         }
     }

@@ -8,6 +8,18 @@ use crate::relay::timeline::{Departure, Happening};
 use crate::relay::worker::Worker;
 use crate::room::{FromSession, Input};
 
+/// Something said for a document that its client had closed.
+pub struct Reopening {
+    /// Who, and what they may do now.
+    pub grant: Grant,
+    /// How they are spoken to.
+    pub dialect: Dialect,
+    /// What they say.
+    pub message: FromSession,
+    /// How often it has been closed: the door is told so, as it may be closed again meanwhile.
+    pub closes: u32,
+}
+
 impl Worker {
     /// The session's client has closed the document: it is nobody any more, but is sent what it is
     /// still owed, and may turn out to go on.
@@ -34,11 +46,15 @@ impl Worker {
         room: &RoomName,
         session: SessionId,
         link: Link,
-        grant: Grant,
-        dialect: Dialect,
-        message: FromSession,
+        again: Reopening,
     ) -> RoomKey {
         let now = self.now();
+        let Reopening {
+            grant,
+            dialect,
+            message,
+            closes,
+        } = again;
         let key = self.open_room(room);
         let manner = dialect.manner();
         let user = grant.identity.user.clone();
@@ -61,9 +77,17 @@ impl Worker {
                 progress,
                 is_waiting: false,
                 is_closed: true,
+                closes,
                 direct: Direct::default(),
             };
             open.members.insert(session, member);
+        }
+        let member = self
+            .rooms
+            .get_mut(key)
+            .and_then(|open| open.members.get_mut(&session));
+        if let Some(member) = member {
+            member.closes = closes;
         }
         if self.hidden.contains(&user) {
             self.let_happen(key, Input::Hide { user, hides: true });
@@ -81,13 +105,15 @@ impl Worker {
     }
 
     /// Tells the session's door that what its client had closed is open again.
-    pub(super) fn tell_reopened(&mut self, link: Link, session: SessionId) {
+    pub(super) fn tell_reopened(&mut self, link: Link, session: SessionId, closes: u32) {
         match link {
-            Link::Here(id) => self.with_door(id, |door, turn| door.reopened(turn, session)),
+            Link::Here(id) => {
+                self.with_door(id, |door, turn| door.reopened(turn, session, closes));
+            }
             Link::Far {
                 worker, connection, ..
             } => {
-                let delivery = Delivery::Reopened;
+                let delivery = Delivery::Reopened(closes);
                 self.send_post(
                     worker,
                     ToWorker::ToFar {

@@ -32,9 +32,9 @@ pub trait Door: Send {
     /// A room refuses one of the connection's sessions.
     fn refused(&mut self, turn: &mut Turn<'_>, session: SessionId, refusal: Refusal);
 
-    /// What the session's client had closed is open again.
-    fn reopened(&mut self, turn: &mut Turn<'_>, session: SessionId) {
-        let _ = (turn, session);
+    /// What the session's client had closed, so often by then, is open again.
+    fn reopened(&mut self, turn: &mut Turn<'_>, session: SessionId, closes: u32) {
+        let _ = (turn, session, closes);
     }
 
     /// The user's tokens are revoked, in one room or everywhere: end what they opened.

@@ -51,9 +51,7 @@ impl Worker {
         if let FarEvent::Reopen {
             connection,
             worker,
-            grant,
-            dialect,
-            message,
+            again,
         } = event
         {
             let link = Link::Far {
@@ -61,7 +59,7 @@ impl Worker {
                 connection,
                 is_full: false,
             };
-            self.reopen(&room, session, link, grant, dialect, message);
+            self.reopen(&room, session, link, again);
             return;
         }
         let Some(key) = self.rooms.find(&room) else {
@@ -134,8 +132,8 @@ impl Worker {
             Delivery::Refuse(refusal) => {
                 self.with_door(id, |door, turn| door.refused(turn, session, refusal));
             }
-            Delivery::Reopened => {
-                self.with_door(id, |door, turn| door.reopened(turn, session));
+            Delivery::Reopened(closes) => {
+                self.with_door(id, |door, turn| door.reopened(turn, session, closes));
             }
         }
     }
@@ -169,6 +167,7 @@ impl Worker {
                 direct: Direct::default(),
                 is_waiting: true,
                 is_closed: false,
+                closes: 0,
             };
             open.members.insert(session, member);
         }

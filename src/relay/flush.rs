@@ -82,6 +82,7 @@ impl OpenRoom {
                 direct,
                 is_waiting,
                 is_closed,
+                closes: _,
                 since: _,
             } = member;
             if !dialect.has_document() {

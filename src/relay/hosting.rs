@@ -383,7 +383,8 @@ impl Worker {
                 progress.is_resyncing = true;
                 self.agenda.push_back((key, Input::Resync { session }));
             }
-            self.reopened.push_back((member.link, session));
+            self.reopened
+                .push_back((member.link, session, member.closes));
             self.touch(key, session);
             return;
         }

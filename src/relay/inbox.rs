@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::model::{ConnectionId, Grant, RoomName, SessionId, UserId};
+use crate::relay::closing::Reopening;
 use crate::relay::connection::Newcomer;
 use crate::relay::fanout::Dialect;
 use crate::relay::storage::Committed;
@@ -105,12 +106,8 @@ pub enum FarEvent {
         connection: ConnectionId,
         /// The socket's worker.
         worker: usize,
-        /// Who, as of now.
-        grant: Grant,
-        /// How it is spoken to.
-        dialect: Dialect,
-        /// What.
-        message: FromSession,
+        /// What, and who as of now.
+        again: Reopening,
     },
     /// Its token was renewed.
     Renew(Grant),
@@ -126,6 +123,6 @@ pub enum Delivery {
     Frames(Vec<Bytes>),
     /// The session is refused.
     Refuse(Refusal),
-    /// What the session's client had closed is open again.
-    Reopened,
+    /// What the session's client had closed, so often by then, is open again.
+    Reopened(u32),
 }

@@ -73,6 +73,7 @@ use crate::wire::close::Refusal;
 use crate::wire::yjs::Update;
 
 pub use attendance::Heartbeat;
+pub use closing::Reopening;
 pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
 pub use feed::ChangeFollowsError;

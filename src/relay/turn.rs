@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::feed::{ResumeToken, Update};
 use crate::limits::DIRECT_BYTES_MAX;
 use crate::model::{ConnectionId, Grant, RoomName, UserId};
+use crate::relay::closing::Reopening;
 use crate::relay::connection::{Seat, SeatPlace, State};
 use crate::relay::fanout::Dialect;
 use crate::relay::heavy::{Check, Order};
@@ -160,24 +161,17 @@ impl Turn<'_> {
 
     /// A session whose client has closed the document says something; the door hears of it by its
     /// `reopened` if that opens it again. The room may have been away since: the seat is mended.
-    pub fn reopen(
-        &mut self,
-        seat: &mut Seat,
-        room: &RoomName,
-        mut grant: Grant,
-        dialect: Dialect,
-        message: FromSession,
-    ) {
-        grant.is_stamped &= !self.worker.around.shared.trusts_awareness();
+    pub fn reopen(&mut self, seat: &mut Seat, room: &RoomName, mut again: Reopening) {
+        again.grant.is_stamped &= !self.worker.around.shared.trusts_awareness();
         let (session, connection) = (seat.session, self.connection);
-        if self.worker.takes_no_more(connection, &message) {
+        if self.worker.takes_no_more(connection, &again.message) {
             return;
         }
         match &mut seat.place {
             SeatPlace::Here(place) => {
                 let link = Link::Here(connection);
                 let worker = &mut *self.worker;
-                let key = worker.reopen(room, session, link, grant, dialect, message);
+                let key = worker.reopen(room, session, link, again);
                 *place = key;
                 let connection = worker.connections.get_mut(&connection);
                 let seats = connection.map(|connection| &mut connection.seats);
@@ -191,9 +185,7 @@ impl Turn<'_> {
                 let event = FarEvent::Reopen {
                     connection,
                     worker: self.worker.around.number,
-                    grant,
-                    dialect,
-                    message,
+                    again,
                 };
                 let room = room.clone();
                 self.worker.send_post(

@@ -90,7 +90,7 @@ pub struct Worker {
     pub(super) agenda: VecDeque<(RoomKey, Input)>,
     pub(super) refusals: VecDeque<(Link, SessionId, Refusal)>,
     /// Sessions that turned out to go on, whose doors are to hear of it.
-    pub(super) reopened: VecDeque<(Link, SessionId)>,
+    pub(super) reopened: VecDeque<(Link, SessionId, u32)>,
     /// Connections whose stream failed or ended.
     pub(super) broken: Vec<ConnectionId>,
     /// Rooms to which something has happened.
@@ -453,8 +453,8 @@ impl Worker {
                 self.let_happen(key, input);
             } else if let Some((link, session, refusal)) = self.refusals.pop_front() {
                 self.refuse(link, session, refusal);
-            } else if let Some((link, session)) = self.reopened.pop_front() {
-                self.tell_reopened(link, session);
+            } else if let Some((link, session, closes)) = self.reopened.pop_front() {
+                self.tell_reopened(link, session, closes);
             } else if let Some(id) = self.broken.pop() {
                 self.depart(id, Departure::Lost);
                 self.remove(id);
