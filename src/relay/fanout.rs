@@ -420,9 +420,9 @@ impl Direct {
                         Access::Write => Scope::ReadWrite,
                         Access::Read => Scope::ReadOnly,
                     };
+                    let mut body = Vec::new();
+                    ServerMessage::Authenticated(scope).write_body(&mut body);
                     self.write(|out| {
-                        let mut body = Vec::new();
-                        ServerMessage::Authenticated(scope).write_body(&mut body);
                         let length = address.len() + body.len();
                         websocket::write_header(out, Opcode::Binary, length);
                         out.extend_from_slice(address);

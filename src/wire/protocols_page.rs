@@ -145,6 +145,7 @@ fn collab() {
         ServerMessage::TokenRequest,
         ServerMessage::Sync(SyncMessage::Step1(&[0])),
         ServerMessage::Awareness(&[0]),
+        ServerMessage::QueryAwareness,
         ServerMessage::SyncStatus(true),
         ServerMessage::Stateless("hi"),
         ServerMessage::Close("closed"),
