@@ -399,8 +399,8 @@ async fn until_without(socket: &mut RawSocket, name: &str, wanted: Heard, unwant
 }
 
 #[tokio::test]
-async fn what_is_said_after_a_close_is_heard_wherever_the_documents_live() {
-    let relay = Relay::options().argument("--workers=3").start();
+async fn what_is_said_after_a_close_is_heard_whichever_worker_has_the_document() {
+    let relay = Relay::start();
     let mut socket = RawSocket::open(relay.address, "/collab").await;
     for number in 0..8 {
         let room = format!("session/goes-on-{number}");
