@@ -83,14 +83,17 @@ pub const CLIENT_ID_MAX: u64 = (1 << 53) - 1;
 /// One past the largest clock: yrs computes with 32 bits, and clients with signed ones.
 pub const CLOCK_END: u64 = 1 << 31;
 
-/// Received before authentication, per socket.
+/// Received before authentication, per socket; after it, what waits there for a document's token.
 pub const UNAUTHENTICATED_BYTES_MAX: usize = 5 << 20;
-/// Frames received before authentication, per socket.
+/// The same in frames.
 pub const UNAUTHENTICATED_FRAMES_MAX: usize = 1_000;
 /// How long a socket may stay without having authenticated anywhere.
 pub const UNAUTHENTICATED_FOR_MAX: Duration = Duration::from_secs(60);
 /// Documents on one Hocuspocus socket.
 pub const DOCUMENTS_PER_SOCKET_MAX: usize = 1_000;
+/// Documents that its client has closed and that are remembered on one Hocuspocus socket: what a client
+/// made anew says for one of them comes right behind the close, and an editor has a few open at most.
+pub const CLOSED_DOCUMENTS_MAX: usize = 64;
 
 /// A client of y-websocket or Hocuspocus that hears nothing for so long drops its link: what a kind
 /// says of pings must fit into it twice.

@@ -13,6 +13,7 @@ use warp::{Filter, Reply};
 
 use crate::auth::{Flaw, TokenError};
 use crate::clock::Timestamp;
+use crate::doors::closed_documents::ClosedDocuments;
 use crate::doors::upgrade::{Knock, Welcome, knock};
 use crate::doors::{DoorOptions, checked, renewal};
 use crate::limits::{
@@ -20,12 +21,12 @@ use crate::limits::{
     UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
 };
 use crate::metrics::DoorLabel;
-use crate::model::{Access, RoomName, SessionId, Token, UserId};
-use crate::relay::{Departure, Dialect, Door, Handling, Home, Relay, Seat, Turn};
+use crate::model::{RoomName, SessionId, Token, UserId};
+use crate::relay::{Departure, Dialect, Door, Handling, Home, Relay, Reopening, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
 use crate::wire::hocuspocus::{
-    self, ClientFrame, ClientMessage, KEEPALIVE, Scope, ServerMessage, split_address,
+    self, ClientFrame, ClientMessage, KEEPALIVE, ServerMessage, split_address,
 };
 use crate::wire::yjs::SyncMessage;
 
@@ -59,10 +60,12 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
         deadline: Some(patience_ends),
         has_settled: false,
         has_authenticated: false,
-        early: Early::default(),
+        unauthenticated: Early::default(),
+        waits: Early::default(),
         documents: HashMap::new(),
         addresses: HashMap::new(),
-        gone: HashMap::new(),
+        closed: ClosedDocuments::new(),
+        denied: HashMap::new(),
     };
     Ok(Welcome {
         door: Box::new(door),
@@ -82,24 +85,22 @@ struct CollabDoor {
     /// Whether the socket has found its worker.
     has_settled: bool,
     has_authenticated: bool,
-    early: Early,
+    /// All that came before the first good token.
+    unauthenticated: Early,
+    /// What waits for a document's token now.
+    waits: Early,
     documents: HashMap<String, Document>,
+    /// Of open documents and closed ones.
     addresses: HashMap<SessionId, String>,
-    /// Addresses that were closed or refused, and whether they were refused: what a client had
-    /// already sent for them opens nothing.
-    gone: HashMap<String, Gone>,
+    /// Documents that the client has closed; nothing is kept of one that was not open yet. A step 1 or a
+    /// token is a new beginning, and what only somebody says who goes on opens it again.
+    closed: ClosedDocuments<Option<Box<OpenDocument>>>,
+    /// Addresses that were refused: what a client had already sent for them opens nothing. A token does,
+    /// and then it matters how much went unheard that the client counts as not saved.
+    denied: HashMap<String, u32>,
 }
 
-/// How a document ended.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Gone {
-    /// By its client: a step 1 or a token opens it again.
-    Closed,
-    /// By us: a token opens it again.
-    Denied,
-}
-
-/// What came for documents that are not open, over the socket's whole life.
+/// Frames that are counted against what may come before a token.
 #[derive(Default)]
 struct Early {
     frames: usize,
@@ -113,6 +114,13 @@ impl Early {
         self.bytes += bytes;
         self.frames <= UNAUTHENTICATED_FRAMES_MAX && self.bytes <= UNAUTHENTICATED_BYTES_MAX
     }
+
+    /// These wait no longer.
+    fn give_back(&mut self, frames: &[Bytes]) {
+        self.frames = self.frames.saturating_sub(frames.len());
+        let bytes = frames.iter().map(Bytes::len).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 /// A document, from its first frame on.
@@ -123,6 +131,8 @@ enum Document {
         is_checking: bool,
         /// When a client that began without a token is refused.
         deny_at: Option<Timestamp>,
+        /// What its client counts as not saved of what it sent after it had been refused.
+        unheard: u32,
     },
     /// Let in.
     Open(Box<OpenDocument>),
@@ -134,6 +144,8 @@ struct OpenDocument {
     room: RoomName,
     /// When the client is asked for a new token; once.
     refresh_at: Option<Timestamp>,
+    /// How often its client has closed it.
+    closes: u32,
 }
 
 impl Door for CollabDoor {
@@ -145,7 +157,7 @@ impl Door for CollabDoor {
         if is_text {
             return Handling::Done;
         }
-        if !self.has_authenticated && !self.early.takes(payload.len()) {
+        if !self.has_authenticated && !self.unauthenticated.takes(payload.len()) {
             turn.close(Refusal::LimitMessage);
             return Handling::Done;
         }
@@ -187,6 +199,20 @@ impl Door for CollabDoor {
         }
     }
 
+    fn reopened(&mut self, _turn: &mut Turn<'_>, session: SessionId, closes: u32) {
+        let Some(address) = self.addresses.get(&session) else {
+            return;
+        };
+        // It may have been closed again since.
+        if let Some(Some(open)) = self.closed.get_mut(address)
+            && open.closes == closes
+            && let Some(Some(open)) = self.closed.take(address)
+        {
+            self.documents.insert(address.clone(), Document::Open(open));
+            self.reschedule();
+        }
+    }
+
     fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
         let revoked: Vec<String> = self
             .open()
@@ -205,11 +231,14 @@ impl Door for CollabDoor {
         address: &str,
         outcome: Result<FromSession, Refusal>,
     ) {
-        let Some(Document::Open(open)) = self.documents.get(address) else {
+        if !self.has(address) {
             return;
-        };
+        }
         match outcome {
-            Ok(message) => turn.say(&open.seat, message),
+            Ok(message) => match self.documents.get(address) {
+                Some(Document::Open(open)) => turn.say(&open.seat, message),
+                _ => self.contradict(turn, address, message),
+            },
             Err(refusal) => {
                 turn.count_refused(refusal);
                 match refusal {
@@ -280,9 +309,7 @@ impl CollabDoor {
     ) {
         match message {
             ClientMessage::Auth { token, version: _ } => self.authenticate(turn, address, token),
-            ClientMessage::Close => {
-                self.close_document(turn, address, Departure::Closed, Gone::Closed);
-            }
+            ClientMessage::Close => self.close_document(turn, address, frame),
             ClientMessage::Forbidden(_) | ClientMessage::Unknown(_) => {
                 turn.count_refused(Refusal::BadMessage);
                 turn.close(Refusal::BadMessage);
@@ -296,14 +323,18 @@ impl CollabDoor {
                         if frame.len() <= INLINE_BYTES_MAX && turn.types(&open.seat, update) => {}
                     _ => self.say(turn, address, message, frame),
                 },
-                Some(Document::Waiting { .. }) | None => {
+                Some(Document::Waiting { .. }) => {
                     self.keep_for_later(turn, address, message, frame);
                 }
+                None => match self.goes_on(address, message) {
+                    true => self.say(turn, address, message, frame),
+                    false => self.keep_for_later(turn, address, message, frame),
+                },
             },
         }
     }
 
-    /// Tells the room of an open document what its client says.
+    /// Tells the room of a document that is open, or was, what its client says.
     fn say(
         &mut self,
         turn: &mut Turn<'_>,
@@ -332,19 +363,29 @@ impl CollabDoor {
         frame: &[u8],
     ) {
         let is_step1 = matches!(message, ClientMessage::Sync(SyncMessage::Step1(_)));
-        match self.gone.get(address) {
-            Some(Gone::Denied) => return,
-            Some(Gone::Closed) if !is_step1 => return,
-            Some(Gone::Closed) | None => {}
+        let is_straggler = self.closed.has(address) && !is_step1 && !is_contradiction(message);
+        if is_straggler {
+            return;
         }
-        if self.has_authenticated && !self.early.takes(frame.len()) {
+        if let Some(unheard) = self.denied.get_mut(address) {
+            match message {
+                // It begins to count, and counts the step 2 that it would be asked for.
+                ClientMessage::Sync(SyncMessage::Step1(_)) => *unheard = 1,
+                ClientMessage::Sync(SyncMessage::Update(_)) => *unheard = unheard.saturating_add(1),
+                _ => {}
+            }
+            return;
+        }
+        if self.waiting(turn, address).is_none() {
+            return;
+        }
+        if !self.waits.takes(frame.len()) {
             turn.close(Refusal::LimitMessage);
             return;
         }
-        let Some(frames) = self.waiting(turn, address) else {
-            return;
-        };
-        frames.push(Bytes::copy_from_slice(frame));
+        if let Some(frames) = self.waiting(turn, address) {
+            frames.push(Bytes::copy_from_slice(frame));
+        }
         if !is_step1 {
             return;
         }
@@ -367,18 +408,16 @@ impl CollabDoor {
     fn waiting(&mut self, turn: &mut Turn<'_>, address: &str) -> Option<&mut Vec<Bytes>> {
         if !self.documents.contains_key(address) {
             if DOCUMENTS_PER_SOCKET_MAX <= self.documents.len() {
-                send(
-                    turn,
-                    address,
-                    ServerMessage::Denied(Refusal::LimitConnections.reason()),
-                );
+                self.deny(turn, address, Refusal::LimitDocuments);
                 return None;
             }
-            self.gone.remove(address);
+            let unheard = self.denied.remove(address).unwrap_or_default();
+            self.forget_closed(turn, address, Departure::Closed);
             let waiting = Document::Waiting {
                 frames: Vec::new(),
                 is_checking: false,
                 deny_at: None,
+                unheard,
             };
             self.documents.insert(address.to_owned(), waiting);
         }
@@ -391,8 +430,17 @@ impl CollabDoor {
     /// A token for a document: the first, or a new one for an open document.
     fn authenticate(&mut self, turn: &mut Turn<'_>, address: &str, token: &str) {
         let is_open = matches!(self.documents.get(address), Some(Document::Open(_)));
-        if !is_open && self.waiting(turn, address).is_none() {
-            return;
+        if !is_open {
+            let Some(frames) = self.waiting(turn, address) else {
+                return;
+            };
+            // Whatever closed it before, this goes on.
+            let is_close = |frame: &Bytes| {
+                let frame = hocuspocus::decode(frame);
+                matches!(frame, Ok(ClientFrame::Document(frame)) if frame.message == ClientMessage::Close)
+            };
+            let closes: Vec<Bytes> = frames.extract_if(.., |frame| is_close(frame)).collect();
+            self.waits.give_back(&closes);
         }
         let given = Some(token).filter(|token| !NO_TOKEN.contains(token));
         let outcome = match given.or(self.query_token.as_deref()) {
@@ -449,10 +497,6 @@ impl CollabDoor {
                 Refusal::Revoked => Unwelcome::Token(TokenError::Revoked),
                 other => Unwelcome::Refused(other),
             })?;
-        let scope = match grant.access {
-            Access::Write => Scope::ReadWrite,
-            Access::Read => Scope::ReadOnly,
-        };
         let refresh_at = renewal::refresh_at(turn.now(), token.expires_at);
         if let Some(Document::Open(open)) = self.documents.get_mut(address) {
             if open.token.identity.user != token.identity.user {
@@ -462,36 +506,41 @@ impl CollabDoor {
             open.token = token;
             open.refresh_at = refresh_at;
             turn.renew(&open.seat, grant);
-            send(turn, address, ServerMessage::Authenticated(scope));
             return Ok(());
         }
         if !self.has_authenticated {
             self.has_authenticated = true;
             turn.limit_messages(None);
         }
-        send(turn, address, ServerMessage::Authenticated(scope));
-        let mut prefix = Vec::new();
-        hocuspocus::write_address(&mut prefix, address);
-        let seat = turn.enter(
-            &room,
-            grant,
-            Dialect::Hocuspocus {
-                address: prefix.into(),
-            },
-        );
+        // The room tells it that it is in, if it is.
+        let seat = turn.enter(&room, grant, dialect(address));
         self.addresses.insert(seat.session, address.to_owned());
         let open = Document::Open(Box::new(OpenDocument {
             seat,
             token,
             room,
             refresh_at,
+            closes: 0,
         }));
         let waited = self.documents.insert(address.to_owned(), open);
-        if let Some(Document::Waiting { frames, .. }) = waited {
+        if let Some(Document::Waiting {
+            frames, unheard, ..
+        }) = waited
+        {
+            self.waits.give_back(&frames);
+            if 0 < unheard {
+                self.checked(turn, address, Ok(FromSession::Unheard(unheard)));
+            }
             for bytes in frames {
-                if let Ok(ClientFrame::Document(frame)) = hocuspocus::decode(&bytes) {
+                match hocuspocus::decode(&bytes) {
+                    Ok(ClientFrame::Document(frame)) if frame.message == ClientMessage::Close => {
+                        self.close_document(turn, address, &bytes);
+                    }
                     // Small enough all together to be looked through here: see `Early`.
-                    self.checked(turn, address, read(frame.message));
+                    Ok(ClientFrame::Document(frame)) => {
+                        self.checked(turn, address, read(frame.message));
+                    }
+                    Ok(ClientFrame::Ping | ClientFrame::Pong) | Err(_) => {}
                 }
             }
         }
@@ -516,31 +565,129 @@ impl CollabDoor {
         if !is_open {
             turn.note_turned_away(split_address(address).0, user, refusal, why);
         }
-        self.close_document(turn, address, Departure::Refused(refusal), Gone::Denied);
+        let unheard = self.unheard(address);
+        self.forget(turn, address, Departure::Refused(refusal));
+        self.forget_closed(turn, address, Departure::Refused(refusal));
+        if DOCUMENTS_PER_SOCKET_MAX <= self.denied.len() {
+            self.denied.clear();
+        }
+        self.denied.insert(address.to_owned(), unheard);
         turn.count_denied(refusal);
         send(turn, address, ServerMessage::Denied(refusal.reason()));
     }
 
-    fn close_document(
-        &mut self,
-        turn: &mut Turn<'_>,
-        address: &str,
-        departure: Departure,
-        how: Gone,
-    ) {
+    /// The client has closed a document; `frame` says so.
+    fn close_document(&mut self, turn: &mut Turn<'_>, address: &str, frame: &[u8]) {
+        match self.documents.get_mut(address) {
+            Some(Document::Waiting {
+                frames,
+                is_checking: true,
+                ..
+            }) => {
+                // What came before it is dealt with first, when the token has been checked.
+                if !self.waits.takes(frame.len()) {
+                    turn.close(Refusal::LimitMessage);
+                    return;
+                }
+                frames.push(Bytes::copy_from_slice(frame));
+                return;
+            }
+            Some(Document::Open(_) | Document::Waiting { .. }) => {}
+            None => {
+                if let Some(Some(open)) = self.closed.get_mut(address) {
+                    open.closes += 1;
+                    turn.close_session(&open.seat);
+                }
+                return;
+            }
+        }
+        let kept = match self.documents.remove(address) {
+            Some(Document::Open(mut open)) => {
+                open.closes += 1;
+                turn.close_session(&open.seat);
+                Some(open)
+            }
+            Some(Document::Waiting { frames, .. }) => {
+                self.waits.give_back(&frames);
+                None
+            }
+            None => None,
+        };
+        if let Some(Some(oldest)) = self.closed.push(address.to_owned(), kept) {
+            self.addresses.remove(&oldest.seat.session);
+            turn.leave(&oldest.seat, Departure::Closed);
+        }
+        self.reschedule();
+    }
+
+    /// Whether what is said for a document means that its client, which closed it, goes on: the room
+    /// decides, if it was open.
+    fn goes_on(&mut self, address: &str, message: ClientMessage<'_>) -> bool {
+        matches!(self.closed.get_mut(address), Some(Some(_))) && is_contradiction(message)
+    }
+
+    /// Something was said for a document that its client had closed, and means that it goes on. By now
+    /// the token may be good no longer.
+    fn contradict(&mut self, turn: &mut Turn<'_>, address: &str, message: FromSession) {
+        let is_full = DOCUMENTS_PER_SOCKET_MAX <= self.documents.len();
+        let Some(Some(open)) = self.closed.get_mut(address) else {
+            return;
+        };
+        let has_expired = open.token.expires_at.is_some_and(|at| at <= turn.now());
+        let grant = match (has_expired, is_full) {
+            (true, _) => Err(Refusal::TokenExpired),
+            (false, true) => Err(Refusal::LimitDocuments),
+            (false, false) => renewal::grant(turn.verifier(), &open.token, &open.room),
+        };
+        match grant {
+            Ok(grant) => {
+                let again = Reopening {
+                    grant,
+                    dialect: dialect(address),
+                    message,
+                    closes: open.closes,
+                };
+                turn.reopen(&mut open.seat, &open.room, again);
+            }
+            Err(refusal) => self.deny(turn, address, refusal),
+        }
+    }
+
+    /// What its client counts of what has not been heard, if the document is refused once more.
+    fn unheard(&self, address: &str) -> u32 {
+        match self.documents.get(address) {
+            Some(Document::Waiting { unheard, .. }) => *unheard,
+            Some(Document::Open(_)) => 0,
+            None => self.denied.get(address).copied().unwrap_or_default(),
+        }
+    }
+
+    /// Whether the document is open, or was when its client closed it.
+    fn has(&mut self, address: &str) -> bool {
+        matches!(self.documents.get(address), Some(Document::Open(_)))
+            || matches!(self.closed.get_mut(address), Some(Some(_)))
+    }
+
+    fn forget(&mut self, turn: &mut Turn<'_>, address: &str, departure: Departure) {
         match self.documents.remove(address) {
             Some(Document::Open(open)) => {
                 self.addresses.remove(&open.seat.session);
                 turn.leave(&open.seat, departure);
+                self.reschedule();
             }
-            Some(Document::Waiting { .. }) => {}
-            None => return,
+            Some(Document::Waiting { frames, .. }) => {
+                self.waits.give_back(&frames);
+                self.reschedule();
+            }
+            None => {}
         }
-        if DOCUMENTS_PER_SOCKET_MAX <= self.gone.len() {
-            self.gone.clear();
+    }
+
+    fn forget_closed(&mut self, turn: &mut Turn<'_>, address: &str, departure: Departure) {
+        if let Some(Some(open)) = self.closed.take(address) {
+            self.addresses.remove(&open.seat.session);
+            turn.leave(&open.seat, departure);
         }
-        self.gone.insert(address.to_owned(), how);
-        self.reschedule();
     }
 
     fn open(&self) -> impl Iterator<Item = (&str, &OpenDocument)> {
@@ -585,6 +732,29 @@ fn read(message: ClientMessage<'_>) -> Result<FromSession, Refusal> {
         | ClientMessage::Close
         | ClientMessage::Forbidden(_)
         | ClientMessage::Unknown(_) => Ok(FromSession::Other),
+    }
+}
+
+/// Whether only somebody says so who has the document open: no null, which is a farewell, and no question.
+/// Of states, those of others are told by the room.
+fn is_contradiction(message: ClientMessage<'_>) -> bool {
+    match message {
+        ClientMessage::Sync(SyncMessage::Step2(_) | SyncMessage::Update(_)) => true,
+        // Not walked through here; it is before the room hears of it.
+        ClientMessage::Awareness(payload) if INLINE_BYTES_MAX < payload.len() => true,
+        ClientMessage::Awareness(payload) => match checked::awareness(payload) {
+            Ok(FromSession::Awareness(update)) => update.entries().any(|it| it.state.is_some()),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn dialect(address: &str) -> Dialect {
+    let mut prefix = Vec::new();
+    hocuspocus::write_address(&mut prefix, address);
+    Dialect::Hocuspocus {
+        address: prefix.into(),
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod boards;
 mod checked;
+mod closed_documents;
 mod collab;
 mod conversation;
 mod feed;

@@ -217,6 +217,7 @@ impl From<Refusal> for Problem {
             | Refusal::Slow
             | Refusal::KeysDown
             | Refusal::LimitConnections
+            | Refusal::LimitDocuments
             | Refusal::HeartbeatTimeout
             | Refusal::Replaced => Self::unavailable(refusal),
         }

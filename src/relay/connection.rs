@@ -33,6 +33,11 @@ pub trait Door: Send {
     /// A room refuses one of the connection's sessions.
     fn refused(&mut self, turn: &mut Turn<'_>, session: SessionId, refusal: Refusal);
 
+    /// What the session's client had closed, so often by then, is open again.
+    fn reopened(&mut self, turn: &mut Turn<'_>, session: SessionId, closes: u32) {
+        let _ = (turn, session, closes);
+    }
+
     /// The user's tokens are revoked, in one room or everywhere: end what they opened.
     fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>);
 

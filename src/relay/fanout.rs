@@ -11,10 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::limits::STATUS_BYTES_AT_ONCE;
-use crate::model::SessionId;
+use crate::model::{Access, SessionId};
 use crate::relay::news::{self, Item};
 use crate::room::awareness::{Awareness, Entry};
 use crate::room::{Manner, Message, Sequence};
+use crate::wire::hocuspocus::{Scope, ServerMessage};
 use crate::wire::lib0::{varuint_len, write_varbytes, write_varuint};
 use crate::wire::merging::Merging;
 use crate::wire::websocket::{self, Opcode};
@@ -173,6 +174,13 @@ impl Backlog {
                 .partition_point(|recent| recent.sequence <= position);
             self.recent.range(start..)
         })
+    }
+
+    /// Whether everything after `position` up to `newest` is here: nobody waited for who had been told
+    /// so much.
+    pub fn reaches(&self, position: Sequence, newest: Sequence) -> bool {
+        let first = self.recent.front().map(|recent| recent.sequence);
+        newest <= position || first.is_some_and(|first| first <= position + 1)
     }
 
     /// Forgets what everybody has, and the oldest beyond `bytes_max`.
@@ -406,10 +414,31 @@ impl Direct {
             Message::Hold | Message::Listen | Message::PushAwareness => {}
             Message::Queued(position) => self.write(|out| dialect.write_queued(out, *position)),
             _ if !dialect.has_document() => {}
+            Message::Access(access) => {
+                if let Dialect::Hocuspocus { address } = dialect {
+                    let scope = match access {
+                        Access::Write => Scope::ReadWrite,
+                        Access::Read => Scope::ReadOnly,
+                    };
+                    let mut body = Vec::new();
+                    ServerMessage::Authenticated(scope).write_body(&mut body);
+                    self.write(|out| {
+                        let length = address.len() + body.len();
+                        websocket::write_header(out, Opcode::Binary, length);
+                        out.extend_from_slice(address);
+                        out.extend_from_slice(&body);
+                    });
+                }
+            }
             Message::QueryAwareness => self.write(|out| {
-                websocket::write_header(out, Opcode::Binary, 1);
+                let prefix = dialect.prefix();
+                websocket::write_header(out, Opcode::Binary, prefix.len() + 1);
+                out.extend_from_slice(prefix);
                 out.push(QUERY_AWARENESS);
             }),
+            Message::Ask { state_vector } => {
+                self.write(|out| dialect.write_sync(out, STEP_1, state_vector));
+            }
             Message::Answer {
                 state_vector,
                 update,

@@ -48,14 +48,29 @@ impl Worker {
             self.seat(&room, session, link, grant, dialect);
             return;
         }
+        if let FarEvent::Reopen {
+            connection,
+            worker,
+            again,
+        } = event
+        {
+            let link = Link::Far {
+                worker,
+                connection,
+                is_full: false,
+            };
+            self.reopen(&room, session, link, again);
+            return;
+        }
         let Some(key) = self.rooms.find(&room) else {
             return;
         };
         match event {
-            FarEvent::Join { .. } => {}
+            FarEvent::Join { .. } | FarEvent::Reopen { .. } => {}
             FarEvent::Message(message) => {
                 self.let_happen(key, Input::Message { session, message });
             }
+            FarEvent::Close => self.close_session(key, session),
             FarEvent::Renew(grant) => self.let_happen(key, Input::Renew { session, grant }),
             FarEvent::Leave(departure) => self.left(key, session, departure),
             FarEvent::Credit => {
@@ -117,6 +132,9 @@ impl Worker {
             Delivery::Refuse(refusal) => {
                 self.with_door(id, |door, turn| door.refused(turn, session, refusal));
             }
+            Delivery::Reopened(closes) => {
+                self.with_door(id, |door, turn| door.reopened(turn, session, closes));
+            }
         }
     }
 
@@ -148,6 +166,8 @@ impl Worker {
                 progress,
                 direct: Direct::default(),
                 is_waiting: true,
+                is_closed: false,
+                closes: 0,
             };
             open.members.insert(session, member);
         }

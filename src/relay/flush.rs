@@ -81,6 +81,8 @@ impl OpenRoom {
                 progress,
                 direct,
                 is_waiting,
+                is_closed,
+                closes: _,
                 since: _,
             } = member;
             if !dialect.has_document() {
@@ -95,7 +97,9 @@ impl OpenRoom {
                 && progress.position == *flushed
                 && progress.awareness == Told::Version(*flushed_awareness)
                 && progress.news == *flushed_news;
-            if *is_waiting {
+            if *is_closed {
+                // It is remembered how far it got.
+            } else if *is_waiting {
                 progress.position = *newest;
             } else if kept_up {
                 if let Link::Here(id) = link
@@ -186,7 +190,9 @@ impl OpenRoom {
         if has_news {
             for (&session, member) in members.iter_mut() {
                 one(session, member);
-                everybody_has = everybody_has.min(member.progress.position);
+                if !member.is_closed {
+                    everybody_has = everybody_has.min(member.progress.position);
+                }
                 if member.dialect.is_text() && !member.is_waiting {
                     everybody_knows = everybody_knows.min(member.progress.news);
                 }

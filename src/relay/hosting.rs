@@ -329,6 +329,8 @@ impl Worker {
             }
             Message::PushAwareness => member.progress.awareness = Told::ToBePushed,
             Message::Status { .. }
+            | Message::Access(_)
+            | Message::Ask { .. }
             | Message::Nudge { .. }
             | Message::QueryAwareness
             | Message::Queued(_) => {}
@@ -347,7 +349,8 @@ impl Worker {
         };
         let mut told = Vec::new();
         for (&session, member) in open.members.iter_mut() {
-            if session != from && matches!(member.dialect, Dialect::Hocuspocus { .. }) {
+            let is_heard = matches!(member.dialect, Dialect::Hocuspocus { .. });
+            if session != from && is_heard && !member.is_closed {
                 let before = member.direct.bytes();
                 member.direct.push_stateless(&member.dialect, text);
                 told.push((session, before, member.direct.bytes() - before));
@@ -403,6 +406,18 @@ impl Worker {
             return;
         };
         member.is_waiting = false;
+        if std::mem::take(&mut member.is_closed) {
+            // It goes on where it was, if that can be told.
+            let progress = &mut member.progress;
+            if !progress.is_held && !open.backlog.reaches(progress.position, open.newest) {
+                progress.is_resyncing = true;
+                self.agenda.push_back((key, Input::Resync { session }));
+            }
+            self.reopened
+                .push_back((member.link, session, member.closes));
+            self.touch(key, session);
+            return;
+        }
         member.progress.position = open.newest;
         if !member.dialect.is_text() {
             return;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::model::{ConnectionId, Grant, RoomName, SessionId, UserId};
+use crate::relay::closing::Reopening;
 use crate::relay::connection::Newcomer;
 use crate::relay::fanout::Dialect;
 use crate::relay::storage::Committed;
@@ -96,6 +97,17 @@ pub enum FarEvent {
     },
     /// It says something.
     Message(FromSession),
+    /// Its client closed the document.
+    Close,
+    /// It says something after that.
+    Reopen {
+        /// Its socket.
+        connection: ConnectionId,
+        /// The socket's worker.
+        worker: usize,
+        /// What, and who as of now.
+        again: Reopening,
+    },
     /// Its token was renewed.
     Renew(Grant),
     /// It is gone.
@@ -110,4 +122,6 @@ pub enum Delivery {
     Frames(Vec<Bytes>),
     /// The session is refused.
     Refuse(Refusal),
+    /// What the session's client had closed, so often by then, is open again.
+    Reopened(u32),
 }

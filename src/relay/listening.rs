@@ -421,7 +421,13 @@ impl Worker {
             }
             _ => Happening::Left(departure),
         };
-        self.note_session(key, session, what);
+        let is_closed = |open: &OpenRoom| {
+            let member = open.members.get(&session);
+            member.is_some_and(|member| member.is_closed)
+        };
+        if !self.rooms.get(key).is_some_and(is_closed) {
+            self.note_session(key, session, what);
+        }
         if let Some(open) = self.rooms.get_mut(key) {
             if let Some(member) = open.members.remove(&session)
                 && member.dialect.is_text()
@@ -585,7 +591,7 @@ impl Worker {
                 .rooms
                 .get(*key)
                 .and_then(|open| open.members.get(&seat.session))
-                .is_some_and(|member| member.is_waiting),
+                .is_some_and(|member| member.is_waiting && !member.is_closed),
             // Only doors that nobody waits at have seats elsewhere.
             SeatPlace::Far { .. } => false,
         })

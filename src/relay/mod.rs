@@ -8,6 +8,7 @@
 //! Start with `worker`: its `run`, its `let_happen` and its `end_turn`.
 
 mod attendance;
+mod closing;
 mod connection;
 mod connections;
 mod fanout;
@@ -75,6 +76,7 @@ use crate::wire::close::Refusal;
 use crate::wire::yjs::Update;
 
 pub use attendance::{Attendance, Heartbeat};
+pub use closing::Reopening;
 pub use connection::{Door, Handling, Newcomer, Place, Seat};
 pub use fanout::Dialect;
 pub use feed::ChangeFollowsError;

@@ -272,7 +272,8 @@ impl Worker {
     }
 
     fn sessions_of(&self, open: &OpenRoom) -> Vec<ObservedSession> {
-        let members = open.members.iter().map(|(&session, member)| {
+        let members = open.members.iter().filter(|(_, member)| !member.is_closed);
+        let members = members.map(|(&session, member)| {
             let socket = match member.link {
                 Link::Here(id) => (self.around.number, id),
                 Link::Far {

@@ -87,6 +87,11 @@ pub struct Member {
     pub(super) progress: Progress,
     /// Whether it waits to be let in, and is sent nothing but what is meant for it alone.
     pub(super) is_waiting: bool,
+    /// Whether its client closed the document: it is nobody, and is sent nothing but what is meant for
+    /// it alone.
+    pub(super) is_closed: bool,
+    /// How often it had been, when something was last said for it nevertheless.
+    pub(super) closes: u32,
     pub(super) direct: Direct,
 }
 

@@ -10,6 +10,7 @@ use crate::clock::{Moment, Timestamp};
 use crate::feed::{ResumeToken, Update};
 use crate::limits::DIRECT_BYTES_MAX;
 use crate::model::{ConnectionId, Grant, RoomName, UserId};
+use crate::relay::closing::Reopening;
 use crate::relay::connection::{Seat, SeatPlace, State};
 use crate::relay::fanout::Dialect;
 use crate::relay::heavy::{Check, Order};
@@ -150,10 +151,72 @@ impl Turn<'_> {
         }
     }
 
+    /// The session's client has closed the document; the seat is kept until it is given up.
+    pub fn close_session(&mut self, seat: &Seat) {
+        let session = seat.session;
+        match &seat.place {
+            SeatPlace::Here(key) => self.worker.close_session(*key, session),
+            SeatPlace::Far { worker, room } => {
+                let (room, event) = (room.clone(), FarEvent::Close);
+                self.worker.send_post(
+                    *worker,
+                    ToWorker::FromFar {
+                        room,
+                        session,
+                        event,
+                    },
+                );
+            }
+        }
+    }
+
+    /// A session whose client has closed the document says something; the door hears of it by its
+    /// `reopened` if that opens it again. The room may have been away since: the seat is mended.
+    pub fn reopen(&mut self, seat: &mut Seat, room: &RoomName, mut again: Reopening) {
+        again.grant.is_stamped &= !self.worker.around.shared.trusts_awareness();
+        let (session, connection) = (seat.session, self.connection);
+        if self.worker.takes_no_more(connection, &again.message) {
+            return;
+        }
+        match &mut seat.place {
+            SeatPlace::Here(place) => {
+                let link = Link::Here(connection);
+                let worker = &mut *self.worker;
+                let key = worker.reopen(room, session, link, again);
+                *place = key;
+                let connection = worker.connections.get_mut(&connection);
+                let seats = connection.map(|connection| &mut connection.seats);
+                for known in seats.into_iter().flatten() {
+                    if known.session == session {
+                        known.place = SeatPlace::Here(key);
+                    }
+                }
+            }
+            SeatPlace::Far { worker, .. } => {
+                let event = FarEvent::Reopen {
+                    connection,
+                    worker: self.worker.around.number,
+                    again,
+                };
+                let room = room.clone();
+                self.worker.send_post(
+                    *worker,
+                    ToWorker::FromFar {
+                        room,
+                        session,
+                        event,
+                    },
+                );
+            }
+        }
+    }
+
     /// Gives the seat up; the connection stays.
     pub fn leave(&mut self, seat: &Seat, departure: Departure) {
         if let Some(connection) = self.worker.connections.get_mut(&self.connection) {
-            connection.seats.retain(|other| other != seat);
+            connection
+                .seats
+                .retain(|other| other.session != seat.session);
         }
         self.worker.leave(seat.clone(), departure);
     }

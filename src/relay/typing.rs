@@ -45,10 +45,14 @@ impl Worker {
         }
     }
 
-    /// Tells the seat's room what the session says.
-    pub(super) fn hear(&mut self, connection: ConnectionId, seat: &Seat, message: FromSession) {
+    /// Ends the connection if it brings an edit and the store is too far behind for more.
+    pub(super) fn takes_no_more(
+        &mut self,
+        connection: ConnectionId,
+        message: &FromSession,
+    ) -> bool {
         // Newcomers who bring nothing send an empty step 2, and are welcome whatever waits.
-        let is_edit = match &message {
+        let is_edit = match message {
             FromSession::Update(update) | FromSession::Step2(update) => !update.is_empty(),
             FromSession::Step1(_)
             | FromSession::Awareness(_)
@@ -56,10 +60,19 @@ impl Worker {
             | FromSession::Stateless(_)
             | FromSession::Report { .. }
             | FromSession::Alive
+            | FromSession::Unheard(_)
             | FromSession::Other => false,
         };
-        if is_edit && self.has_too_much_unsaved() {
+        let is_one_too_many = is_edit && self.has_too_much_unsaved();
+        if is_one_too_many {
             self.close(connection, Refusal::StoreDown);
+        }
+        is_one_too_many
+    }
+
+    /// Tells the seat's room what the session says.
+    pub(super) fn hear(&mut self, connection: ConnectionId, seat: &Seat, message: FromSession) {
+        if self.takes_no_more(connection, &message) {
             return;
         }
         let session = seat.session;

@@ -95,6 +95,8 @@ pub struct Worker {
     /// Inputs that follow from outputs.
     pub(super) agenda: VecDeque<(RoomKey, Input)>,
     pub(super) refusals: VecDeque<(Link, SessionId, Refusal)>,
+    /// Sessions that turned out to go on, whose doors are to hear of it.
+    pub(super) reopened: VecDeque<(Link, SessionId, u32)>,
     /// Connections whose stream failed or ended.
     pub(super) broken: Vec<ConnectionId>,
     /// Rooms to which something has happened.
@@ -323,6 +325,7 @@ impl Worker {
             dirty: VecDeque::new(),
             agenda: VecDeque::new(),
             refusals: VecDeque::new(),
+            reopened: VecDeque::new(),
             broken: Vec::new(),
             to_reckon: Vec::new(),
             unloads: Vec::new(),
@@ -549,6 +552,8 @@ impl Worker {
                 self.let_happen(key, input);
             } else if let Some((link, session, refusal)) = self.refusals.pop_front() {
                 self.refuse(link, session, refusal);
+            } else if let Some((link, session, closes)) = self.reopened.pop_front() {
+                self.tell_reopened(link, session, closes);
             } else if let Some(id) = self.broken.pop() {
                 self.depart(id, Departure::Lost);
                 self.remove(id);
@@ -599,7 +604,7 @@ impl Worker {
         if self
             .rooms
             .get(key)
-            .is_some_and(|open| open.members.is_empty())
+            .is_some_and(|open| open.members.values().all(|member| member.is_closed))
             && let Some(closed) = self.rooms.close(key)
         {
             count_waiting(&self.around.metrics, closed.waiting, Waiting::default());

@@ -7,12 +7,12 @@ use crate::clock::Timestamp;
 use crate::limits::{
     APPLY_WITHIN, RELOAD_AFTER, SNAPSHOT_LOG_BYTES_MIN, UNAPPLIED_BYTES_MAX, UNAPPLIED_UPDATES_MAX,
 };
-use crate::model::SessionId;
+use crate::model::{Access, SessionId};
 use crate::room::document::{Answer, Question, Report, Sequence, Task};
 use crate::room::durability::Waiter;
 use crate::room::holdback::HoldBack;
 use crate::room::output::{Keep, Message, Output, Reply};
-use crate::room::{Origin, Room, Session, Slot};
+use crate::room::{Origin, Room, Slot};
 use crate::wire::close::Refusal;
 
 impl Room {
@@ -42,14 +42,16 @@ impl Room {
         self.answer_readers();
         let admitted = self.sessions.iter();
         let waiting = self.waiting.iter();
+        let closed = self.closed.iter().filter(|(_, closed)| closed.is_owed());
         let sessions: Vec<SessionId> = admitted
             .map(|(&session, known)| (session, known.manner))
             .chain(waiting.map(|(&session, known)| (session, known.manner)))
             .filter(|(_, manner)| !manner.has_no_document)
             .map(|(session, _)| session)
+            .chain(closed.map(|(&session, _)| session))
             .collect();
         for session in sessions {
-            self.refuse(Origin::Session(session), refusal);
+            self.refuse(Origin::Session { session, saved: 0 }, refusal);
         }
         for question in std::mem::take(&mut self.questions) {
             if let Question::Whole { request } | Question::Emptiness { request } = question {
@@ -173,6 +175,10 @@ impl Room {
                     },
                 );
             }
+            Answer::Ask {
+                session,
+                state_vector,
+            } => self.tell(session, Message::Ask { state_vector }),
             Answer::Resync { session, update } => {
                 self.tell(
                     session,
@@ -186,14 +192,19 @@ impl Room {
                 session,
                 update,
                 may_write,
+                worth,
                 has_news,
-            } => match self.sessions.get(&session) {
-                Some(&Session { access, .. }) if has_news => {
-                    self.edit(now, session, access, update);
+            } => {
+                let access = self.sessions.get(&session).map(|known| known.access);
+                let may_write = access.map_or(may_write, |access| access == Access::Write);
+                if !has_news {
+                    self.confirm_step2(session, worth);
+                } else if may_write {
+                    self.accept_step2(now, session, update, worth);
+                } else {
+                    self.refuse_step2(session, worth);
                 }
-                None if has_news && may_write => self.accept(now, Origin::Departed, update),
-                _ => self.confirm(session, 1),
-            },
+            }
             Answer::Whole { request, update } => {
                 let reply = Reply::Document {
                     update,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::model::{RequestId, SessionId};
 use crate::room::holdback::{Held, HoldBack};
+use crate::room::tally::Worth;
 use crate::wire::document::Document as Structs;
 use crate::wire::validator;
 use crate::wire::yjs::{StateVector, Update};
@@ -40,6 +41,11 @@ pub enum Question {
         /// What it has.
         state_vector: StateVector,
     },
+    /// What the document has, for a session that is to say what it has itself.
+    Ask {
+        /// Who.
+        session: SessionId,
+    },
     /// Everything, for a session that fell too far behind.
     Resync {
         /// Who.
@@ -53,6 +59,8 @@ pub enum Question {
         update: Update,
         /// Whether they may write; comes back too, since they may have left by then.
         may_write: bool,
+        /// What it is to its client's count; comes back too.
+        worth: Worth,
     },
     /// Everything, for a back end.
     Whole {
@@ -77,6 +85,10 @@ pub enum Answer {
         update: Bytes,
         state_vector: Bytes,
     },
+    Ask {
+        session: SessionId,
+        state_vector: Bytes,
+    },
     Resync {
         session: SessionId,
         update: Bytes,
@@ -85,6 +97,7 @@ pub enum Answer {
         session: SessionId,
         update: Update,
         may_write: bool,
+        worth: Worth,
         has_news: bool,
     },
     Whole {
@@ -152,7 +165,10 @@ impl Task {
                     1 + update.bytes().len() / 20 + document_bytes / 200
                 }
                 Question::Snapshot => 1 + document_bytes / 50,
-                Question::Resync { .. } | Question::Whole { .. } | Question::Emptiness { .. } => 1,
+                Question::Ask { .. }
+                | Question::Resync { .. }
+                | Question::Whole { .. }
+                | Question::Emptiness { .. } => 1,
             })
             .sum();
         loading + applying + asking
@@ -272,6 +288,10 @@ impl Document {
                     state_vector,
                 }
             }
+            Question::Ask { session } => Answer::Ask {
+                session,
+                state_vector: self.structs.state_vector(),
+            },
             Question::Resync { session } => Answer::Resync {
                 session,
                 update: self.whole(),
@@ -280,12 +300,14 @@ impl Document {
                 session,
                 update,
                 may_write,
+                worth,
             } => {
                 let has_news = self.structs.has_news(&update) && !self.structs.derives(&update);
                 Answer::Novelty {
                     session,
                     update,
                     may_write,
+                    worth,
                     has_news,
                 }
             }

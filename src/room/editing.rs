@@ -3,16 +3,18 @@
 use crate::clock::Timestamp;
 use crate::limits::{APPLY_WITHIN, EARLY_AT_ONCE, SIFT_INLINE_BYTES_MAX};
 use crate::model::{Access, RequestId, SessionId};
+use crate::room::closing::Closed;
 use crate::room::document::{Question, Sequence};
 use crate::room::durability::Waiter;
 use crate::room::holdback::{Held, Left, Sift, Sifted};
 use crate::room::input::FromSession;
 use crate::room::output::{Keep, Message, Output, Reply};
 use crate::room::run::Run;
+use crate::room::tally::{Tally, Worth};
 use crate::room::{Origin, Room, Session, Sifting};
 use crate::wire::close::Refusal;
 use crate::wire::frontier::{Admitted, Rest};
-use crate::wire::yjs::Update;
+use crate::wire::yjs::{StateVector, Update};
 
 impl Room {
     pub(super) fn message(&mut self, now: Timestamp, session: SessionId, message: FromSession) {
@@ -32,6 +34,9 @@ impl Room {
                 self.questions.retain(|question| {
                     !matches!(question, Question::Diff { session: asked, .. } if *asked == session)
                 });
+                if let Some(tally) = self.tally(session) {
+                    tally.begin();
+                }
                 self.questions.push(Question::Diff {
                     session,
                     state_vector,
@@ -40,13 +45,15 @@ impl Room {
             FromSession::Step2(update) => {
                 self.awareness.step2(now, session);
                 let may_write = access == Access::Write;
+                let worth = self.hear_step2(session);
                 match update.is_empty() {
-                    true => self.confirm(session, update.updates()),
+                    true => self.confirm_step2(session, worth),
                     // Every return brings the whole delete set: most of the time it is no news.
                     false => self.questions.push(Question::Novelty {
                         session,
                         update,
                         may_write,
+                        worth,
                     }),
                 }
             }
@@ -70,6 +77,11 @@ impl Room {
                 self.roster.report(now, session, status, data);
             }
             FromSession::Alive => {}
+            FromSession::Unheard(updates) => {
+                if let Some(tally) = self.tally(session) {
+                    tally.refuse(updates, tally.round());
+                }
+            }
             FromSession::Other => self.awareness.other(now, session),
         }
     }
@@ -81,12 +93,72 @@ impl Room {
         access: Access,
         update: Update,
     ) {
+        let updates = update.updates();
         if access == Access::Write {
-            self.accept(now, Origin::Session(session), update);
+            let saved = updates;
+            self.accept(now, Origin::Session { session, saved }, update);
         } else {
-            self.counts.dropped += u64::from(update.updates());
-            self.status(session, false, update.updates());
+            self.counts.dropped += u64::from(updates);
+            if let Some(tally) = self.tally(session) {
+                tally.refuse(updates, tally.round());
+            }
+            self.status(session, false, updates);
         }
+    }
+
+    /// What the step 2 that a session sends is to its count; one that has not asked for the document
+    /// itself is known by this to want it.
+    fn hear_step2(&mut self, session: SessionId) -> Worth {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return Worth::Refused;
+        };
+        let worth = known.tally.hear_step2();
+        if worth == Worth::Refused && known.tally.gives() {
+            self.give(session, StateVector::empty());
+        }
+        worth
+    }
+
+    /// A step 2 that holds something new, of a session that may write, or might when it came.
+    pub(super) fn accept_step2(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        update: Update,
+        worth: Worth,
+    ) {
+        let saved = self.tally(session).map(|tally| tally.settle(worth));
+        let origin = match saved {
+            Some(saved) => Origin::Session { session, saved },
+            None => Origin::Departed,
+        };
+        self.accept(now, origin, update);
+    }
+
+    /// A step 2 that holds nothing new.
+    pub(super) fn confirm_step2(&mut self, session: SessionId, worth: Worth) {
+        if let Some(saved) = self.tally(session).map(|tally| tally.settle(worth)) {
+            self.confirm(session, saved);
+        }
+    }
+
+    /// A step 2 that holds something new, of a reader.
+    pub(super) fn refuse_step2(&mut self, session: SessionId, worth: Worth) {
+        self.counts.dropped += 1;
+        if let Worth::One { round } = worth {
+            if let Some(tally) = self.tally(session) {
+                tally.refuse(1, round);
+            }
+            self.status(session, false, 1);
+        }
+    }
+
+    /// The count of a session's client, also of one that was closed.
+    fn tally(&mut self, session: SessionId) -> Option<&mut Tally> {
+        let open = self.sessions.get_mut(&session);
+        let closed = self.closed.get_mut(&session);
+        open.map(|known| &mut known.tally)
+            .or_else(|| closed.map(Closed::tally))
     }
 
     /// A valid update of somebody who may write: gives it its place and sends on what stands on what
@@ -110,7 +182,7 @@ impl Room {
         let Some(holdback) = &mut self.holdback else {
             return;
         };
-        let (bytes, updates) = (update.bytes().len(), update.updates());
+        let bytes = update.bytes().len();
         let running = self.run.as_ref().map_or(0, |run| run.bytes);
         let coming = running + self.unapplied_bytes + holdback.bytes() + bytes;
         if self.document_bytes_max < self.document_bytes + coming {
@@ -118,7 +190,7 @@ impl Room {
             return;
         }
         if SIFT_INLINE_BYTES_MAX < bytes && update.typed().is_none() {
-            self.send_to_be_sifted(Some((origin, updates)), Some(update));
+            self.send_to_be_sifted(Some(origin), Some(update));
             return;
         }
         let from = origin.session();
@@ -133,15 +205,15 @@ impl Room {
             return;
         }
         self.release(now);
-        self.accepted(now, origin, updates);
+        self.accepted(now, origin);
     }
 
     /// Says so to whoever sent it, now or when it is durable.
-    fn accepted(&mut self, now: Timestamp, origin: Origin, updates: u32) {
+    fn accepted(&mut self, now: Timestamp, origin: Origin) {
         match origin {
-            Origin::Session(session) => {
+            Origin::Session { session, saved } => {
                 self.roster.touch(now, session);
-                self.confirm(session, updates);
+                self.confirm(session, saved);
             }
             Origin::Request(request) => {
                 if !self.durability.wait(Waiter::Request(request), 1) {
@@ -201,11 +273,11 @@ impl Room {
     }
 
     /// What comes until it is back is `early`.
-    fn send_to_be_sifted(&mut self, asked: Option<(Origin, u32)>, update: Option<Update>) {
+    fn send_to_be_sifted(&mut self, asked: Option<Origin>, update: Option<Update>) {
         let Some(holdback) = self.holdback.take() else {
             return;
         };
-        let from = asked.and_then(|(origin, _)| origin.session());
+        let from = asked.and_then(Origin::session);
         self.sifting = Some(Sifting {
             asked,
             report: None,
@@ -226,7 +298,7 @@ impl Room {
             released,
         } = sifted;
         if let Some(ready) = ready {
-            self.append(now, ready, asked.and_then(|(origin, _)| origin.session()));
+            self.append(now, ready, asked.and_then(Origin::session));
         }
         if let Some(Left::Held(update)) = &rest {
             let sequence = self.keep_held(now, update);
@@ -239,10 +311,10 @@ impl Room {
         }
         self.holdback = Some(holdback);
         match asked {
-            Some((origin, _)) if rest == Some(Left::TooMuch) => {
+            Some(origin) if rest == Some(Left::TooMuch) => {
                 self.refuse(origin, Refusal::LimitDocument);
             }
-            Some((origin, updates)) => self.accepted(now, origin, updates),
+            Some(origin) => self.accepted(now, origin),
             None => {}
         }
         if let Some(report) = report {
@@ -310,22 +382,25 @@ impl Room {
 
     /// Says yes to a session for each of its updates, once all it may have seen is durable.
     pub(super) fn confirm(&mut self, session: SessionId, updates: u32) {
-        let wants_status = self
-            .sessions
-            .get(&session)
-            .is_some_and(|known| known.manner.wants_status);
-        if wants_status && !self.durability.wait(Waiter::Session(session), updates) {
+        if 0 < updates
+            && self.wants_status(session)
+            && !self.durability.wait(Waiter::Session(session), updates)
+        {
             self.status(session, true, updates);
         }
     }
 
     pub(super) fn status(&mut self, session: SessionId, is_applied: bool, times: u32) {
-        if self
-            .sessions
-            .get(&session)
-            .is_some_and(|known| known.manner.wants_status)
-        {
+        if self.wants_status(session) {
             self.tell(session, Message::Status { is_applied, times });
+        }
+    }
+
+    /// Whoever closed a document may go on with it, and counts what it sent before.
+    fn wants_status(&self, session: SessionId) -> bool {
+        match self.sessions.get(&session) {
+            Some(known) => known.manner.wants_status,
+            None => self.closed.get(&session).is_some_and(Closed::wants_status),
         }
     }
 

@@ -77,6 +77,25 @@ pub enum Input {
         /// How.
         ending: Ending,
     },
+    /// The session's client has closed the document, on a connection that stays. It is here no longer,
+    /// but may turn out to go on: see `Reopen`.
+    Closed {
+        /// Which.
+        session: SessionId,
+    },
+    /// A session that its client has closed says something nevertheless, as one does whose program made
+    /// the document's client anew while the old one's farewell was still on its way. What only somebody
+    /// says who is here reopens it, and is heard; anything else is not.
+    Reopen {
+        /// By the name it had.
+        session: SessionId,
+        /// Who, and what they may do now.
+        grant: Grant,
+        /// How they are with the room.
+        manner: Manner,
+        /// What it says.
+        message: FromSession,
+    },
     /// The session's token was renewed.
     Renew {
         /// Which.
@@ -163,6 +182,8 @@ pub enum FromSession {
     },
     /// "I am here", and nothing else.
     Alive,
+    /// So much that its client counts went unheard before the session began: nobody was let in.
+    Unheard(u32),
     /// Something that is nothing to the room, but came between other messages.
     Other,
 }

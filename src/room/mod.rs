@@ -11,11 +11,12 @@
 //! and encoding are [`Task`]s that the caller runs wherever it likes; while the document is away with
 //! one, the room goes on.
 //!
-//! Start with `input` and `output`, then [`Room::handle`]; `editing` is what sessions say,
-//! `catching_up` what happens to the document.
+//! Start with `input` and `output`, then [`Room::handle`]; `editing` is what sessions say, `closing` what
+//! becomes of those that their clients close, `catching_up` what happens to the document.
 
 pub mod awareness;
 mod catching_up;
+mod closing;
 mod document;
 mod durability;
 mod editing;
@@ -27,6 +28,7 @@ mod output;
 mod presence_tests;
 mod run;
 mod stamp;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -39,9 +41,11 @@ use crate::limits::{ASKS_WITHIN, UNLOAD_RETRY_AFTER};
 use crate::model::{Access, Grant, LastSeen, Policy, RequestId, SessionId, UserId};
 use crate::presence::{self, Admission, Ending, Entering, Participant, Roster, Saying, Standing};
 use crate::room::awareness::{Awareness, Event};
+use crate::room::closing::Closed;
 use crate::room::durability::Durability;
 use crate::room::run::Run;
 use crate::room::stamp::appearance_of;
+use crate::room::tally::Tally;
 use crate::small::{SmallIdMap, SmallMap};
 use crate::wire::close::Refusal;
 use crate::wire::yjs::{StateVector, Update};
@@ -58,6 +62,8 @@ pub struct Room {
     sessions: SmallIdMap<SessionId, Session>,
     /// Those who wait for a place: they hear nothing but that, and are not heard.
     waiting: SmallIdMap<SessionId, Arriving>,
+    /// Those that their client closed: they are not here, but may turn out to be.
+    closed: SmallIdMap<SessionId, Closed>,
     awareness: Awareness,
     roster: Roster,
     document: Slot,
@@ -129,6 +135,7 @@ pub struct Waiting {
 struct Session {
     access: Access,
     manner: Manner,
+    tally: Tally,
 }
 
 /// A session that is not in yet.
@@ -146,15 +153,19 @@ enum Slot {
 
 /// What the room waits for while the hold-back queue is away.
 struct Sifting {
-    /// Who sent what is sifted, and how many updates it is; `None` if it had waited.
-    asked: Option<(Origin, u32)>,
+    /// Who sent what is sifted; `None` if it had waited.
+    asked: Option<Origin>,
     /// The document came back meanwhile: looked at when the queue is there again.
     report: Option<Box<Report>>,
 }
 
 #[derive(Clone, Copy)]
 enum Origin {
-    Session(SessionId),
+    Session {
+        session: SessionId,
+        /// So many are told "saved" when it is.
+        saved: u32,
+    },
     /// A session that could write when it sent this, and has left since.
     Departed,
     Request(RequestId),
@@ -163,7 +174,7 @@ enum Origin {
 impl Origin {
     fn session(self) -> Option<SessionId> {
         match self {
-            Self::Session(session) => Some(session),
+            Self::Session { session, .. } => Some(session),
             Self::Request(_) | Self::Departed => None,
         }
     }
@@ -179,6 +190,7 @@ impl Room {
             document_bytes_max,
             sessions: SmallIdMap::new(),
             waiting: SmallIdMap::new(),
+            closed: SmallIdMap::new(),
             awareness: Awareness::new(),
             document: Slot::Loading,
             snapshot_bytes: 0,
@@ -267,6 +279,13 @@ impl Room {
                 }
             }
             Input::Leave { session, ending } => self.leave(now, session, ending),
+            Input::Closed { session } => self.close_session(now, session),
+            Input::Reopen {
+                session,
+                grant,
+                manner,
+                message,
+            } => self.reopen(now, session, grant, manner, message),
             Input::Renew { session, grant } => self.renew(now, session, grant),
             Input::Message { session, message } => self.message(now, session, message),
             Input::Resync { session } => self.questions.push(Question::Resync { session }),
@@ -387,14 +406,19 @@ impl Room {
     #[cfg(test)]
     fn entries(&self) -> usize {
         let sessions = self.sessions.capacity() + self.waiting.capacity();
-        sessions + self.awareness.len() + self.roster.entries() + self.silent.len()
+        sessions
+            + self.closed.capacity()
+            + self.awareness.len()
+            + self.roster.entries()
+            + self.silent.len()
     }
 
     /// How much of the room made in maps and queues is for nobody.
     #[cfg(test)]
     fn spare(&self) -> usize {
         let sessions = self.sessions.capacity() - self.sessions.len();
-        let waiting = self.waiting.capacity() - self.waiting.len();
+        let closed = self.closed.capacity() - self.closed.len();
+        let waiting = self.waiting.capacity() - self.waiting.len() + closed;
         let outputs = self.outputs.capacity() - self.outputs.len();
         let log = self.unapplied.capacity() + self.early.capacity();
         let (awareness, roster) = (self.awareness.spare(), self.roster.spare());
@@ -408,7 +432,7 @@ impl Room {
         if !arriving.grant.is_participant {
             // A back end is nobody who could hide.
             self.roster.forget_if_absent(&arriving.grant.identity.user);
-            self.admit(now, session, arriving);
+            self.welcome(now, session, arriving);
             self.outputs.push_back(Output::Admitted { session });
             return;
         }
@@ -419,7 +443,7 @@ impl Room {
             lasts: None,
         };
         match self.roster.enter(now, session, entering) {
-            Admission::In => self.admit(now, session, arriving),
+            Admission::In => self.welcome(now, session, arriving),
             Admission::Waiting => {
                 self.waiting.insert(session, arriving);
             }
@@ -427,6 +451,19 @@ impl Room {
                 let refusal = Refusal::BoardFull;
                 self.outputs.push_back(Output::Refuse { session, refusal });
             }
+        }
+    }
+
+    /// The session is in, and is told so: whom the room refuses hears nothing else.
+    fn welcome(&mut self, now: Timestamp, session: SessionId, arriving: Arriving) {
+        let (access, manner) = (arriving.grant.access, arriving.manner);
+        self.admit(now, session, arriving);
+        self.tell_access(session, access, manner);
+    }
+
+    fn tell_access(&mut self, session: SessionId, access: Access, manner: Manner) {
+        if manner.wants_status {
+            self.tell(session, Message::Access(access));
         }
     }
 
@@ -440,6 +477,7 @@ impl Room {
         let admitted = Session {
             access: arriving.grant.access,
             manner: arriving.manner,
+            tally: Tally::default(),
         };
         self.sessions.insert(session, admitted);
         if !arriving.manner.has_no_document {
@@ -454,17 +492,14 @@ impl Room {
         self.admit(now, session, arriving);
         if has_document {
             self.silent.retain(|&(_, silent)| silent != session);
-            self.tell(session, Message::Hold);
+            self.give(session, StateVector::empty());
             self.tell(session, Message::QueryAwareness);
-            self.questions.push(Question::Diff {
-                session,
-                state_vector: StateVector::empty(),
-            });
         }
     }
 
     fn leave(&mut self, now: Timestamp, session: SessionId, ending: Ending) {
         self.waiting.remove(&session);
+        self.closed.remove(&session);
         self.silent.retain(|&(_, silent)| silent != session);
         if self.sessions.remove(&session).is_some() {
             // First of all the others are told: nobody is to see a ghost.
@@ -482,7 +517,14 @@ impl Room {
         if let Some(known) = self.sessions.get_mut(&session) {
             self.awareness.renew(now, session, &grant);
             self.roster.renew(now, session, appearance_of(&grant));
-            known.access = grant.access;
+            let before = std::mem::replace(&mut known.access, grant.access);
+            let manner = known.manner;
+            self.tell_access(session, grant.access, manner);
+            let is_promoted = before == Access::Read && grant.access == Access::Write;
+            if is_promoted && !manner.has_no_document {
+                // What it typed meanwhile was dropped, and what it types now may stand on that.
+                self.ask(session);
+            }
         } else if let Some(known) = self.waiting.get_mut(&session) {
             self.roster.renew(now, session, appearance_of(&grant));
             known.grant = grant;
@@ -531,6 +573,8 @@ impl Room {
         {
             self.silent.pop_front();
             self.tell(session, Message::Listen);
+            // It may have typed before it came in, or while it was not let in.
+            self.ask(session);
         }
         if self.reload_at.is_some_and(|at| at <= now) {
             self.reload_at = None;
@@ -648,7 +692,7 @@ impl Room {
 
     fn refuse(&mut self, origin: Origin, refusal: Refusal) {
         match origin {
-            Origin::Session(session) => {
+            Origin::Session { session, .. } => {
                 self.outputs.push_back(Output::Refuse { session, refusal });
             }
             Origin::Request(request) => self.answer(request, Reply::Refused(refusal)),
@@ -660,6 +704,7 @@ impl Room {
 fn asker(question: &Question) -> Option<SessionId> {
     match question {
         Question::Diff { session, .. }
+        | Question::Ask { session }
         | Question::Resync { session }
         | Question::Novelty { session, .. } => Some(*session),
         Question::Whole { .. } | Question::Emptiness { .. } | Question::Snapshot => None,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::model::{ClientId, RequestId, SessionId, UserId};
+use crate::model::{Access, ClientId, RequestId, SessionId, UserId};
 use crate::presence::{Change, Participant, SessionRecord};
 use crate::room::document::{Sequence, Task};
 use crate::room::holdback::Sift;
@@ -58,7 +58,7 @@ pub enum Output {
         /// The session that did it, which is not told.
         by: Option<SessionId>,
     },
-    /// The session is in. What else the room says to it comes behind.
+    /// The session is in, or in again. What else the room says to it comes behind.
     Admitted {
         /// Which.
         session: SessionId,
@@ -117,6 +117,8 @@ pub enum Keep {
 /// A message for one session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Message {
+    /// It is in, or its token was renewed: what it may do.
+    Access(Access),
     /// Hold updates back, as from the beginning, until its step 1 is answered.
     Hold,
     /// It has not said for some time what it has: let it have what has come and comes.
@@ -129,6 +131,11 @@ pub enum Message {
         update: Bytes,
         /// The last update in it.
         through: Sequence,
+    },
+    /// "This is what I have": it is to say what it has itself, though it has not asked.
+    Ask {
+        /// A state vector.
+        state_vector: Bytes,
     },
     /// Everything again, for a session that fell behind; contains the log up to `through`.
     Resync {

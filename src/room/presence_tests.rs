@@ -141,7 +141,10 @@ fn who_waits_hears_nothing_and_is_not_heard() {
     );
     driver.say(BOB, FromSession::Alive);
     driver.wait(Duration::from_secs(1));
-    assert_eq!(driver.take_told(), ["tell 1 push", "tell 1 listen"]);
+    assert_eq!(
+        driver.take_told(),
+        ["tell 1 push", "tell 1 listen", "tell 1 ask"]
+    );
     assert!(driver.room.awareness().is_empty());
     assert_eq!(driver.room.connected().len(), 1);
     assert_eq!(driver.room.take_counts(), Counts::default());
@@ -432,6 +435,126 @@ fn a_room_at_rest_has_room_for_nobody_but_those_who_are_there() {
     }
 }
 
+#[test]
+fn a_state_of_its_own_reopens_what_was_closed_and_nobody_elses_does() {
+    let mut driver = Driver::new(Policy::of(Kind::Session));
+    let reopen = |driver: &mut Driver, update| {
+        driver.handle(Input::Reopen {
+            session: ANN,
+            grant: grant("ann"),
+            manner: Manner::default(),
+            message: FromSession::Awareness(update),
+        });
+    };
+    let state = "{\"user\":{}}";
+    driver.join(BOB, "bob", Manner::default());
+    driver.say(BOB, FromSession::Step1(StateVector::empty()));
+    driver.say(BOB, FromSession::Awareness(awareness_of(9, 5, state)));
+    driver.join(ANN, "ann", Manner::default());
+    driver.say(ANN, FromSession::Step1(StateVector::empty()));
+    driver.say(ANN, FromSession::Awareness(awareness_of(7, 1, state)));
+    // The old client's farewell, at a clock that the new one does not know.
+    driver.say(ANN, FromSession::Awareness(awareness_of(7, 12, "null")));
+    driver.handle(Input::Closed { session: ANN });
+    driver.take_told();
+    for (client, clock, state) in [
+        (7, 13, "null"),
+        (7, 13, " null "),
+        (9, 6, state),
+        (8, 1, state),
+    ] {
+        reopen(&mut driver, awareness_of(client, clock, state));
+        assert_eq!(driver.take_told(), Vec::<String>::new(), "{client} {state}");
+    }
+    reopen(&mut driver, awareness_of(7, 1, state));
+    let told = driver.take_told();
+    assert!(told.contains(&"joined ann".to_owned()), "{told:?}");
+    let entry = driver.room.awareness().entry(ClientId(7)).unwrap();
+    assert_eq!(
+        (entry.clock, entry.state.is_some()),
+        (13, true),
+        "raised above the farewell"
+    );
+    // From here on the new client's clock counts.
+    driver.say(
+        ANN,
+        FromSession::Awareness(awareness_of(7, 2, "{\"user\":{\"name\":\"x\"}}")),
+    );
+    let entry = driver.room.awareness().entry(ClientId(7)).unwrap();
+    assert_eq!(entry.clock, 14);
+}
+
+#[test]
+fn a_state_among_those_of_others_announces_who_was_reopened_by_something_else() {
+    let mut driver = Driver::new(Policy::of(Kind::Session));
+    let state = "{\"user\":{}}";
+    driver.join(ANN, "ann", Manner::default());
+    driver.say(ANN, FromSession::Step1(StateVector::empty()));
+    driver.say(ANN, FromSession::Awareness(awareness_of(7, 3, state)));
+    driver.handle(Input::Closed { session: ANN });
+    driver.handle(Input::Reopen {
+        session: ANN,
+        grant: grant("ann"),
+        manner: Manner::default(),
+        message: FromSession::Update(an_update()),
+    });
+    assert!(driver.take_told().contains(&"tell 1 query".to_owned()));
+    let entry = |client, clock| AwarenessEntry {
+        client: ClientId(client),
+        clock,
+        state: Some(state),
+    };
+    let all = AwarenessUpdate::compose([entry(9, 4), entry(7, 1)].into_iter()).unwrap();
+    driver.say(ANN, FromSession::Awareness(all));
+    let entry = driver.room.awareness().entry(ClientId(7)).unwrap();
+    assert_eq!((entry.clock, entry.state.is_some()), (5, true));
+}
+
+#[test]
+fn whoever_goes_on_where_it_is_full_by_now_is_refused() {
+    let mut driver = Driver::new(board_of(1));
+    driver.join(ANN, "ann", Manner::default());
+    driver.handle(Input::Closed { session: ANN });
+    driver.join(BOB, "bob", Manner::default());
+    driver.take_told();
+    driver.handle(Input::Reopen {
+        session: ANN,
+        grant: grant("ann"),
+        manner: Manner::default(),
+        message: FromSession::Update(an_update()),
+    });
+    assert_eq!(driver.take_told(), ["refuse 1 BOARD_FULL"]);
+}
+
+#[test]
+fn whom_the_room_refuses_is_not_told_that_they_are_in() {
+    let mut driver = Driver::new(board_of(1));
+    let manner = Manner {
+        wants_status: true,
+        ..Manner::default()
+    };
+    for (session, name) in [(ANN, "ann"), (BOB, "bob")] {
+        driver.room.handle(
+            driver.now,
+            Input::Join {
+                session,
+                grant: grant(name),
+                manner,
+            },
+        );
+    }
+    let told: Vec<SessionId> = std::iter::from_fn(|| driver.room.poll_output())
+        .filter_map(|output| match output {
+            Output::Tell {
+                session,
+                message: Message::Access(Access::Write),
+            } => Some(session),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [ANN]);
+}
+
 // The driver's words.
 
 fn in_words(output: &Output) -> Option<String> {
@@ -441,6 +564,8 @@ fn in_words(output: &Output) -> Option<String> {
         Output::Awareness => "awareness".to_owned(),
         Output::Tell { session, message } => {
             let message = match message {
+                Message::Access(_) => return None,
+                Message::Ask { .. } => "ask".to_owned(),
                 Message::Hold => "hold".to_owned(),
                 Message::Listen => "listen".to_owned(),
                 Message::Answer { .. } => "answer".to_owned(),

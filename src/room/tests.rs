@@ -140,27 +140,46 @@ impl Driver {
     }
 
     fn join(&mut self, session: SessionId, access: Access) {
-        let identity = Identity {
-            user: UserId::parse(&format!("user-{}", session.0)).unwrap(),
-            name: "somebody".into(),
-            avatar: None,
-            color: None,
-        };
-        let grant = Grant {
-            identity,
-            role: None,
-            access,
-            is_stamped: true,
-            is_participant: true,
-        };
         self.handle(Input::Join {
             session,
-            grant,
-            manner: Manner {
-                wants_status: true,
-                ..Manner::default()
-            },
+            grant: grant_of(session, access),
+            manner: MANNER,
         });
+    }
+
+    fn renew(&mut self, session: SessionId, access: Access) {
+        let grant = grant_of(session, access);
+        self.handle(Input::Renew { session, grant });
+    }
+
+    fn reopen(&mut self, session: SessionId, access: Access, message: FromSession) {
+        self.handle(Input::Reopen {
+            session,
+            grant: grant_of(session, access),
+            manner: MANNER,
+            message,
+        });
+    }
+
+    /// Whom the room asked what they have, since it was last looked.
+    fn asked(&mut self) -> Vec<SessionId> {
+        let told = self.take_told().into_iter();
+        told.filter_map(|told| match told {
+            Told::Message(session, Message::Ask { .. } | Message::Answer { .. }) => Some(session),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// Joins and begins as clients do.
+    fn enter(&mut self, session: SessionId, access: Access) {
+        self.join(session, access);
+        self.answer_to(session);
+        self.say(
+            session,
+            FromSession::Step2(checked(&Bytes::from_static(&[0, 0]))),
+        );
+        self.told.clear();
     }
 
     fn say(&mut self, session: SessionId, message: FromSession) {
@@ -191,6 +210,12 @@ impl Driver {
         answer.expect("step 1 is answered")
     }
 
+    /// The document, as somebody who comes is sent it.
+    fn content(&mut self) -> Bytes {
+        self.join(EVE, Access::Read);
+        self.answer_to(EVE)
+    }
+
     fn statuses(&mut self) -> HashMap<SessionId, Vec<bool>> {
         let mut statuses: HashMap<SessionId, Vec<bool>> = HashMap::new();
         for told in self.take_told() {
@@ -200,6 +225,27 @@ impl Driver {
             }
         }
         statuses
+    }
+}
+
+const MANNER: Manner = Manner {
+    wants_status: true,
+    may_wait: false,
+    has_no_document: false,
+};
+
+fn grant_of(session: SessionId, access: Access) -> Grant {
+    Grant {
+        identity: Identity {
+            user: UserId::parse(&format!("user-{}", session.0)).unwrap(),
+            name: "somebody".into(),
+            avatar: None,
+            color: None,
+        },
+        role: None,
+        access,
+        is_stamped: true,
+        is_participant: true,
     }
 }
 
@@ -594,7 +640,7 @@ fn who_never_asks_for_the_document_is_sent_updates_after_a_while() {
 fn a_key_now_and_then_is_one_task() {
     let words = typed(&["one "]);
     let mut driver = Driver::new();
-    driver.join(ANN, Access::Write);
+    driver.enter(ANN, Access::Write);
     driver.runs_tasks = false;
     driver.edit(ANN, &words[0]);
     driver.wait(APPLY_WITHIN);
@@ -953,4 +999,188 @@ fn many_who_join_alike_share_one_encoding() {
     assert_eq!(first.as_ptr(), second.as_ptr());
     let vector = Bytes::from(Doc::new().transact().state_vector().encode_v1());
     assert_eq!(vector, StateVector::empty().bytes());
+}
+
+/// An empty step 2: "you have all that I have".
+fn nothing_new() -> FromSession {
+    FromSession::Step2(checked(&Bytes::from_static(&[0, 0])))
+}
+
+#[test]
+fn a_reader_who_may_write_is_asked_and_what_was_refused_is_made_good_once() {
+    let words = typed(&["one ", "two ", "three ", "four "]);
+    let mut driver = Driver::new();
+    driver.enter(ANN, Access::Read);
+    for word in &words[..3] {
+        driver.edit(ANN, word);
+    }
+    assert_eq!(driver.statuses()[&ANN], [false, false, false]);
+    driver.renew(ANN, Access::Read);
+    assert_eq!(driver.asked(), [], "nothing has changed");
+    driver.renew(ANN, Access::Write);
+    assert_eq!(driver.asked(), [ANN]);
+    // Typed before the question has reached it: it stands on what was dropped.
+    driver.edit(ANN, &words[3]);
+    assert_eq!(driver.statuses()[&ANN], [true]);
+    let all = yrs::merge_updates_v1(&words).unwrap();
+    driver.say(ANN, FromSession::Step2(checked(&all.into())));
+    assert_eq!(driver.statuses()[&ANN], [true, true, true]);
+    assert_eq!(text_of([&driver.content()]), "one two three four ");
+
+    // Again, and nothing was refused since: its client counts nothing.
+    driver.renew(ANN, Access::Read);
+    driver.renew(ANN, Access::Write);
+    driver.say(ANN, nothing_new());
+    assert_eq!(driver.statuses().get(&ANN), None);
+    driver.say(ANN, nothing_new());
+    assert_eq!(driver.statuses()[&ANN], [true], "unasked");
+}
+
+#[test]
+fn a_step_2_that_was_refused_counts_as_well_unless_its_client_has_begun_again() {
+    let words = typed(&["one ", "two "]);
+    for begins_again in [false, true] {
+        let mut driver = Driver::new();
+        driver.join(ANN, Access::Read);
+        driver.answer_to(ANN);
+        driver.say(ANN, FromSession::Step2(checked(&words[0])));
+        driver.edit(ANN, &words[1]);
+        assert_eq!(driver.statuses()[&ANN], [false, false]);
+        if begins_again {
+            driver.answer_to(ANN);
+        }
+        driver.renew(ANN, Access::Write);
+        let all = yrs::merge_updates_v1(&words).unwrap();
+        let answer = FromSession::Step2(checked(&all.into()));
+        driver.take_told();
+        if begins_again {
+            // The one that it counts.
+            driver.say(ANN, answer.clone());
+            assert_eq!(driver.statuses()[&ANN], [true]);
+            driver.say(ANN, answer);
+            assert_eq!(driver.statuses().get(&ANN), None);
+        } else {
+            driver.say(ANN, answer);
+            assert_eq!(driver.statuses()[&ANN], [true, true]);
+        }
+    }
+}
+
+#[test]
+fn whoever_begins_without_a_step_1_is_asked_and_given_the_document() {
+    let words = typed(&["one ", "two "]);
+    let mut driver = Driver::new();
+    driver.enter(ANN, Access::Write);
+    driver.edit(ANN, &words[0]);
+    driver.join(BOB, Access::Write);
+    driver.take_told();
+    driver.wait(ASKS_WITHIN);
+    assert_eq!(driver.asked(), [BOB]);
+    driver.say(BOB, FromSession::Step2(checked(&words[1])));
+    let told = driver.take_told();
+    let given = told.iter().find_map(|told| match told {
+        Told::Message(BOB, Message::Answer { update, .. }) => Some(update),
+        _ => None,
+    });
+    assert!(given.is_some_and(|update| text_of([update]).starts_with("one ")));
+    let counts = |told: &Told| matches!(told, Told::Message(BOB, Message::Status { .. }));
+    assert!(!told.iter().any(counts), "its client counts none of this");
+    driver.say(BOB, nothing_new());
+    assert_eq!(driver.asked(), [], "given once");
+    assert_eq!(text_of([&driver.content()]), "one two ");
+}
+
+#[test]
+fn what_only_somebody_says_who_is_here_reopens_what_was_closed() {
+    let words = typed(&["one ", "two ", "three "]);
+    let mut driver = Driver::new();
+    driver.enter(ANN, Access::Write);
+    // The new client's greeting, and behind it the old one's farewell.
+    driver.say(ANN, FromSession::Step1(StateVector::empty()));
+    driver.handle(Input::Closed { session: ANN });
+    driver.reopen(ANN, Access::Write, FromSession::Step1(StateVector::empty()));
+    driver.reopen(ANN, Access::Write, FromSession::QueryAwareness);
+    assert!(!driver.room.has_session(ANN));
+    driver.take_told();
+    driver.reopen(ANN, Access::Write, FromSession::Step2(checked(&words[0])));
+    assert!(driver.room.has_session(ANN));
+    let told = driver.take_told();
+    assert!(told.contains(&Told::Message(ANN, Message::QueryAwareness)));
+    let saved = |told: &&Told| {
+        matches!(
+            told,
+            Told::Message(
+                ANN,
+                Message::Status {
+                    is_applied: true,
+                    times: 1
+                }
+            )
+        )
+    };
+    assert_eq!(told.iter().filter(saved).count(), 1);
+    // The answer to the question that this brought.
+    driver.say(ANN, nothing_new());
+    assert_eq!(driver.statuses().get(&ANN), None);
+    driver.edit(ANN, &words[1]);
+    assert_eq!(driver.statuses()[&ANN], [true]);
+    driver.handle(Input::Closed { session: ANN });
+    driver.reopen(ANN, Access::Read, FromSession::Update(checked(&words[2])));
+    assert_eq!(driver.statuses()[&ANN], [false], "as its token is now");
+    assert_eq!(text_of([&driver.content()]), "one two ");
+}
+
+#[test]
+fn what_was_sent_before_the_close_is_acknowledged_after_it() {
+    let words = typed(&["one ", "two "]);
+    let mut driver = Driver::new();
+    driver.enter(ANN, Access::Write);
+    driver.runs_tasks = false;
+    driver.say(ANN, FromSession::Step1(StateVector::empty()));
+    driver.say(ANN, FromSession::Step2(checked(&words[0])));
+    driver.say(ANN, FromSession::Step1(StateVector::empty()));
+    driver.handle(Input::Closed { session: ANN });
+    driver.runs_tasks = true;
+    while let Some(task) = driver.away.pop() {
+        driver.handle(Input::Reported(Box::new(task.run())));
+    }
+    let told = driver.take_told();
+    let saved = |told: &&Told| {
+        matches!(
+            told,
+            Told::Message(
+                ANN,
+                Message::Status {
+                    is_applied: true,
+                    times: 1
+                }
+            )
+        )
+    };
+    assert_eq!(told.iter().filter(saved).count(), 1);
+    let asks = |told: &&Told| matches!(told, Told::Message(ANN, Message::Ask { .. }));
+    assert_eq!(told.iter().filter(asks).count(), 1, "for whoever goes on");
+    driver.handle(Input::Leave {
+        session: ANN,
+        ending: Ending::Clean,
+    });
+    assert!(driver.room.closed.is_empty());
+}
+
+#[test]
+fn a_room_with_nobody_but_who_closed_it_is_unloaded_and_takes_up_again_what_they_say() {
+    let words = typed(&["one ", "two "]);
+    let mut driver = Driver::new();
+    driver.enter(ANN, Access::Write);
+    driver.edit(ANN, &words[0]);
+    driver.handle(Input::Closed { session: ANN });
+    driver.wait(APPLY_WITHIN);
+    driver.wait(Policy::of(Kind::Session).unload_after);
+    assert!(driver.take_told().contains(&Told::Unload));
+    driver.restart();
+    driver.reopen(ANN, Access::Write, FromSession::Update(checked(&words[1])));
+    let told = driver.take_told();
+    let is_given = |told: &Told| matches!(told, Told::Message(ANN, Message::Answer { .. }));
+    assert!(told.iter().any(is_given));
+    assert_eq!(text_of([&driver.content()]), "one two ");
 }

@@ -24,6 +24,8 @@ pub enum Refusal {
     LimitMessage,
     LimitAwareness,
     LimitDocument,
+    /// Too many documents on one Hocuspocus socket.
+    LimitDocuments,
     Draining,
     BoardFull,
     LimitConnections,
@@ -47,7 +49,10 @@ impl Refusal {
             Self::Replaced => 4409,
             Self::InvalidUtf8 => 1007,
             Self::RateLimited => 1008,
-            Self::LimitMessage | Self::LimitAwareness | Self::LimitDocument => 1009,
+            Self::LimitMessage
+            | Self::LimitAwareness
+            | Self::LimitDocument
+            | Self::LimitDocuments => 1009,
             Self::Draining => 1012,
             Self::BoardFull
             | Self::LimitConnections
@@ -76,6 +81,7 @@ impl Refusal {
             Self::LimitMessage => "LIMIT_MESSAGE",
             Self::LimitAwareness => "LIMIT_AWARENESS",
             Self::LimitDocument => "LIMIT_DOCUMENT",
+            Self::LimitDocuments => "LIMIT_DOCUMENTS",
             Self::Draining => "DRAINING",
             Self::BoardFull => "BOARD_FULL",
             Self::LimitConnections => "LIMIT_CONNECTIONS",
@@ -119,7 +125,8 @@ impl Refusal {
             | Self::InvalidUtf8
             | Self::LimitMessage
             | Self::LimitAwareness
-            | Self::LimitDocument => false,
+            | Self::LimitDocument
+            | Self::LimitDocuments => false,
         }
     }
 
@@ -133,7 +140,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 22] = [
+    const ALL: [Refusal; 23] = [
         Refusal::BadRoom,
         Refusal::BadMessage,
         Refusal::BadUpdate,
@@ -149,6 +156,7 @@ mod tests {
         Refusal::LimitMessage,
         Refusal::LimitAwareness,
         Refusal::LimitDocument,
+        Refusal::LimitDocuments,
         Refusal::Draining,
         Refusal::BoardFull,
         Refusal::LimitConnections,

@@ -81,6 +81,8 @@ pub enum ServerMessage<'a> {
     Denied(&'a str),
     /// Asks for a fresh token. Version 2 ignores it.
     TokenRequest,
+    /// Asks for all awareness states the client knows, its own among them.
+    QueryAwareness,
     /// One for each step 2 and update received: whether it is saved.
     SyncStatus(bool),
     /// A text from another client of the document.
@@ -190,6 +192,7 @@ impl ServerMessage<'_> {
                 write_varstring(out, reason);
             }
             Self::TokenRequest => out.extend_from_slice(&[AUTH, AUTH_TOKEN]),
+            Self::QueryAwareness => out.push(QUERY_AWARENESS),
             Self::SyncStatus(is_saved) => {
                 out.extend_from_slice(&[SYNC_STATUS, u8::from(*is_saved)])
             }
@@ -346,6 +349,7 @@ mod tests {
             ),
             (ServerMessage::Denied("NO"), b"\x02\x01\x02NO"),
             (ServerMessage::TokenRequest, &[2, 0]),
+            (ServerMessage::QueryAwareness, &[3]),
             (ServerMessage::SyncStatus(true), &[8, 1]),
             (ServerMessage::SyncStatus(false), &[8, 0]),
             (ServerMessage::Stateless("hi"), b"\x05\x02hi"),

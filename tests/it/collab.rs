@@ -5,7 +5,8 @@ use yrs::{Map, Text};
 use crate::support::client::{Client, Provider};
 use crate::support::document::Document;
 use crate::support::frames::{self, Message, Writer};
-use crate::support::raw::{RawSocket, binary};
+use crate::support::http;
+use crate::support::raw::{Ended, RawSocket, binary};
 use crate::support::relay::Relay;
 use crate::support::tokens::{self, Claims};
 
@@ -386,4 +387,150 @@ async fn stateless_messages_go_to_the_others_and_never_back() {
     }
     assert_eq!(ann.state().stateless, ["from the reader"]);
     assert_eq!(reader.state().stateless, ["from ann"]);
+}
+
+/// Reads on until this frame's name and kind come, and asserts that none of these came before.
+async fn until_without(socket: &mut RawSocket, name: &str, wanted: Heard, unwanted: &[Heard]) {
+    let before = until(socket, name, wanted).await;
+    let found = before
+        .iter()
+        .find(|(of, heard)| of == name && unwanted.contains(heard));
+    assert_eq!(found, None, "{before:?}");
+}
+
+#[tokio::test]
+async fn what_is_said_after_a_close_is_heard_whichever_worker_has_the_document() {
+    let relay = Relay::start();
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    for number in 0..8 {
+        let room = format!("session/goes-on-{number}");
+        let watcher = Client::join(&relay, Provider::YWebsocket, &room, &tokens::member("w")).await;
+        enter(&mut socket, &room).await;
+        let state = r#"{"user":{"name":"x"}}"#;
+        let own = frames::named(&room, &frames::awareness(&[(90, 5, state)]));
+        assert!(socket.say(&own).await);
+        watcher.until("x", |state| state.sees(90)).await;
+        assert!(socket.say(&frames::close_document(&room)).await);
+        watcher.until("x to be gone", |state| !state.sees(90)).await;
+
+        // Neither a farewell, nor a question, nor what a client repeats.
+        for nothing in [
+            frames::awareness(&[(90, 6, "null")]),
+            frames::awareness(&[(watcher.id(), 50, state)]),
+            frames::query_awareness(),
+        ] {
+            assert!(socket.say(&frames::named(&room, &nothing)).await);
+        }
+        let mut said = vec![frames::update(&edit(90, "late"))];
+        if number % 2 == 0 {
+            // At the clock of a client that was made anew.
+            said.insert(0, frames::awareness(&[(90, 1, state)]));
+        }
+        for frame in said {
+            assert!(socket.say(&frames::named(&room, &frame)).await);
+        }
+        until(&mut socket, &room, Heard::Status(true)).await;
+        watcher
+            .until("what came late", |state| {
+                state.document.map_value("late").is_some()
+            })
+            .await;
+        assert!(
+            socket
+                .say(&frames::named(&room, &frames::awareness(&[(90, 2, state)])))
+                .await
+        );
+        watcher.until("x again", |state| state.sees(90)).await;
+        // It is a document like any other again.
+        assert!(
+            socket
+                .say(&frames::named(&room, &frames::update(&edit(91, "more"))))
+                .await
+        );
+        until(&mut socket, &room, Heard::Status(true)).await;
+        assert!(socket.say(&frames::close_document(&room)).await);
+        watcher.until("x gone again", |state| !state.sees(90)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_close_is_remembered_for_the_last_64_documents_and_as_long_as_the_token_is_good() {
+    let relay = Relay::start();
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    enter(&mut socket, "session/fence").await;
+    let late = |room: &str| frames::named(room, &frames::update(&edit(95, "late")));
+    let names: Vec<_> = (0..65).map(|n| format!("session/closed-{n}")).collect();
+    for name in &names {
+        enter(&mut socket, name).await;
+        assert!(socket.say(&frames::close_document(name)).await);
+    }
+    for name in [&names[0], &names[1]] {
+        assert!(socket.say(&late(name)).await);
+    }
+    until(&mut socket, &names[1], Heard::Status(true)).await;
+    assert!(socket.say(&late("session/fence")).await);
+    let before = until(&mut socket, "session/fence", Heard::Status(true)).await;
+    assert!(before.iter().all(|(name, _)| *name != names[0]));
+
+    let revoked = "session/revoked-when-closed";
+    enter(&mut socket, revoked).await;
+    assert!(socket.say(&frames::close_document(revoked)).await);
+    let body = serde_json::json!({"userId": "ann", "room": revoked});
+    let answer = http::ask(
+        relay.address,
+        "POST",
+        "/v1/revocations",
+        Some(&tokens::service()),
+        body.to_string().as_bytes(),
+    )
+    .await;
+    assert_eq!(answer.status, 204);
+    assert!(socket.say(&late(revoked)).await);
+    until_without(
+        &mut socket,
+        revoked,
+        Heard::Denied("REVOKED".to_owned()),
+        &[Heard::Status(true)],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_token_counts_while_it_waits() {
+    let relay = Relay::start();
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    enter(&mut socket, "session/fence").await;
+    let token = tokens::member("ann");
+    let state = frames::awareness(&[(50, 1, r#"{"user":{}}"#)]);
+    for number in 0..300 {
+        let name = format!("session/early-{number}");
+        for _ in 0..4 {
+            assert!(socket.say(&frames::named(&name, &state)).await);
+        }
+        // Let in, refused, or given up: none of it waits any more.
+        let end = match number % 3 {
+            0 => frames::token(&name, &token, None),
+            1 => frames::token(&name, "bad", None),
+            _ => frames::close_document(&name),
+        };
+        assert!(socket.say(&end).await);
+        assert!(socket.say(&frames::close_document(&name)).await);
+    }
+    assert!(
+        socket
+            .say(&frames::named("session/fence", &frames::step1(&[0])))
+            .await
+    );
+    until(&mut socket, "session/fence", Heard::Step2).await;
+    // And what waits is bounded.
+    for _ in 0..=1_000 {
+        let frame = frames::named("session/no-token", &state);
+        if !socket.say(&frame).await {
+            break;
+        }
+    }
+    assert_eq!(
+        socket.ended().await,
+        Ended::Closed(1009, "LIMIT_MESSAGE".to_owned())
+    );
 }

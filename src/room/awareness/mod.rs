@@ -165,6 +165,13 @@ impl Awareness {
             self.announce(now, session, sole.client, sole.clock, text);
             return;
         }
+        let is_expected = |entry: &AwarenessEntry<'_>| self.is_expected(session, entry);
+        if let Some(entry) = update.entries().find(is_expected)
+            && let Some(text) = state_of(&entry)
+        {
+            // Among others': it was asked for all it knows.
+            self.announce(now, session, entry.client, entry.clock, text);
+        }
         for entry in update.entries().filter(is_in_bounds) {
             self.receive_entry(now, session, entry.client, entry.clock, state_of(&entry));
         }
@@ -178,11 +185,9 @@ impl Awareness {
         }
     }
 
-    /// The session ends: its states are removed first of all.
-    pub fn close(&mut self, now: Timestamp, session: SessionId) {
-        let Some(member) = self.sessions.remove(&session) else {
-            return;
-        };
+    /// The session ends: its states are removed first of all. Answers with the id that was its own.
+    pub fn close(&mut self, now: Timestamp, session: SessionId) -> Option<ClientId> {
+        let member = self.sessions.remove(&session)?;
         if let Some(push_at) = member.push_at {
             self.pushes.remove(&(push_at, session));
         }
@@ -203,6 +208,38 @@ impl Awareness {
                 appearance: None,
             });
         }
+        member.own
+    }
+
+    /// The session has come back to what its client had closed: whatever state it brings of this id
+    /// announces it anew, at whichever clock, since the client may have been made anew as well.
+    pub fn expect(&mut self, session: SessionId, own: ClientId) {
+        if let Some(member) = self.sessions.get_mut(&session) {
+            member.expected = Some(own);
+        }
+    }
+
+    /// Whether the frame brings a state of the sender's own id, if it had this one when its client
+    /// closed it. Without one, it is told by what would make it the session's own.
+    pub fn is_own(&self, grant: &Grant, own: Option<ClientId>, update: &AwarenessUpdate) -> bool {
+        let mut entries = update.entries();
+        let is_sole = entries.next().is_some() && entries.next().is_none();
+        let mut states = (update.entries())
+            .filter(is_in_bounds)
+            .filter(|entry| state_of(entry).is_some());
+        match own {
+            Some(own) => states.any(|entry| entry.client == own),
+            None => is_sole && states.any(|entry| self.is_new(grant, &entry)),
+        }
+    }
+
+    /// Whether the state is of an id that nobody has, at a clock that nobody has seen: what tells it from
+    /// an echo.
+    fn is_new(&self, grant: &Grant, entry: &AwarenessEntry<'_>) -> bool {
+        self.memory.get(entry.client).is_none_or(|known| {
+            let is_above = known.entry.session.is_none() && known.entry.clock < entry.clock;
+            is_above && known.may_pass_to(grant)
+        })
     }
 
     /// Time passes: pushes that are due, clocks to forget.
@@ -284,12 +321,29 @@ impl Awareness {
         if member.own.is_some() || !is_in_bounds(entry) || !member.has_room_for(entry.client) {
             return false;
         }
-        let Some(known) = self.memory.get(entry.client) else {
-            return true;
-        };
         // A state set long after the opening is told from an echo by a clock that nobody has seen.
-        let is_new = known.entry.session.is_none() && known.entry.clock < entry.clock;
-        (is_after_step1 || is_new) && known.may_pass_to(&member.grant)
+        let may_pass = |known: &Known| known.may_pass_to(&member.grant);
+        let is_free = self.memory.get(entry.client).is_none_or(may_pass);
+        (is_after_step1 && is_free)
+            || self.is_new(&member.grant, entry)
+            || self.is_expected(session, entry)
+    }
+
+    /// Whether the entry is of the id that the session had when its client closed it, and no other
+    /// session has it by now.
+    fn is_expected(&self, session: SessionId, entry: &AwarenessEntry<'_>) -> bool {
+        let Some(member) = self.sessions.get(&session) else {
+            return false;
+        };
+        let is_free = |known: &Known| {
+            known.entry.session.is_none_or(|holder| holder == session)
+                && known.may_pass_to(&member.grant)
+        };
+        member.own.is_none()
+            && member.expected == Some(entry.client)
+            && is_in_bounds(entry)
+            && state_of(entry).is_some()
+            && self.memory.get(entry.client).is_none_or(is_free)
     }
 
     /// The id becomes the session's own, from wherever it was.

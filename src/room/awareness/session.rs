@@ -12,6 +12,8 @@ pub(super) struct Session {
     pub(super) grant: Grant,
     /// The id that is the client's own; at most one.
     pub(super) own: Option<ClientId>,
+    /// The id that was its own before its client closed it, and that it may announce at any clock.
+    pub(super) expected: Option<ClientId>,
     /// The ids it holds: its own, and those of tabs that it passes on.
     pub(super) held: SmallSet<ClientId>,
     /// When the present states are pushed to it at the latest; `None` once they were.
@@ -37,6 +39,7 @@ impl Session {
         Self {
             grant,
             own: None,
+            expected: None,
             held: SmallSet::new(),
             push_at: Some(now + AWARENESS_PUSH_AFTER),
             is_hidden: false,

@@ -224,7 +224,9 @@ impl World {
     /// The server notices that a session is over.
     pub(super) fn end(&mut self, session: SessionId) {
         self.links.remove(&session);
-        self.turn(|awareness, now| awareness.close(now, session));
+        self.turn(|awareness, now| {
+            awareness.close(now, session);
+        });
     }
 
     /// The user of this client hides, or no longer.
