@@ -53,8 +53,29 @@ pub const AWARENESS_MEMORY: Duration = Duration::from_secs(60);
 pub const AWARENESS_PUSH_AFTER: Duration = Duration::from_millis(300);
 /// Without an own id known: how recent another session's end counts as this client's (2.4 rule 6).
 pub const AWARENESS_RETURN_WITHIN: Duration = Duration::from_secs(20);
-/// A raised id also goes to all others if it was last cast longer ago than this (2.4 rule 7).
-pub const AWARENESS_CAST_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// A raised id also goes to all others if it was last cast longer ago than this (2.4 rule 7): the nudge
+/// puts off its owner's own renewal, and who is not renewed by then is renewed by us.
+pub const AWARENESS_CAST_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A state that was last cast longer ago than this is renewed for its owner: a visible tab does so
+/// itself after 15 to 18 s, a hidden one once a minute, and clients drop who is silent for 30 s.
+pub const AWARENESS_RENEW_AFTER: Duration = Duration::from_secs(20);
+/// So long the sockets of silent owners have to say that they are there, from whichever worker; and
+/// whoever falls silent meanwhile is renewed together with them.
+pub const AWARENESS_ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// Silent owners asked for at once in one room.
+pub const AWARENESS_ASKED_AT_ONCE_MAX: usize = 1_000;
+/// States renewed in one step of one room: a message of so many is put together for each of them.
+pub const AWARENESS_RENEWED_AT_ONCE_MAX: usize = 64;
+/// How long a socket may owe us an answer and still count as one that answers. A round trip is less.
+pub const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+const _: () = assert!(
+    AWARENESS_CAST_AGAIN_AFTER.as_secs()
+        + AWARENESS_RENEW_AFTER.as_secs()
+        + 3 * AWARENESS_ANSWER_WITHIN.as_secs()
+        < 30,
+    "clients drop after 30 s whoever they do not hear of"
+);
 
 /// How deep JSON-like values in an update may nest; yrs and browsers walk them recursively.
 pub const UPDATE_NESTING_MAX: usize = 100;

@@ -7,6 +7,7 @@
 //!
 //! Start with `worker`: its `run`, its `let_happen` and its `end_turn`.
 
+mod answering;
 mod attendance;
 mod connection;
 mod connections;

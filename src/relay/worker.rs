@@ -334,6 +334,7 @@ impl Worker {
             } => {
                 self.far_delivery(connection, session, delivery);
             }
+            ToWorker::AskSockets(asked) => self.answer_for_sockets(*asked),
             ToWorker::Revoke { user, room } => self.revoke(&user, room.as_ref()),
             ToWorker::Hide { user, hides } => self.hide(&user, hides),
             ToWorker::Drain { deadline, done } => self.drain(deadline, done),

@@ -243,6 +243,11 @@ impl Room {
             Input::Leave { session, ending } => self.leave(now, session, ending),
             Input::Renew { session, grant } => self.renew(now, session, grant),
             Input::Message { session, message } => self.message(now, session, message),
+            Input::Answering { sessions } => {
+                for session in sessions {
+                    self.awareness.answer(now, session);
+                }
+            }
             Input::Resync { session } => self.questions.push(Question::Resync { session }),
             Input::Reported(report) => self.reported(now, *report),
             Input::Stored { through } => self.stored(through),
@@ -556,6 +561,9 @@ impl Room {
                     self.tell(session, Message::Nudge { client, clock });
                 }
                 Event::Push { session } => self.tell(session, Message::PushAwareness),
+                Event::Ask { sessions } => {
+                    self.outputs.push_back(Output::AskSockets { sessions });
+                }
                 Event::Shows {
                     session,
                     appearance,

@@ -27,6 +27,11 @@ pub enum Output {
     },
     /// Awareness has changed: members are to be brought up to its version.
     Awareness,
+    /// Say which of these sessions have a socket that answers; by `Answering`.
+    AskSockets {
+        /// Owners of awareness states who have said nothing for some time.
+        sessions: Vec<SessionId>,
+    },
     /// A message for one session.
     Tell {
         /// Whom.

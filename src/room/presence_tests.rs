@@ -56,6 +56,9 @@ impl Driver {
                     Output::Keep(Keep::Append { sequence, .. }) => {
                         inputs.push_back(Input::Stored { through: sequence });
                     }
+                    Output::AskSockets { sessions } => {
+                        inputs.push_back(Input::Answering { sessions });
+                    }
                     other => self.told.extend(in_words(&other)),
                 }
             }
@@ -470,7 +473,7 @@ fn in_words(output: &Output) -> Option<String> {
             }
         },
         Output::Unload => "unload".to_owned(),
-        Output::Work(_) | Output::Keep(_) | Output::Record(_) | Output::Seen(_) => return None,
+        Output::AskSockets { .. } | Output::Work(_) | Output::Keep(_) | Output::Record(_) | Output::Seen(_) => return None,
     })
 }
 

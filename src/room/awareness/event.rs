@@ -23,6 +23,12 @@ pub enum Event {
         /// One below the clock it is to land on.
         clock: u64,
     },
+    /// Ask whether the sockets of these sessions answer, and say so of those that do by
+    /// `Awareness::answer`.
+    Ask {
+        /// Owners that have not renewed their states.
+        sessions: Vec<SessionId>,
+    },
     /// Send the session all present states except those it holds (again, if it had been sent them).
     Push {
         /// The newcomer.

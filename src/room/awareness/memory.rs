@@ -44,10 +44,14 @@ pub(super) struct Known {
     pub(super) is_announced: bool,
     /// The highest clock its owner sent on this session.
     pub(super) heard: u64,
+    /// So much the clock given out is above the one that its owner has, who was not told.
+    pub(super) ahead: u64,
     /// When the clock last rose.
     pub(super) raised: Timestamp,
     /// When everybody was last told.
     pub(super) cast: Timestamp,
+    /// When its owner was last nudged, and so begins anew to count until it renews its state.
+    pub(super) nudged: Timestamp,
     /// When the session that held it ended.
     pub(super) left: Option<Timestamp>,
 }
@@ -92,8 +96,10 @@ impl Memory {
             is_stamped: grant.is_stamped,
             is_announced: false,
             heard: clock,
+            ahead: 0,
             raised: now,
             cast: now,
+            nudged: Timestamp::ZERO,
             left: None,
         };
         self.known.insert(client, known);
@@ -110,6 +116,9 @@ impl Memory {
         if let Some(known) = self.known.get_mut(&client) {
             if let Some(left) = known.left.take() {
                 self.departed.remove(&(left + AWARENESS_MEMORY, client));
+            }
+            if known.entry.session != Some(session) {
+                known.ahead = 0;
             }
             known.entry.session = Some(session);
             known.user = grant.identity.user.clone();
@@ -142,9 +151,16 @@ impl Memory {
         }
     }
 
-    /// Raises the clock by one, and answers with whom to nudge at which clock. Not above the
-    /// largest clock that is accepted: others echo what they are sent.
-    pub(super) fn raise(&mut self, now: Timestamp, client: ClientId) -> Option<(SessionId, u64)> {
+    /// Raises the clock by one, and answers with whom to nudge at which clock: the owner, unless it is
+    /// not to know. Whoever passes an id on for another tab is not told either: it would take that for
+    /// the end of the other. Not above the largest clock that is accepted: others echo what they are
+    /// sent.
+    pub(super) fn raise(
+        &mut self,
+        now: Timestamp,
+        client: ClientId,
+        is_told: bool,
+    ) -> Option<(SessionId, u64)> {
         let known = self.known.get_mut(&client)?;
         let before = known.entry.clock;
         if AWARENESS_CLOCK_MAX <= before {
@@ -152,7 +168,14 @@ impl Memory {
         }
         known.entry.clock = before + 1;
         known.raised = now;
-        known.entry.session.map(|owner| (owner, before))
+        if is_told && known.is_announced {
+            known.ahead = 0;
+            known.nudged = now;
+            known.entry.session.map(|owner| (owner, before))
+        } else {
+            known.ahead += 1;
+            None
+        }
     }
 
     /// Gives the id a state, to be shown or withheld after; says whether that changes its content.

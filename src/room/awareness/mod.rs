@@ -17,6 +17,9 @@
 //! * **Push.** A newcomer is sent all present states once its announcement is handled, at its first
 //!   step 2 if it has none, or 300 ms after it opened. What it may know as gone is raised before:
 //!   whatever did not rise since the client may last have been here.
+//! * **Renewal.** The timers of a hidden tab run once a minute, and others drop whom they do not hear
+//!   of for 30 s. Whoever is silent for 20 s, and whose socket answers, is renewed: raised, nudged,
+//!   cast.
 //! * **Memory.** Of a departed id the clock, and whose it is, are remembered for a minute.
 //! * **Hiding.** Of a user who hides, others are sent removals as if they had left; what their
 //!   sessions say is kept, and sent at a raised clock when they appear again.
@@ -31,6 +34,7 @@
 
 mod event;
 mod memory;
+mod renewal;
 mod session;
 
 #[cfg(test)]
@@ -56,6 +60,7 @@ use crate::wire::yjs::{AwarenessEntry, AwarenessUpdate};
 pub use event::{Entry, Event};
 
 use memory::{Known, Memory};
+use renewal::Renewal;
 use session::Session;
 
 /// All awareness states of one room. Pure: inputs and a time in, events out.
@@ -64,10 +69,26 @@ pub struct Awareness {
     memory: Memory,
     sessions: SmallIdMap<SessionId, Session>,
     pushes: SmallSet<(Timestamp, SessionId)>,
-    last_end: Option<Timestamp>,
-    /// The same of sessions without an own id.
-    last_end_without_own: Option<Timestamp>,
+    renewal: Renewal,
+    ends: Ends,
+    /// The same of those who hid: what they cause, nobody is to see.
+    hidden_ends: Ends,
     events: VecDeque<Event>,
+}
+
+/// When sessions last ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    any: Option<Timestamp>,
+    without_own: Option<Timestamp>,
+}
+
+/// Since when a client may have been away, and know as gone those who are not; `None` if it was not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Away {
+    since: Option<Timestamp>,
+    /// The same, but those whom this alone concerns are not to know that somebody came.
+    hidden_since: Option<Timestamp>,
 }
 
 impl Awareness {
@@ -139,7 +160,7 @@ impl Awareness {
         if let Some(member) = self.sessions.get_mut(&session) {
             member.hear_frame();
             if member.push_at.is_some() {
-                self.push(now, session, self.may_be_away_since(now, session));
+                self.push(now, session, self.may_be_away(now, session));
             }
         }
     }
@@ -162,6 +183,9 @@ impl Awareness {
             && let Some(text) = state_of(&sole)
             && self.may_announce(session, &sole, is_after_step1)
         {
+            if let Some(member) = self.sessions.get_mut(&session) {
+                member.is_own_unsure = !is_after_step1;
+            }
             self.announce(now, session, sole.client, sole.clock, text);
             return;
         }
@@ -193,9 +217,13 @@ impl Awareness {
                 self.cast(now, client);
             }
         }
-        self.last_end = Some(now);
+        let ends = match member.is_hidden {
+            true => &mut self.hidden_ends,
+            false => &mut self.ends,
+        };
+        ends.any = Some(now);
         if member.own.is_none() {
-            self.last_end_without_own = Some(now);
+            ends.without_own = Some(now);
         }
         if member.shown.is_some() {
             self.events.push_back(Event::Shows {
@@ -205,13 +233,14 @@ impl Awareness {
         }
     }
 
-    /// Time passes: pushes that are due, clocks to forget.
+    /// Time passes: pushes that are due, silent owners, clocks to forget.
     pub fn tick(&mut self, now: Timestamp) {
         while let Some(&(due, session)) = self.pushes.first()
             && due <= now
         {
-            self.push(now, session, self.may_be_away_since(now, session));
+            self.push(now, session, self.may_be_away(now, session));
         }
+        self.renew_silent(now);
         self.memory.forget(now);
     }
 
@@ -220,6 +249,7 @@ impl Awareness {
         let next_push = self.pushes.first().map(|&(due, _)| due);
         next_push
             .into_iter()
+            .chain(self.renewal.next_deadline())
             .chain(self.memory.next_forgotten())
             .min()
     }
@@ -264,6 +294,12 @@ impl Awareness {
     pub(super) fn spare(&self) -> usize {
         let sessions = self.sessions.capacity() - self.sessions.len();
         sessions + self.events.capacity() + self.memory.spare()
+    }
+
+    /// How far an id's clock is above what its owner knows.
+    #[cfg(test)]
+    pub(super) fn ahead(&self, client: ClientId) -> u64 {
+        self.memory.get(client).map_or(0, |known| known.ahead)
     }
 
     /// Whether nobody is remembered.
@@ -318,11 +354,13 @@ impl Awareness {
         let previous = self.hold(session, client, true);
         if let Some(known) = self.memory.get_mut(client) {
             known.heard = clock;
+            self.renewal.watch(known.cast);
         }
+        let before = self.entry(client).map(|entry| entry.clock);
         self.follow(now, session, client, clock, text, stamped);
         if let Some(known) = self.memory.get(client)
             && clock < known.entry.clock
-            && known.raised < now
+            && before == Some(known.entry.clock)
         {
             // Taken over as it is, but the last nudge was lost with the old link. Below the known
             // clock its renewals would go unheard.
@@ -339,8 +377,9 @@ impl Awareness {
             self.refresh_shown(previous);
         }
         if !is_pushed || away_since.is_some() {
-            let away_since = away_since.max(self.may_be_away_since(now, session));
-            self.push(now, session, away_since);
+            let mut away = self.may_be_away(now, session);
+            away.since = away.since.max(away_since);
+            self.push(now, session, away);
         }
     }
 
@@ -368,6 +407,8 @@ impl Awareness {
             if clock < known.heard || is_repeat {
                 return;
             }
+            known.heard = clock;
+            let clock = clock + known.ahead;
             match text {
                 Some(text) => {
                     let Some(member) = self.sessions.get(&session) else {
@@ -376,16 +417,22 @@ impl Awareness {
                     let Some(stamped) = stamp(&member.grant, text) else {
                         return;
                     };
-                    known.heard = clock;
                     self.follow(now, session, client, clock, text, stamped);
                 }
                 None => {
-                    known.heard = clock;
+                    let is_nudge = clock + 1 == known.entry.clock && known.state.is_some();
                     self.remove(now, session, client, clock);
+                    if is_nudge {
+                        self.doubt(session, client);
+                    }
                 }
             }
             return;
         }
+        let clock = match is_held_here {
+            true => clock + known.ahead,
+            false => clock,
+        };
         // Whatever is not above the known clock is an echo, above all of somebody who just left.
         match text {
             Some(text) if known.entry.clock < clock => {
@@ -522,25 +569,42 @@ impl Awareness {
         Some(previous)
     }
 
-    /// Sends the newcomer everybody else. `away_since`: whoever did not rise after that may be
-    /// known to it as gone at the very clock they have, and is raised.
-    fn push(&mut self, now: Timestamp, session: SessionId, away_since: Option<Timestamp>) {
+    /// The session repeated a nudge for its own id: it took it for the end of another tab. If it got
+    /// the id without an announcement, it is another tab's.
+    fn doubt(&mut self, session: SessionId, client: ClientId) {
+        if let Some(member) = self.sessions.get_mut(&session)
+            && member.is_own_unsure
+            && let Some(known) = self.memory.get_mut(client)
+        {
+            member.own = None;
+            known.is_announced = false;
+        }
+    }
+
+    /// Sends the newcomer everybody else. Whoever did not rise since it may have been away may be known
+    /// to it as gone at the very clock they have, and is raised.
+    fn push(&mut self, now: Timestamp, session: SessionId, away: Away) {
         let Some(member) = self.sessions.get_mut(&session) else {
             return;
         };
         if let Some(push_at) = member.push_at.take() {
             self.pushes.remove(&(push_at, session));
         }
-        if let Some(away_since) = away_since {
+        let is_hidden = member.is_hidden;
+        if let Some(since) = away.since.max(away.hidden_since) {
             let others: Vec<_> = self
                 .memory
                 .present()
                 .filter(|entry| entry.session != Some(session))
                 .filter_map(|entry| self.memory.get(entry.client))
-                .filter(|known| known.raised <= away_since)
-                .map(|known| (known.entry.client, known.cast))
+                .filter(|known| known.raised <= since)
+                .map(|known| (known.entry.client, known.cast, known.raised))
                 .collect();
-            for (client, cast) in others {
+            for (client, cast, raised) in others {
+                if is_hidden || away.since.is_none_or(|since| since < raised) {
+                    self.memory.raise(now, client, false);
+                    continue;
+                }
                 self.raise(now, client);
                 // The nudge restarts the owner's renewals, which keep it alive for all the others.
                 if AWARENESS_CAST_AGAIN_AFTER < now.since(cast) {
@@ -554,8 +618,10 @@ impl Awareness {
     /// For a client that nothing tells from a newcomer, since when it may have been away: the last
     /// session that ended may have been its own, and one of the same user that did not end may be
     /// its old link. A client with an own id, never heard of before, can only have had one without.
-    fn may_be_away_since(&self, now: Timestamp, session: SessionId) -> Option<Timestamp> {
-        let newcomer = self.sessions.get(&session)?;
+    fn may_be_away(&self, now: Timestamp, session: SessionId) -> Away {
+        let Some(newcomer) = self.sessions.get(&session) else {
+            return Away::default();
+        };
         let has_own = newcomer.own.is_some();
         let is_old_link = |(&other, member): (&SessionId, &Session)| {
             other != session
@@ -563,14 +629,22 @@ impl Awareness {
                 && (member.own.is_none() || !has_own)
         };
         if self.sessions.iter().any(is_old_link) {
-            return Some(now);
+            return Away {
+                since: Some(now),
+                hidden_since: None,
+            };
         }
-        let last_end = if has_own {
-            self.last_end_without_own
-        } else {
-            self.last_end
+        let recent = |ends: &Ends| {
+            let last_end = match has_own {
+                true => ends.without_own,
+                false => ends.any,
+            };
+            last_end.filter(|&end| now.since(end) < AWARENESS_RETURN_WITHIN)
         };
-        last_end.filter(|&end| now.since(end) < AWARENESS_RETURN_WITHIN)
+        Away {
+            since: recent(&self.ends),
+            hidden_since: recent(&self.hidden_ends),
+        }
     }
 
     fn is_hidden(&self, session: SessionId) -> bool {
@@ -580,7 +654,7 @@ impl Awareness {
     }
 
     fn raise(&mut self, now: Timestamp, client: ClientId) {
-        if let Some((session, clock)) = self.memory.raise(now, client) {
+        if let Some((session, clock)) = self.memory.raise(now, client, true) {
             self.events.push_back(Event::Nudge {
                 session,
                 client,
@@ -591,6 +665,7 @@ impl Awareness {
 
     fn cast(&mut self, now: Timestamp, client: ClientId) {
         self.memory.cast(now, client);
+        self.renewal.cast(now);
         self.events.push_back(Event::Cast { client });
     }
 

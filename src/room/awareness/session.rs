@@ -12,12 +12,17 @@ pub(super) struct Session {
     pub(super) grant: Grant,
     /// The id that is the client's own; at most one.
     pub(super) own: Option<ClientId>,
+    /// Whether it got that without an announcement, by its first state long after it opened: which may
+    /// as well have been that of another tab.
+    pub(super) is_own_unsure: bool,
     /// The ids it holds: its own, and those of tabs that it passes on.
     pub(super) held: SmallSet<ClientId>,
     /// When the present states are pushed to it at the latest; `None` once they were.
     pub(super) push_at: Option<Timestamp>,
     /// Whether its user hides: its states are kept, and nobody is sent them.
     pub(super) is_hidden: bool,
+    /// When its socket was last found to answer.
+    pub(super) answered: Option<Timestamp>,
     /// What it was last said to show.
     pub(super) shown: Option<Appearance>,
     opening: Opening,
@@ -37,9 +42,11 @@ impl Session {
         Self {
             grant,
             own: None,
+            is_own_unsure: false,
             held: SmallSet::new(),
             push_at: Some(now + AWARENESS_PUSH_AFTER),
             is_hidden: false,
+            answered: None,
             shown: None,
             opening: Opening::BeforeStep1,
         }

@@ -53,6 +53,8 @@ pub(super) struct World {
     pub(super) roster: Roster,
     pub(super) clients: Vec<Client>,
     pub(super) nudges: usize,
+    /// Who was nudged, in order.
+    pub(super) nudged: Vec<Place>,
     /// Frames that reached the server.
     pub(super) frames_up: usize,
     /// Changes of the roster so far, in words.
@@ -97,8 +99,14 @@ pub(super) struct Client {
     pub(super) link: Option<SessionId>,
     /// Tabs of one browser hear each other.
     pub(super) browser: Option<u32>,
+    /// Its tab is hidden: its timers run once a minute. What it hears, it hears at once.
+    pub(super) is_throttled: bool,
+    /// Its tab is frozen: nothing of it runs, and what arrives waits. Its socket answers.
+    pub(super) is_frozen: bool,
     queue: Vec<Vec<Row>>,
     renewed: Timestamp,
+    /// When its timers run next.
+    next_check: Timestamp,
     /// Since when it is connected, and since when it can be seen, too.
     connected: Option<Timestamp>,
     seen: Option<Timestamp>,
@@ -118,6 +126,7 @@ impl World {
             roster: Roster::new(Policy::of(model::Kind::Session)),
             clients: Vec::new(),
             nudges: 0,
+            nudged: Vec::new(),
             frames_up: 0,
             told: Vec::new(),
             hidden: BTreeSet::new(),
@@ -140,8 +149,11 @@ impl World {
             others: BTreeMap::new(),
             link: None,
             browser: None,
+            is_throttled: false,
+            is_frozen: false,
             queue: Vec::new(),
             renewed: self.now,
+            next_check: self.now,
             connected: None,
             seen: None,
         });
@@ -244,12 +256,41 @@ impl World {
         self.turn(|awareness, now| awareness.hide(now, &user, hides));
     }
 
+    /// The tab of this client is hidden, or seen again.
+    pub(super) fn throttle(&mut self, place: Place, is_throttled: bool) {
+        let client = &mut self.clients[place];
+        client.is_throttled = is_throttled;
+        // Timers run when a tab is seen again.
+        client.next_check = self.now + Duration::from_secs(if is_throttled { 60 } else { 0 });
+    }
+
+    /// The tab is gone without a word, and its links to other tabs with it.
+    pub(super) fn vanish(&mut self, place: Place) {
+        let client = &mut self.clients[place];
+        client.is_frozen = true;
+        client.browser = None;
+        client.connected = None;
+        client.seen = None;
+    }
+
+    /// What a client sees of another.
+    pub(super) fn sees(&self, viewer: Place, target: Place) -> bool {
+        let id = self.clients[target].id;
+        let other = self.clients[viewer].others.get(&id);
+        other.is_some_and(|other| other.state.is_some())
+    }
+
     /// The server restarts and remembers nothing.
     pub(super) fn restart(&mut self) {
         for place in 0..self.clients.len() {
             self.lose(place);
         }
         self.links.clear();
+        // Whoever was not told how far its clock was raised, for one who hides, is below what others know
+        // until it has renewed its state so often; as if it had while the server was away.
+        for client in &mut self.clients {
+            client.clock += self.awareness.ahead(ClientId(client.id));
+        }
         self.awareness = Awareness::new();
         self.roster = Roster::new(Policy::of(model::Kind::Session));
     }
@@ -289,9 +330,10 @@ impl World {
                 .links
                 .values()
                 .flat_map(|link| {
+                    let hears = !self.clients[link.client].is_frozen;
                     [
                         link.up.front().map(|up| up.0),
-                        link.down.front().map(|d| d.0),
+                        link.down.front().map(|d| d.0).filter(|_| hears),
                     ]
                 })
                 .chain([self.awareness.next_deadline(), Some(self.next_check)])
@@ -305,7 +347,12 @@ impl World {
             if self.next_check <= self.now {
                 self.next_check = self.now + Duration::from_secs(3);
                 for place in 0..self.clients.len() {
-                    self.check_times(place);
+                    let client = &mut self.clients[place];
+                    if client.next_check <= self.now && !client.is_frozen {
+                        let every = if client.is_throttled { 60 } else { 3 };
+                        client.next_check = self.now + Duration::from_secs(every);
+                        self.check_times(place);
+                    }
                 }
             }
             self.turn(|awareness, now| awareness.tick(now));
@@ -323,6 +370,9 @@ impl World {
             }
             let now = self.now;
             let next_down = self.links.iter_mut().find_map(|(&session, link)| {
+                if self.clients[link.client].is_frozen {
+                    return None;
+                }
                 let (_, down) = link.down.pop_front_if(|(due, _)| *due <= now)?;
                 Some((session, link.client, down))
             });
@@ -362,9 +412,17 @@ impl World {
                     clock,
                 } => {
                     self.nudges += 1;
+                    self.nudged.push(self.links[&session].client);
                     self.send_down(session, Down::Awareness(vec![(client.0, clock, None)]));
                 }
                 Event::Push { session } => pushed.push(session),
+                Event::Ask { sessions } => {
+                    for session in sessions {
+                        if self.links.get(&session).is_some_and(|link| !link.is_cut) {
+                            self.awareness.answer(self.now, session);
+                        }
+                    }
+                }
                 Event::Cast { .. } => {}
                 Event::Shows {
                     session,
@@ -555,6 +613,9 @@ impl World {
         };
         let is_viewer = |one: &&Client| is_settled(one.connected) && !is_misled(one);
         for viewer in self.clients.iter().filter(is_viewer) {
+            if viewer.is_frozen {
+                continue;
+            }
             for target in self.clients.iter().filter(|one| is_settled(one.seen)) {
                 let is_visible = viewer.id == target.id
                     || viewer
@@ -577,7 +638,8 @@ impl World {
             let is_hidden = self.hidden.contains(&client.grant.identity.user);
             client.link.is_some() && client.state.is_some() && !is_hidden
         };
-        for viewer in self.clients.iter().filter(|client| client.link.is_some()) {
+        let is_viewer = |client: &&Client| client.link.is_some() && !client.is_frozen;
+        for viewer in self.clients.iter().filter(is_viewer) {
             let sees: BTreeMap<u64, &str> = viewer
                 .others
                 .iter()
