@@ -44,7 +44,8 @@ pub(super) struct Known {
     pub(super) is_announced: bool,
     /// The highest clock its owner sent on this session.
     pub(super) heard: u64,
-    /// So much the clock given out is above the one that its owner has, who was not told.
+    /// So much the clock given out is above the one that its owner has, while that is behind another
+    /// tab, and cannot be told.
     pub(super) ahead: u64,
     /// When the clock last rose.
     pub(super) raised: Timestamp,
@@ -151,16 +152,10 @@ impl Memory {
         }
     }
 
-    /// Raises the clock by one, and answers with whom to nudge at which clock: the owner, unless it is
-    /// not to know. Whoever passes an id on for another tab is not told either: it would take that for
-    /// the end of the other. Not above the largest clock that is accepted: others echo what they are
-    /// sent.
-    pub(super) fn raise(
-        &mut self,
-        now: Timestamp,
-        client: ClientId,
-        is_told: bool,
-    ) -> Option<(SessionId, u64)> {
+    /// Raises the clock by one, and answers with whom to nudge at which clock. Whoever passes an id on
+    /// for another tab is not told: it would take that for the end of the other. Not above the largest
+    /// clock that is accepted: others echo what they are sent.
+    pub(super) fn raise(&mut self, now: Timestamp, client: ClientId) -> Option<(SessionId, u64)> {
         let known = self.known.get_mut(&client)?;
         let before = known.entry.clock;
         if AWARENESS_CLOCK_MAX <= before {
@@ -168,7 +163,7 @@ impl Memory {
         }
         known.entry.clock = before + 1;
         known.raised = now;
-        if is_told && known.is_announced {
+        if known.is_announced {
             known.ahead = 0;
             known.nudged = now;
             known.entry.session.map(|owner| (owner, before))

@@ -70,25 +70,11 @@ pub struct Awareness {
     sessions: SmallIdMap<SessionId, Session>,
     pushes: SmallSet<(Timestamp, SessionId)>,
     renewal: Renewal,
-    ends: Ends,
-    /// The same of those who hid: what they cause, nobody is to see.
-    hidden_ends: Ends,
+    /// When a session that did not hide last ended.
+    last_end: Option<Timestamp>,
+    /// The same of sessions without an own id.
+    last_end_without_own: Option<Timestamp>,
     events: VecDeque<Event>,
-}
-
-/// When sessions last ended.
-#[derive(Clone, Copy, Debug, Default)]
-struct Ends {
-    any: Option<Timestamp>,
-    without_own: Option<Timestamp>,
-}
-
-/// Since when a client may have been away, and know as gone those who are not; `None` if it was not.
-#[derive(Clone, Copy, Debug, Default)]
-struct Away {
-    since: Option<Timestamp>,
-    /// The same, but those whom this alone concerns are not to know that somebody came.
-    hidden_since: Option<Timestamp>,
 }
 
 impl Awareness {
@@ -160,7 +146,7 @@ impl Awareness {
         if let Some(member) = self.sessions.get_mut(&session) {
             member.hear_frame();
             if member.push_at.is_some() {
-                self.push(now, session, self.may_be_away(now, session));
+                self.push(now, session, self.may_be_away_since(now, session));
             }
         }
     }
@@ -217,13 +203,11 @@ impl Awareness {
                 self.cast(now, client);
             }
         }
-        let ends = match member.is_hidden {
-            true => &mut self.hidden_ends,
-            false => &mut self.ends,
-        };
-        ends.any = Some(now);
-        if member.own.is_none() {
-            ends.without_own = Some(now);
+        if !member.is_hidden {
+            self.last_end = Some(now);
+            if member.own.is_none() {
+                self.last_end_without_own = Some(now);
+            }
         }
         if member.shown.is_some() {
             self.events.push_back(Event::Shows {
@@ -238,7 +222,7 @@ impl Awareness {
         while let Some(&(due, session)) = self.pushes.first()
             && due <= now
         {
-            self.push(now, session, self.may_be_away(now, session));
+            self.push(now, session, self.may_be_away_since(now, session));
         }
         self.renew_silent(now);
         self.memory.forget(now);
@@ -294,12 +278,6 @@ impl Awareness {
     pub(super) fn spare(&self) -> usize {
         let sessions = self.sessions.capacity() - self.sessions.len();
         sessions + self.events.capacity() + self.memory.spare()
-    }
-
-    /// How far an id's clock is above what its owner knows.
-    #[cfg(test)]
-    pub(super) fn ahead(&self, client: ClientId) -> u64 {
-        self.memory.get(client).map_or(0, |known| known.ahead)
     }
 
     /// Whether nobody is remembered.
@@ -377,9 +355,8 @@ impl Awareness {
             self.refresh_shown(previous);
         }
         if !is_pushed || away_since.is_some() {
-            let mut away = self.may_be_away(now, session);
-            away.since = away.since.max(away_since);
-            self.push(now, session, away);
+            let away_since = away_since.max(self.may_be_away_since(now, session));
+            self.push(now, session, away_since);
         }
     }
 
@@ -581,30 +558,27 @@ impl Awareness {
         }
     }
 
-    /// Sends the newcomer everybody else. Whoever did not rise since it may have been away may be known
-    /// to it as gone at the very clock they have, and is raised.
-    fn push(&mut self, now: Timestamp, session: SessionId, away: Away) {
+    /// Sends the newcomer everybody else. `away_since`: whoever did not rise after that may be
+    /// known to it as gone at the very clock they have, and is raised. Not for somebody who hides: the
+    /// nudges would tell the others that somebody came. It sees them when they next renew or change
+    /// their states.
+    fn push(&mut self, now: Timestamp, session: SessionId, away_since: Option<Timestamp>) {
         let Some(member) = self.sessions.get_mut(&session) else {
             return;
         };
         if let Some(push_at) = member.push_at.take() {
             self.pushes.remove(&(push_at, session));
         }
-        let is_hidden = member.is_hidden;
-        if let Some(since) = away.since.max(away.hidden_since) {
+        if let Some(away_since) = away_since.filter(|_| !member.is_hidden) {
             let others: Vec<_> = self
                 .memory
                 .present()
                 .filter(|entry| entry.session != Some(session))
                 .filter_map(|entry| self.memory.get(entry.client))
-                .filter(|known| known.raised <= since)
-                .map(|known| (known.entry.client, known.cast, known.raised))
+                .filter(|known| known.raised <= away_since)
+                .map(|known| (known.entry.client, known.cast))
                 .collect();
-            for (client, cast, raised) in others {
-                if is_hidden || away.since.is_none_or(|since| since < raised) {
-                    self.memory.raise(now, client, false);
-                    continue;
-                }
+            for (client, cast) in others {
                 self.raise(now, client);
                 // The nudge restarts the owner's renewals, which keep it alive for all the others.
                 if AWARENESS_CAST_AGAIN_AFTER < now.since(cast) {
@@ -618,10 +592,8 @@ impl Awareness {
     /// For a client that nothing tells from a newcomer, since when it may have been away: the last
     /// session that ended may have been its own, and one of the same user that did not end may be
     /// its old link. A client with an own id, never heard of before, can only have had one without.
-    fn may_be_away(&self, now: Timestamp, session: SessionId) -> Away {
-        let Some(newcomer) = self.sessions.get(&session) else {
-            return Away::default();
-        };
+    fn may_be_away_since(&self, now: Timestamp, session: SessionId) -> Option<Timestamp> {
+        let newcomer = self.sessions.get(&session)?;
         let has_own = newcomer.own.is_some();
         let is_old_link = |(&other, member): (&SessionId, &Session)| {
             other != session
@@ -629,22 +601,14 @@ impl Awareness {
                 && (member.own.is_none() || !has_own)
         };
         if self.sessions.iter().any(is_old_link) {
-            return Away {
-                since: Some(now),
-                hidden_since: None,
-            };
+            return Some(now);
         }
-        let recent = |ends: &Ends| {
-            let last_end = match has_own {
-                true => ends.without_own,
-                false => ends.any,
-            };
-            last_end.filter(|&end| now.since(end) < AWARENESS_RETURN_WITHIN)
+        let last_end = if has_own {
+            self.last_end_without_own
+        } else {
+            self.last_end
         };
-        Away {
-            since: recent(&self.ends),
-            hidden_since: recent(&self.hidden_ends),
-        }
+        last_end.filter(|&end| now.since(end) < AWARENESS_RETURN_WITHIN)
     }
 
     fn is_hidden(&self, session: SessionId) -> bool {
@@ -654,7 +618,7 @@ impl Awareness {
     }
 
     fn raise(&mut self, now: Timestamp, client: ClientId) {
-        if let Some((session, clock)) = self.memory.raise(now, client, true) {
+        if let Some((session, clock)) = self.memory.raise(now, client) {
             self.events.push_back(Event::Nudge {
                 session,
                 client,

@@ -563,7 +563,6 @@ fn tabs_of_one_browser_tell_each_other_and_the_server() {
 #[test]
 fn whatever_people_do_everybody_is_right_in_the_end() {
     for seed in 0..200 {
-        println!("seed {seed}");
         let mut dice = Dice(seed);
         let mut world = World::new([0, 20, 250][dice.below(3) as usize]);
         let count = 2 + dice.below(5);

@@ -44,6 +44,9 @@ impl Kind {
     }
 }
 
+/// How long it takes until every client has renewed its state.
+const RENEWED_WITHIN: Duration = Duration::from_secs(21);
+
 /// Which client of a world.
 pub(super) type Place = usize;
 
@@ -110,6 +113,8 @@ pub(super) struct Client {
     /// Since when it is connected, and since when it can be seen, too.
     connected: Option<Timestamp>,
     seen: Option<Timestamp>,
+    /// It came back while its user hid: until then it may miss those it knew before.
+    misses_until: Timestamp,
 }
 
 pub(super) struct Other {
@@ -156,6 +161,7 @@ impl World {
             next_check: self.now,
             connected: None,
             seen: None,
+            misses_until: self.now,
         });
         self.clients.len() - 1
     }
@@ -185,6 +191,9 @@ impl World {
         let client = &mut self.clients[place];
         client.link = Some(session);
         client.connected = Some(self.now);
+        if is_hidden {
+            client.misses_until = self.now + RENEWED_WITHIN;
+        }
         let is_seen = client.state.is_some() && !is_hidden;
         client.seen = is_seen.then_some(self.now);
         let queue = std::mem::take(&mut client.queue);
@@ -286,11 +295,6 @@ impl World {
             self.lose(place);
         }
         self.links.clear();
-        // Whoever was not told how far its clock was raised, for one who hides, is below what others know
-        // until it has renewed its state so often; as if it had while the server was away.
-        for client in &mut self.clients {
-            client.clock += self.awareness.ahead(ClientId(client.id));
-        }
         self.awareness = Awareness::new();
         self.roster = Roster::new(Policy::of(model::Kind::Session));
     }
@@ -613,7 +617,7 @@ impl World {
         };
         let is_viewer = |one: &&Client| is_settled(one.connected) && !is_misled(one);
         for viewer in self.clients.iter().filter(is_viewer) {
-            if viewer.is_frozen {
+            if viewer.is_frozen || self.now < viewer.misses_until {
                 continue;
             }
             for target in self.clients.iter().filter(|one| is_settled(one.seen)) {
@@ -638,7 +642,9 @@ impl World {
             let is_hidden = self.hidden.contains(&client.grant.identity.user);
             client.link.is_some() && client.state.is_some() && !is_hidden
         };
-        let is_viewer = |client: &&Client| client.link.is_some() && !client.is_frozen;
+        let is_viewer = |client: &&Client| {
+            client.link.is_some() && !client.is_frozen && client.misses_until <= self.now
+        };
         for viewer in self.clients.iter().filter(is_viewer) {
             let sees: BTreeMap<u64, &str> = viewer
                 .others
