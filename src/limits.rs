@@ -32,12 +32,19 @@ impl Default for Limits {
 /// A burst is this many seconds' worth of messages at once.
 pub const RATE_BURST_SECONDS: u32 = 2;
 
-/// An awareness state's JSON, in bytes. A cursor, a name and a colour are 200.
+/// An awareness state's JSON, in bytes. A cursor, a name and a colour are 200. One that is larger is
+/// dropped, and the one before it stays.
 pub const AWARENESS_STATE_BYTES_MAX: usize = 64 << 10;
+/// The states that one session holds, together: its own, and those of tabs that it passes on. Also what
+/// is looked at of one message: stamping takes some half a millisecond for so much.
+pub const AWARENESS_SESSION_BYTES_MAX: usize = 256 << 10;
+/// The states of all sessions that a user has in one room: what everybody who comes is sent of them.
+pub const AWARENESS_USER_BYTES_MAX: usize = 1 << 20;
 /// How deep an awareness state's JSON may nest: clients parse it recursively.
 pub const AWARENESS_STATE_DEPTH_MAX: usize = 64;
-/// Entries in one awareness message. Echoes of a large room are legal.
-pub const AWARENESS_ENTRIES_MAX: usize = 20_000;
+/// Entries of one awareness message that are looked at, in a tenth of a millisecond. Nobody has so many
+/// of their own; what is longer is the echo of a large room.
+pub const AWARENESS_ENTRIES_MAX: usize = 1_000;
 /// Awareness states one session may hold: its own, and tabs it relays for over BroadcastChannel.
 pub const AWARENESS_IDS_PER_SESSION_MAX: usize = 64;
 /// Clocks of yrs clients are 32 bits wide and wrap; refuse long before.
@@ -45,6 +52,15 @@ pub const AWARENESS_CLOCK_MAX: u64 = (1 << 32) - (1 << 16);
 /// Departed client ids remembered in one room. Far more than leave in a minute, unless somebody
 /// makes them up.
 pub const AWARENESS_DEPARTED_MAX: usize = 65_536;
+/// Client ids of one user that are remembered as theirs while a room is loaded, when their clocks are
+/// forgotten. A page has another each time that it is opened.
+pub const AWARENESS_FORMER_PER_USER_MAX: usize = 1_000;
+/// Such ids of all users of a room: some megabytes, in a room to which very many have come.
+pub const AWARENESS_FORMER_MAX: usize = 100_000;
+/// How often whoever runs the relay is told that a user's states are dropped, for each limit.
+pub const NOTICE_EVERY: Duration = Duration::from_secs(60);
+/// Such notices remembered at a time on one worker; what comes beyond is counted, and not told.
+pub const NOTICES_MAX: usize = 1_000;
 /// A name or role that somebody who is not stamped gives themselves, as far as the roster keeps it.
 pub const SELF_GIVEN_NAME_BYTES_MAX: usize = 1 << 10;
 /// How long a departed client id's clock is remembered (wire facts, 2.4).

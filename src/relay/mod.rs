@@ -24,6 +24,7 @@ mod hot_path;
 mod inbox;
 mod listening;
 mod news;
+mod notices;
 mod observation;
 mod observing;
 mod outlet;
@@ -86,6 +87,7 @@ pub use socket::{RawSocket, RawStream, Stream};
 pub use timeline::{Departure, Happening, Passage, Spot, Timeline, Way};
 pub use turn::Turn;
 
+pub use crate::room::awareness::StateLimit;
 pub use crate::store::{FollowsChange, FollowsError};
 pub use watching::{ActiveRoom, Newest};
 

@@ -28,6 +28,7 @@ use crate::relay::connections::Connections;
 use crate::relay::feed::{FEED_WORKER, FeedHost};
 use crate::relay::heavy::{HeavyPool, Order};
 use crate::relay::inbox::{Delivery, ToWorker};
+use crate::relay::notices::Notices;
 use crate::relay::people::PeopleWriter;
 use crate::relay::pulse::Pulse;
 use crate::relay::rooms::{Link, OpenRoom, RoomKey, Rooms};
@@ -116,6 +117,7 @@ pub struct Worker {
     pub(super) now: Timestamp,
     /// Who came and left lately.
     pub(super) timeline: Timeline,
+    pub(super) notices: Notices,
     /// Why sessions without a socket end, should one now.
     pub(super) beats_end_by: Departure,
     /// One for all sockets; taken out while one is read.
@@ -283,6 +285,7 @@ impl Worker {
             began: Duration::ZERO,
             now,
             timeline: Timeline::default(),
+            notices: Notices::default(),
             beats_end_by: Departure::Expired,
             wakers: Rc::default(),
             buffer: vec![0; READ_BUFFER_BYTES],

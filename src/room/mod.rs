@@ -561,6 +561,15 @@ impl Room {
                     self.tell(session, Message::Nudge { client, clock });
                 }
                 Event::Push { session } => self.tell(session, Message::PushAwareness),
+                Event::Dropped {
+                    session,
+                    limit,
+                    bytes,
+                } => self.outputs.push_back(Output::StateDropped {
+                    session,
+                    limit,
+                    bytes,
+                }),
                 Event::Ask { sessions } => {
                     self.outputs.push_back(Output::AskSockets { sessions });
                 }

@@ -473,7 +473,12 @@ fn in_words(output: &Output) -> Option<String> {
             }
         },
         Output::Unload => "unload".to_owned(),
-        Output::AskSockets { .. } | Output::Work(_) | Output::Keep(_) | Output::Record(_) | Output::Seen(_) => return None,
+        Output::AskSockets { .. }
+        | Output::StateDropped { .. }
+        | Output::Work(_)
+        | Output::Keep(_)
+        | Output::Record(_)
+        | Output::Seen(_) => return None,
     })
 }
 

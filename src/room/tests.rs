@@ -123,6 +123,7 @@ impl Driver {
             Output::Unload => self.told.push(Told::Unload),
             Output::AskSockets { sessions } => inputs.push_back(Input::Answering { sessions }),
             Output::Awareness
+            | Output::StateDropped { .. }
             | Output::Presence { .. }
             | Output::Admitted { .. }
             | Output::Expired { .. }

@@ -22,7 +22,6 @@ pub enum Refusal {
     InvalidUtf8,
     RateLimited,
     LimitMessage,
-    LimitAwareness,
     LimitDocument,
     Draining,
     BoardFull,
@@ -45,7 +44,7 @@ impl Refusal {
             Self::Replaced => 4409,
             Self::InvalidUtf8 => 1007,
             Self::RateLimited => 1008,
-            Self::LimitMessage | Self::LimitAwareness | Self::LimitDocument => 1009,
+            Self::LimitMessage | Self::LimitDocument => 1009,
             Self::Draining => 1012,
             Self::BoardFull
             | Self::LimitConnections
@@ -71,7 +70,6 @@ impl Refusal {
             Self::InvalidUtf8 => "INVALID_UTF8",
             Self::RateLimited => "RATE_LIMITED",
             Self::LimitMessage => "LIMIT_MESSAGE",
-            Self::LimitAwareness => "LIMIT_AWARENESS",
             Self::LimitDocument => "LIMIT_DOCUMENT",
             Self::Draining => "DRAINING",
             Self::BoardFull => "BOARD_FULL",
@@ -113,7 +111,6 @@ impl Refusal {
             | Self::Replaced
             | Self::InvalidUtf8
             | Self::LimitMessage
-            | Self::LimitAwareness
             | Self::LimitDocument => false,
         }
     }
@@ -128,7 +125,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 21] = [
+    const ALL: [Refusal; 20] = [
         Refusal::BadRoom,
         Refusal::BadMessage,
         Refusal::BadUpdate,
@@ -142,7 +139,6 @@ mod tests {
         Refusal::InvalidUtf8,
         Refusal::RateLimited,
         Refusal::LimitMessage,
-        Refusal::LimitAwareness,
         Refusal::LimitDocument,
         Refusal::Draining,
         Refusal::BoardFull,

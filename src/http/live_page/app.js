@@ -523,6 +523,7 @@ const TOLD = {
   lost: ['warn', 'lost'],
   expired: ['warn', 'expired'],
   refused: ['bad', 'refused'],
+  dropped: ['warn', 'dropped'],
 };
 
 function drawTimeline() {
@@ -566,6 +567,9 @@ function story(entry) {
   return parts;
 }
 
+/** What an awareness state may be, and all of a session or a user together. */
+const LIMITS = { state: 'of 64 KiB', session: 'of 256 KiB for a session', user: 'of 1 MiB for a user in a room' };
+
 function why({ what, wasIn, code, reason }) {
   const closed = code === null ? '' : `${code} ${reason}`;
   switch (what) {
@@ -577,6 +581,8 @@ function why({ what, wasIn, code, reason }) {
       return 'left by itself';
     case 'lost':
       return reason === 'NO_ANSWER' ? 'answered no pings' : 'the connection broke off';
+    case 'dropped':
+      return `awareness state over the limit ${LIMITS[reason] ?? reason}; the one before stays`;
     case 'expired':
       return closed || 'its heartbeats stopped';
     default:

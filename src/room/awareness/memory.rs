@@ -7,6 +7,7 @@ use crate::limits::{AWARENESS_CLOCK_MAX, AWARENESS_DEPARTED_MAX, AWARENESS_MEMOR
 use crate::model::{ClientId, Grant, SessionId, UserId};
 use crate::presence::Appearance;
 use crate::room::awareness::Entry;
+use crate::room::awareness::former::Former;
 use crate::room::stamp::Stamped;
 use crate::small::{SmallMap, SmallSet};
 
@@ -19,6 +20,7 @@ pub(super) struct Memory {
     present_order: SmallSet<(u64, ClientId)>,
     /// Those that no session holds, by when to forget them.
     departed: SmallSet<(Timestamp, ClientId)>,
+    former: Former,
     version: u64,
     /// Counts changes of content.
     changes: u64,
@@ -65,6 +67,11 @@ impl Known {
         let is_owned = self.entry.session.is_some() && self.is_announced;
         self.user == grant.identity.user || (is_among_guests && !is_owned)
     }
+
+    /// How much its state is.
+    pub(super) fn bytes(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.len())
+    }
 }
 
 impl Memory {
@@ -74,6 +81,11 @@ impl Memory {
 
     pub(super) fn get_mut(&mut self, client: ClientId) -> Option<&mut Known> {
         self.known.get_mut(&client)
+    }
+
+    /// Whether the id was this user's before it was forgotten.
+    pub(super) fn was(&self, client: ClientId, user: &UserId) -> bool {
+        self.former.was(client, user)
     }
 
     /// Begins to know an id: at this clock, without a state.
@@ -283,6 +295,9 @@ impl Memory {
             && let Some(known) = self.known.remove(&client)
         {
             self.cast_order.remove(&(known.entry.version, client));
+            if known.is_stamped {
+                self.former.remember(client, &known.user);
+            }
         }
     }
 

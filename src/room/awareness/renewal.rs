@@ -65,8 +65,7 @@ impl Awareness {
                 .silent_since(now)
                 .filter(|one| AWARENESS_RENEW_AFTER < now.since(one.since) && answers(&one.owner))
                 .map(|one| one.client);
-            let renewed: Vec<ClientId> =
-                due.by_ref().take(AWARENESS_RENEWED_AT_ONCE_MAX).collect();
+            let renewed: Vec<ClientId> = due.by_ref().take(AWARENESS_RENEWED_AT_ONCE_MAX).collect();
             let is_more = due.next().is_some();
             drop(due);
             for client in renewed {

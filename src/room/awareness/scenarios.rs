@@ -448,6 +448,8 @@ fn a_tab_that_vanished_behind_another_is_gone() {
 fn nobody_is_told_that_somebody_hidden_is_back() {
     for_every_kind(|world, rita| {
         for has_state in [true, false] {
+            // Whoever left a moment ago without hiding may come back.
+            world.run(21_000);
             world.hide(rita, true);
             world.arrive();
             let (nudges, version) = (world.nudged.len(), world.awareness.version());

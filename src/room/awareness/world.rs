@@ -427,6 +427,7 @@ impl World {
                         }
                     }
                 }
+                Event::Dropped { .. } => panic!("nobody here says much"),
                 Event::Cast { .. } => {}
                 Event::Shows {
                     session,
