@@ -312,6 +312,15 @@ mod tests {
     }
 
     #[test]
+    fn only_names_that_matter_are_remembered() {
+        let members: Vec<_> = (0..6_500).map(|name| format!("\"{name}\":0")).collect();
+        let text = format!("{{{}}}", members.join(","));
+        let object = Object::parse(&text, &["7", "x"]).unwrap();
+        assert_eq!(object.places, [("7", 7)]);
+        assert_eq!(object.to_json(), text);
+    }
+
+    #[test]
     fn members_come_and_go_where_they_are() {
         let names = ["a", "b", "c", "d"];
         let mut object = Object::parse(r#"{"a":1,"x":0,"b":2,"c":3}"#, &names).unwrap();

@@ -273,25 +273,12 @@ mod tests {
 
     #[test]
     fn a_state_with_very_many_members_costs_no_more_than_its_length() {
-        use std::time::{Duration, Instant};
-
         let members: Vec<_> = (0..6500).map(|number| format!("\"{number}\":0")).collect();
         let members = members.join(",");
         let plain = format!("{{{members}}}");
         assert_eq!(stamped(&ann(), &plain), plain);
         let inside = format!(r#"{{"presence":{{{members}}}}}"#);
         assert!(stamped(&ann(), &inside).contains(r#""6499":0,"userId":"u1""#));
-        // Three looks at each byte, which take a tenth of a millisecond; looking up each name took
-        // one and a half. The fastest of many: others use the machine too.
-        if !cfg!(debug_assertions) {
-            let times = (0..200).map(|_| {
-                let started = Instant::now();
-                assert!(stamp(&ann(), std::hint::black_box(&inside)).is_some());
-                started.elapsed()
-            });
-            let fastest = times.min().unwrap();
-            assert!(fastest < Duration::from_micros(700), "{fastest:?}");
-        }
     }
 
     #[test]
