@@ -52,12 +52,19 @@ impl Limits {
 /// A burst is this many seconds' worth of messages at once.
 pub const RATE_BURST_SECONDS: u32 = 2;
 
-/// An awareness state's JSON, in bytes. A cursor, a name and a colour are 200.
+/// An awareness state's JSON, in bytes. A cursor, a name and a colour are 200. One that is larger is
+/// dropped, and the one before it stays.
 pub const AWARENESS_STATE_BYTES_MAX: usize = 64 << 10;
+/// The states that one session holds, together: its own, and those of tabs that it passes on. Also what
+/// is looked at of one message: stamping takes some half a millisecond for so much.
+pub const AWARENESS_SESSION_BYTES_MAX: usize = 256 << 10;
+/// The states of all sessions that a user has in one room: what everybody who comes is sent of them.
+pub const AWARENESS_USER_BYTES_MAX: usize = 1 << 20;
 /// How deep an awareness state's JSON may nest: clients parse it recursively.
 pub const AWARENESS_STATE_DEPTH_MAX: usize = 64;
-/// Entries in one awareness message. Echoes of a large room are legal.
-pub const AWARENESS_ENTRIES_MAX: usize = 20_000;
+/// Entries of one awareness message that are looked at, in a tenth of a millisecond. Nobody has so many
+/// of their own; what is longer is the echo of a large room.
+pub const AWARENESS_ENTRIES_MAX: usize = 1_000;
 /// Awareness states one session may hold: its own, and tabs it relays for over BroadcastChannel.
 pub const AWARENESS_IDS_PER_SESSION_MAX: usize = 64;
 /// Clocks of yrs clients are 32 bits wide and wrap; refuse long before.
@@ -65,6 +72,15 @@ pub const AWARENESS_CLOCK_MAX: u64 = (1 << 32) - (1 << 16);
 /// Departed client ids remembered in one room. Far more than leave in a minute, unless somebody
 /// makes them up.
 pub const AWARENESS_DEPARTED_MAX: usize = 65_536;
+/// Client ids of one user that are remembered as theirs while a room is loaded, when their clocks are
+/// forgotten. A page has another each time that it is opened.
+pub const AWARENESS_FORMER_PER_USER_MAX: usize = 1_000;
+/// Such ids of all users of a room: some megabytes, in a room to which very many have come.
+pub const AWARENESS_FORMER_MAX: usize = 100_000;
+/// How often whoever runs the relay is told that a user's states are dropped, for each limit.
+pub const NOTICE_EVERY: Duration = Duration::from_secs(60);
+/// Such notices remembered at a time on one worker; what comes beyond is counted, and not told.
+pub const NOTICES_MAX: usize = 1_000;
 /// A name or role that somebody who is not stamped gives themselves, as far as the roster keeps it.
 pub const SELF_GIVEN_NAME_BYTES_MAX: usize = 1 << 10;
 /// How long a departed client id's clock is remembered (wire facts, 2.4).
@@ -73,8 +89,29 @@ pub const AWARENESS_MEMORY: Duration = Duration::from_secs(60);
 pub const AWARENESS_PUSH_AFTER: Duration = Duration::from_millis(300);
 /// Without an own id known: how recent another session's end counts as this client's (2.4 rule 6).
 pub const AWARENESS_RETURN_WITHIN: Duration = Duration::from_secs(20);
-/// A raised id also goes to all others if it was last cast longer ago than this (2.4 rule 7).
-pub const AWARENESS_CAST_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// A raised id also goes to all others if it was last cast longer ago than this (2.4 rule 7): the nudge
+/// puts off its owner's own renewal, and who is not renewed by then is renewed by us.
+pub const AWARENESS_CAST_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A state that was last cast longer ago than this is renewed for its owner: a visible tab does so
+/// itself after 15 to 18 s, a hidden one once a minute, and clients drop who is silent for 30 s.
+pub const AWARENESS_RENEW_AFTER: Duration = Duration::from_secs(20);
+/// So long the sockets of silent owners have to say that they are there, from whichever worker; and
+/// whoever falls silent meanwhile is renewed together with them.
+pub const AWARENESS_ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// Silent owners asked for at once in one room.
+pub const AWARENESS_ASKED_AT_ONCE_MAX: usize = 1_000;
+/// States renewed in one step of one room: a message of so many is put together for each of them.
+pub const AWARENESS_RENEWED_AT_ONCE_MAX: usize = 64;
+/// How long a socket may owe us an answer and still count as one that answers. A round trip is less.
+pub const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+const _: () = assert!(
+    AWARENESS_CAST_AGAIN_AFTER.as_secs()
+        + AWARENESS_RENEW_AFTER.as_secs()
+        + 3 * AWARENESS_ANSWER_WITHIN.as_secs()
+        < 30,
+    "clients drop after 30 s whoever they do not hear of"
+);
 
 /// How deep JSON-like values in an update may nest. Browsers walk them recursively, and fail near 8,000.
 pub const UPDATE_NESTING_MAX: usize = 1_000;

@@ -178,6 +178,36 @@ impl<M> PerKind<M> {
     }
 }
 
+/// What an awareness state would have exceeded that was dropped.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum DroppedBy {
+    /// The limit of one state.
+    State,
+    /// That of a session.
+    Session,
+    /// That of a user in a room.
+    User,
+}
+
+/// One metric for each limit.
+#[derive(Clone, Debug, Default)]
+pub struct PerLimit<M> {
+    state: M,
+    session: M,
+    user: M,
+}
+
+impl<M> PerLimit<M> {
+    /// The metric of one limit.
+    pub fn of(&self, limit: DroppedBy) -> &M {
+        match limit {
+            DroppedBy::State => &self.state,
+            DroppedBy::Session => &self.session,
+            DroppedBy::User => &self.user,
+        }
+    }
+}
+
 /// One relay's metrics: not global, so that two relays in one process do not mix.
 #[derive(Debug)]
 pub struct Metrics {
@@ -213,6 +243,8 @@ pub struct Metrics {
     pub waiting_updates: Gauge,
     /// The same in bytes.
     pub waiting_bytes: Gauge,
+    /// Awareness states dropped, for they were over a limit.
+    pub states_dropped: PerLimit<Counter>,
     /// Slow connections that were sent a fresh sync instead of what they had missed.
     pub slow_resyncs: Counter,
     /// Bytes of accepted updates that are not yet on disk.
@@ -316,6 +348,20 @@ impl Metrics {
                 "waiting_bytes",
                 "Bytes of accepted updates that wait for others on which they stand",
             ),
+            states_dropped: {
+                let family: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
+                all.register(
+                    "awareness_states_dropped",
+                    "Awareness states dropped, by the limit that they would have exceeded",
+                    family.clone(),
+                );
+                let of = |limit| family.get_or_create_owned(&[("limit", limit)]);
+                PerLimit {
+                    state: of("state"),
+                    session: of("session"),
+                    user: of("user"),
+                }
+            },
             slow_resyncs: one(
                 all,
                 "slow_resyncs",

@@ -204,7 +204,7 @@ impl From<Refusal> for Problem {
                 Self::unauthorized("no token, or one that is no longer good")
             }
             Refusal::Forbidden => Self::forbidden("the token does not allow this"),
-            Refusal::LimitMessage | Refusal::LimitAwareness | Refusal::LimitDocument => Self::new(
+            Refusal::LimitMessage | Refusal::LimitDocument => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "TOO_LARGE",
                 "the document would become too large",

@@ -107,6 +107,12 @@ impl Worker {
                 }
             }
             Output::Awareness => self.mark_dirty(key),
+            Output::StateDropped {
+                session,
+                limit,
+                bytes,
+            } => self.state_dropped(key, session, limit, bytes),
+            Output::AskSockets { sessions } => self.ask_sockets(key, &sessions),
             Output::Tell { session, message } => self.tell(key, session, &message),
             Output::Stateless { from, text } => self.tell_stateless(key, from, &text),
             Output::Refuse { session, refusal } => {

@@ -57,6 +57,8 @@ pub enum ToWorker {
         /// What.
         delivery: Delivery,
     },
+    /// A room on another worker asks which sockets here answer.
+    AskSockets(Box<SocketsAsked>),
     /// A user's tokens are revoked: end what they opened, in one room or everywhere.
     Revoke {
         /// Whose.
@@ -80,6 +82,18 @@ pub enum ToWorker {
     },
     /// The relay is gone.
     Stop,
+}
+
+/// Sockets that are asked for; those that answer are told to the room.
+pub struct SocketsAsked {
+    /// The room's worker.
+    pub worker: usize,
+    /// The room.
+    pub room: RoomName,
+    /// Which life of it.
+    pub life: u64,
+    /// The sockets, and whose they are there.
+    pub sockets: Vec<(ConnectionId, SessionId)>,
 }
 
 /// What a session on another worker does.

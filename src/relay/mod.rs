@@ -7,6 +7,7 @@
 //!
 //! Start with `worker`: its `run`, its `let_happen` and its `end_turn`.
 
+mod answering;
 mod attendance;
 mod closing;
 mod connection;
@@ -24,6 +25,7 @@ mod hot_path;
 mod inbox;
 mod listening;
 mod news;
+mod notices;
 mod observation;
 mod observing;
 mod outlet;
@@ -91,6 +93,7 @@ pub use socket::{RawSocket, RawStream, Stream};
 pub use timeline::{Departure, Happening, Passage, Spot, Timeline, Way};
 pub use turn::Turn;
 
+pub use crate::room::awareness::StateLimit;
 pub use crate::store::{FollowsChange, FollowsError};
 pub use watching::{ActiveRoom, Newest};
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::limits::ANSWERS_WITHIN;
 
 /// A machine without a clock: what happened goes in, [`Pulse::beat`] says what is due.
 ///
@@ -62,6 +63,13 @@ impl Pulse {
     /// When it last did.
     pub fn last_heard(&self) -> Timestamp {
         self.last_heard
+    }
+
+    /// Whether the other side answers: it owes us nothing, or not for long.
+    pub fn answers(&self, now: Timestamp) -> bool {
+        let owes = |asked: Timestamp| self.last_progress <= asked;
+        self.asked
+            .is_none_or(|asked| !owes(asked) || now.since(asked) < ANSWERS_WITHIN)
     }
 
     /// Messages were sent.
@@ -195,6 +203,21 @@ mod tests {
             pulse.heard(time + Duration::from_millis(80));
             assert_eq!(pulse.next_deadline(), at((ping + 1) * 9_500));
         }
+    }
+
+    #[test]
+    fn whoever_owes_an_answer_for_some_time_does_not_answer() {
+        let mut pulse = Pulse::new(at(0), PING_EVERY, DEAD_AFTER);
+        assert!(pulse.answers(at(9_000)));
+        assert_eq!(pulse.beat(at(9_500)), Beat::Ping { with_data: true });
+        assert!(pulse.answers(at(14_499)));
+        assert!(!pulse.answers(at(14_500)));
+        pulse.progressed(at(15_000));
+        assert!(pulse.answers(at(15_000)), "it takes what waits");
+        assert_eq!(pulse.beat(at(19_000)), Beat::Ping { with_data: true });
+        assert!(!pulse.answers(at(24_000)));
+        pulse.heard(at(24_001));
+        assert!(pulse.answers(at(24_001)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::metrics::{DoorLabel, EndLabel};
 use crate::model::{ConnectionId, RoomName, UserId};
 use crate::presence::Ending;
 use crate::relay::fanout::Dialect;
+use crate::room::awareness::StateLimit;
 use crate::wire::close::Refusal;
 
 /// How a connection, or its part in a room, ended.
@@ -109,6 +110,8 @@ pub enum Happening {
     Left(Departure),
     /// They never were in.
     TurnedAway(Refusal),
+    /// They are in, and an awareness state of theirs was dropped.
+    StateDropped(StateLimit),
 }
 
 /// Somebody came or left.

@@ -32,6 +32,7 @@ use crate::relay::feed::{FEED_WORKER, FeedHost};
 use crate::relay::heavy::{HeavyPool, Order};
 use crate::relay::hosting::count_waiting;
 use crate::relay::inbox::{Delivery, ToWorker};
+use crate::relay::notices::Notices;
 use crate::relay::people::PeopleWriter;
 use crate::relay::pulse::Pulse;
 use crate::relay::rooms::{Link, OpenRoom, RoomKey, Rooms};
@@ -132,6 +133,7 @@ pub struct Worker {
     pub(super) now: Timestamp,
     /// Who came and left lately.
     pub(super) timeline: Timeline,
+    pub(super) notices: Notices,
     /// Why sessions without a socket end, should one now.
     pub(super) beats_end_by: Departure,
     /// One for all sockets; taken out while one is read.
@@ -345,6 +347,7 @@ impl Worker {
             began: Duration::ZERO,
             now,
             timeline: Timeline::default(),
+            notices: Notices::default(),
             beats_end_by: Departure::Expired,
             wakers: Rc::default(),
             buffer: vec![0; READ_BUFFER_BYTES],
@@ -413,6 +416,7 @@ impl Worker {
             } => {
                 self.far_delivery(connection, session, delivery);
             }
+            ToWorker::AskSockets(asked) => self.answer_for_sockets(*asked),
             ToWorker::Revoke { user, room } => self.revoke(&user, room.as_ref()),
             ToWorker::Hide { user, hides } => self.hide(&user, hides),
             ToWorker::Drain { saved, closed } => self.drain(saved, closed),

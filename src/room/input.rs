@@ -110,6 +110,11 @@ pub enum Input {
         /// What.
         message: FromSession,
     },
+    /// The sockets of these sessions answer.
+    Answering {
+        /// Some of those that were asked for.
+        sessions: Vec<SessionId>,
+    },
     /// The session fell too far behind and can be written to again.
     Resync {
         /// Which.

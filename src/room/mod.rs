@@ -288,6 +288,11 @@ impl Room {
             } => self.reopen(now, session, grant, manner, message),
             Input::Renew { session, grant } => self.renew(now, session, grant),
             Input::Message { session, message } => self.message(now, session, message),
+            Input::Answering { sessions } => {
+                for session in sessions {
+                    self.awareness.answer(now, session);
+                }
+            }
             Input::Resync { session } => self.questions.push(Question::Resync { session }),
             Input::Reported(report) => self.came_back(now, report),
             Input::Sifted(sifted) => self.sifted(now, *sifted),
@@ -630,6 +635,18 @@ impl Room {
                     self.tell(session, Message::Nudge { client, clock });
                 }
                 Event::Push { session } => self.tell(session, Message::PushAwareness),
+                Event::Dropped {
+                    session,
+                    limit,
+                    bytes,
+                } => self.outputs.push_back(Output::StateDropped {
+                    session,
+                    limit,
+                    bytes,
+                }),
+                Event::Ask { sessions } => {
+                    self.outputs.push_back(Output::AskSockets { sessions });
+                }
                 Event::Shows {
                     session,
                     appearance,

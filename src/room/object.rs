@@ -1,36 +1,38 @@
 //! A JSON object as the raw text of its members, so that what is not touched stays as it was.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use serde_json::Value;
 
-/// The members of a JSON object in their order. Only names and the values that are asked for are
-/// decoded; numbers of any precision and escapes of any kind pass through as text.
+/// The members of a JSON object in their order. Only a few are ever asked for: the names of the others
+/// are not looked at, and a state of thousands of members costs no more than its length. Numbers of
+/// any precision and escapes of any kind pass through as text.
 #[derive(Debug)]
 pub(super) struct Object<'a> {
     members: Vec<Member<'a>>,
-    /// Whether a name came more than once. The last value is kept, as `JSON.parse` does.
+    /// Where the members are that may be asked for, as far as there are such.
+    places: Vec<(&'static str, usize)>,
+    /// Whether one of those came more than once. The last value is kept, as `JSON.parse` does.
     pub(super) has_duplicates: bool,
 }
 
 #[derive(Debug)]
 struct Member<'a> {
-    name: Cow<'a, str>,
     /// The name as written, with its quotes.
     key: Cow<'a, str>,
     value: Cow<'a, str>,
 }
 
 impl<'a> Object<'a> {
-    /// The members of an object that is valid JSON; `None` if it is something else.
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
+    /// The members of an object that is valid JSON; `None` if it is something else. Only these names,
+    /// which are ASCII, can be asked for.
+    pub(super) fn parse(text: &'a str, names: &[&'static str]) -> Option<Self> {
         let mut scan = Scan { text, at: 0 };
         let mut object = Self {
             members: Vec::new(),
+            places: Vec::new(),
             has_duplicates: false,
         };
-        let mut place_of = HashMap::new();
         scan.expect(b'{')?;
         if scan.next_is(b'}') {
             return scan.is_at_end().then_some(object);
@@ -39,18 +41,16 @@ impl<'a> Object<'a> {
             let key = scan.string()?;
             scan.expect(b':')?;
             let value = scan.value()?;
-            // A name with half a surrogate pair is no name that is looked for: as written will do.
-            let name = decode(key).unwrap_or(Cow::Borrowed(key));
-            match place_of.get(&name) {
-                Some(&place) => {
+            let name = names.iter().copied().find(|name| spells(key, name));
+            match name.and_then(|name| object.place(name)) {
+                Some(place) => {
                     object.has_duplicates = true;
-                    let member: &mut Member<'_> = object.members.get_mut(place)?;
-                    member.value = Cow::Borrowed(value);
+                    object.members.get_mut(place)?.value = Cow::Borrowed(value);
                 }
                 None => {
-                    place_of.insert(name.clone(), object.members.len());
+                    let place = object.members.len();
+                    object.places.extend(name.map(|name| (name, place)));
                     object.members.push(Member {
-                        name,
                         key: Cow::Borrowed(key),
                         value: Cow::Borrowed(value),
                     });
@@ -64,10 +64,10 @@ impl<'a> Object<'a> {
         scan.is_at_end().then_some(object)
     }
 
-    /// The member's value, if that is an object.
-    pub(super) fn object(&self, name: &str) -> Option<Object<'a>> {
+    /// The member's value, if that is an object, of which these names can be asked for.
+    pub(super) fn object(&self, name: &str, names: &[&'static str]) -> Option<Object<'a>> {
         match self.get(name)?.value {
-            Cow::Borrowed(value) if value.starts_with('{') => Object::parse(value),
+            Cow::Borrowed(value) if value.starts_with('{') => Object::parse(value, names),
             _ => None,
         }
     }
@@ -88,21 +88,29 @@ impl<'a> Object<'a> {
 
     /// Makes the member this JSON text.
     pub(super) fn set(&mut self, name: &'static str, json: String) {
-        match self.members.iter_mut().find(|member| member.name == name) {
-            Some(member) => member.value = Cow::Owned(json),
-            None => self.members.push(Member {
-                name: Cow::Borrowed(name),
-                key: Cow::Owned(Value::from(name).to_string()),
-                value: Cow::Owned(json),
-            }),
+        let value = Cow::Owned(json);
+        if let Some(place) = self.place(name)
+            && let Some(member) = self.members.get_mut(place)
+        {
+            member.value = value;
+        } else {
+            self.places.push((name, self.members.len()));
+            let key = Cow::Owned(Value::from(name).to_string());
+            self.members.push(Member { key, value });
         }
     }
 
     /// Takes the member out; says whether there was none.
     pub(super) fn remove(&mut self, name: &str) -> bool {
-        let count = self.members.len();
-        self.members.retain(|member| member.name != name);
-        self.members.len() == count
+        let Some(place) = self.place(name) else {
+            return true;
+        };
+        self.members.remove(place);
+        self.places.retain(|(known, _)| *known != name);
+        for (_, other) in &mut self.places {
+            *other -= usize::from(place < *other);
+        }
+        false
     }
 
     /// The object as JSON text.
@@ -121,8 +129,40 @@ impl<'a> Object<'a> {
     }
 
     fn get(&self, name: &str) -> Option<&Member<'a>> {
-        self.members.iter().find(|member| member.name == name)
+        self.members.get(self.place(name)?)
     }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        let mut places = self.places.iter();
+        places.find(|(known, _)| *known == name).map(|&(_, at)| at)
+    }
+}
+
+/// Whether a JSON string is this ASCII text. It may be written with escapes.
+fn spells(json: &str, name: &str) -> bool {
+    let inside = json.as_bytes();
+    let inside = inside.get(1..inside.len().saturating_sub(1));
+    let mut rest = inside.unwrap_or_default();
+    if rest.len() == name.len() {
+        return rest == name.as_bytes();
+    }
+    for &wanted in name.as_bytes() {
+        rest = match rest {
+            [b'\\', b'u', b'0', b'0', high, low, rest @ ..] => {
+                let digits = [*high, *low].map(|digit| char::from(digit).to_digit(16));
+                let [Some(high), Some(low)] = digits else {
+                    return false;
+                };
+                if high << 4 | low != u32::from(wanted) {
+                    return false;
+                }
+                rest
+            }
+            [first, rest @ ..] if *first == wanted => rest,
+            _ => return false,
+        };
+    }
+    rest.is_empty()
 }
 
 /// The text of a JSON string; `None` if it is none, or has half a surrogate pair, which JavaScript
@@ -250,21 +290,68 @@ mod tests {
             r#"{"n":123456789012345678901234567890.10e+400,"s":"\ud800 \"}{][,","o":{"]":[{}]}}"#,
             r#"{"\udc00":null,"\u0061":[],"é":true}"#,
         ] {
-            assert_eq!(Object::parse(text).unwrap().to_json(), text);
+            assert_eq!(Object::parse(text, &["a"]).unwrap().to_json(), text);
         }
     }
 
     #[test]
     fn white_space_between_members_is_all_that_is_lost() {
-        let object = Object::parse(" {\t\"a\" :\n[ 1 ] ,\r\"b\" : -0 } ").unwrap();
+        let object = Object::parse(" {\t\"a\" :\n[ 1 ] ,\r\"b\" : -0 } ", &["a"]).unwrap();
         assert_eq!(object.to_json(), r#"{"a":[ 1 ],"b":-0}"#);
     }
 
     #[test]
-    fn of_duplicates_the_last_is_kept_where_the_first_was() {
-        let object = Object::parse(r#"{"a":1,"b":2,"\u0061":3}"#).unwrap();
+    fn of_duplicates_that_matter_the_last_is_kept_where_the_first_was() {
+        let text = r#"{"a":1,"b":2,"\u0061":3,"b":4}"#;
+        let object = Object::parse(text, &["a"]).unwrap();
         assert!(object.has_duplicates);
-        assert_eq!(object.to_json(), r#"{"a":3,"b":2}"#);
+        assert_eq!(object.to_json(), r#"{"a":3,"b":2,"b":4}"#);
+        let object = Object::parse(text, &["c"]).unwrap();
+        assert!(!object.has_duplicates);
+        assert_eq!(object.to_json(), text);
+    }
+
+    #[test]
+    fn only_names_that_matter_are_remembered() {
+        let members: Vec<_> = (0..6_500).map(|name| format!("\"{name}\":0")).collect();
+        let text = format!("{{{}}}", members.join(","));
+        let object = Object::parse(&text, &["7", "x"]).unwrap();
+        assert_eq!(object.places, [("7", 7)]);
+        assert_eq!(object.to_json(), text);
+    }
+
+    #[test]
+    fn members_come_and_go_where_they_are() {
+        let names = ["a", "b", "c", "d"];
+        let mut object = Object::parse(r#"{"a":1,"x":0,"b":2,"c":3}"#, &names).unwrap();
+        assert!(!object.remove("b") && object.remove("b") && object.remove("d"));
+        object.set("c", "4".to_owned());
+        object.set("d", "5".to_owned());
+        assert!(!object.set_string("b", "6") && object.set_string("b", "6"));
+        assert_eq!(object.to_json(), r#"{"a":1,"x":0,"c":4,"d":5,"b":"6"}"#);
+    }
+
+    #[test]
+    fn a_name_is_known_however_it_is_written() {
+        for json in [r#""user""#, r#""\u0075ser""#, r#""us\u0065\u0072""#] {
+            assert!(spells(json, "user"), "{json}");
+        }
+        for json in [
+            "",
+            "\"",
+            r#""""#,
+            r#""use""#,
+            r#""users""#,
+            r#""User""#,
+            r#""\u0055ser""#,
+            r#""\u0175ser""#,
+            r#""\u00""#,
+            r#""us\u0065\u00""#,
+            r#""use\r""#,
+            r#""us\\er""#,
+        ] {
+            assert!(!spells(json, "user"), "{json}");
+        }
     }
 
     #[test]
@@ -287,14 +374,14 @@ mod tests {
             "{}x",
             "{a:1}",
         ] {
-            assert!(Object::parse(text).is_none(), "{text:?}");
+            assert!(Object::parse(text, &["a"]).is_none(), "{text:?}");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_can_make_it_panic(text in r#"[{}\[\]":,\\a1 é]{0,24}"#) {
-            let _ = Object::parse(&text);
+            let _ = Object::parse(&text, &["a"]);
         }
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::model::{Access, ClientId, RequestId, SessionId, UserId};
 use crate::presence::{Change, Participant, SessionRecord};
+use crate::room::awareness::StateLimit;
 use crate::room::document::{Sequence, Task};
 use crate::room::holdback::Sift;
 use crate::wire::close::Refusal;
@@ -30,6 +31,20 @@ pub enum Output {
     },
     /// Awareness has changed: members are to be brought up to its version.
     Awareness,
+    /// An awareness state of the session was dropped, for there is no room for it.
+    StateDropped {
+        /// Who sent it.
+        session: SessionId,
+        /// What it would have exceeded.
+        limit: StateLimit,
+        /// How large it was.
+        bytes: usize,
+    },
+    /// Say which of these sessions have a socket that answers; by `Answering`.
+    AskSockets {
+        /// Owners of awareness states who have said nothing for some time.
+        sessions: Vec<SessionId>,
+    },
     /// A message for one session.
     Tell {
         /// Whom.

@@ -56,6 +56,9 @@ impl Driver {
                     Output::Keep(Keep::Append { sequence, .. }) => {
                         inputs.push_back(Input::Stored { through: sequence });
                     }
+                    Output::AskSockets { sessions } => {
+                        inputs.push_back(Input::Answering { sessions });
+                    }
                     other => self.told.extend(in_words(&other)),
                 }
             }
@@ -595,7 +598,9 @@ fn in_words(output: &Output) -> Option<String> {
             }
         },
         Output::Unload => "unload".to_owned(),
-        Output::Work(_)
+        Output::AskSockets { .. }
+        | Output::StateDropped { .. }
+        | Output::Work(_)
         | Output::Sift(_)
         | Output::Keep(_)
         | Output::Record(_)

@@ -21,6 +21,9 @@ pub struct Stamped<'a> {
 /// `userId`, `name` and `role`, in the object `user` it is `name`; everything else stays as it was
 /// written. `None` if the text is no JSON after all, or what others would echo is over the limit.
 pub fn stamp<'a>(grant: &Grant, state: &'a str) -> Option<Stamped<'a>> {
+    if AWARENESS_STATE_BYTES_MAX < state.len() {
+        return None;
+    }
     let stamped = stamp_any(grant, state)?;
     (echo_bytes_max(&stamped.state) <= AWARENESS_STATE_BYTES_MAX).then_some(stamped)
 }
@@ -45,9 +48,9 @@ fn stamp_any<'a>(grant: &Grant, state: &'a str) -> Option<Stamped<'a>> {
             appearance: None,
         });
     }
-    let mut whole = Object::parse(state)?;
-    let mut presence = whole.object("presence");
-    let mut user = whole.object("user");
+    let mut whole = Object::parse(state, &["presence", "user"])?;
+    let mut presence = whole.object("presence", &["userId", "name", "role", "color"]);
+    let mut user = whole.object("user", &["name", "color"]);
     let appearance = (presence.is_some() || user.is_some())
         .then(|| appearance(grant, presence.as_ref(), user.as_ref()));
     if !grant.is_stamped {
@@ -270,9 +273,12 @@ mod tests {
 
     #[test]
     fn a_state_with_very_many_members_costs_no_more_than_its_length() {
-        let members: Vec<_> = (0..6000).map(|number| format!("\"{number}\":0")).collect();
-        let state = format!("{{{}}}", members.join(","));
-        assert_eq!(stamped(&ann(), &state), state);
+        let members: Vec<_> = (0..6500).map(|number| format!("\"{number}\":0")).collect();
+        let members = members.join(",");
+        let plain = format!("{{{members}}}");
+        assert_eq!(stamped(&ann(), &plain), plain);
+        let inside = format!(r#"{{"presence":{{{members}}}}}"#);
+        assert!(stamped(&ann(), &inside).contains(r#""6499":0,"userId":"u1""#));
     }
 
     #[test]

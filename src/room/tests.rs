@@ -128,7 +128,9 @@ impl Driver {
             Output::Refuse { session, refusal } => self.told.push(Told::Refused(session, refusal)),
             Output::Answer { reply, .. } => self.told.push(Told::Reply(reply)),
             Output::Unload => self.told.push(Told::Unload),
+            Output::AskSockets { sessions } => inputs.push_back(Input::Answering { sessions }),
             Output::Awareness
+            | Output::StateDropped { .. }
             | Output::Presence { .. }
             | Output::Admitted { .. }
             | Output::Expired { .. }

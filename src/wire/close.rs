@@ -22,7 +22,6 @@ pub enum Refusal {
     InvalidUtf8,
     RateLimited,
     LimitMessage,
-    LimitAwareness,
     LimitDocument,
     /// Too many documents on one Hocuspocus socket.
     LimitDocuments,
@@ -49,10 +48,7 @@ impl Refusal {
             Self::Replaced => 4409,
             Self::InvalidUtf8 => 1007,
             Self::RateLimited => 1008,
-            Self::LimitMessage
-            | Self::LimitAwareness
-            | Self::LimitDocument
-            | Self::LimitDocuments => 1009,
+            Self::LimitMessage | Self::LimitDocument | Self::LimitDocuments => 1009,
             Self::Draining => 1012,
             Self::BoardFull
             | Self::LimitConnections
@@ -79,7 +75,6 @@ impl Refusal {
             Self::InvalidUtf8 => "INVALID_UTF8",
             Self::RateLimited => "RATE_LIMITED",
             Self::LimitMessage => "LIMIT_MESSAGE",
-            Self::LimitAwareness => "LIMIT_AWARENESS",
             Self::LimitDocument => "LIMIT_DOCUMENT",
             Self::LimitDocuments => "LIMIT_DOCUMENTS",
             Self::Draining => "DRAINING",
@@ -124,7 +119,6 @@ impl Refusal {
             | Self::Replaced
             | Self::InvalidUtf8
             | Self::LimitMessage
-            | Self::LimitAwareness
             | Self::LimitDocument
             | Self::LimitDocuments => false,
         }
@@ -140,7 +134,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 23] = [
+    const ALL: [Refusal; 22] = [
         Refusal::BadRoom,
         Refusal::BadMessage,
         Refusal::BadUpdate,
@@ -154,7 +148,6 @@ mod tests {
         Refusal::InvalidUtf8,
         Refusal::RateLimited,
         Refusal::LimitMessage,
-        Refusal::LimitAwareness,
         Refusal::LimitDocument,
         Refusal::LimitDocuments,
         Refusal::Draining,

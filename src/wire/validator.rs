@@ -18,12 +18,14 @@ use bytes::Bytes;
 
 use super::close::Refusal;
 use super::json::{self, BadJson};
-use super::lib0::{Malformed, Reader};
+use super::lib0::{Malformed, Reader, write_varuint};
 use super::typed::Typed;
-use super::yjs::{AwarenessEntry, AwarenessUpdate, StateVector, Update};
+use super::yjs::{
+    AwarenessEntry, AwarenessUpdate, StateVector, TooLarge, Update, write_awareness_entry,
+};
 use crate::limits::{
-    AWARENESS_CLOCK_MAX, AWARENESS_ENTRIES_MAX, AWARENESS_STATE_BYTES_MAX,
-    AWARENESS_STATE_DEPTH_MAX, CLIENT_ID_MAX, CLOCK_END, UPDATE_NESTING_MAX,
+    AWARENESS_CLOCK_MAX, AWARENESS_STATE_BYTES_MAX, AWARENESS_STATE_DEPTH_MAX, CLIENT_ID_MAX,
+    CLOCK_END, UPDATE_NESTING_MAX,
 };
 use crate::model::ClientId;
 
@@ -82,12 +84,6 @@ pub enum InvalidAwareness {
     /// A state that nests too deep.
     #[error("an awareness state nests deeper than {AWARENESS_STATE_DEPTH_MAX}")]
     Nesting,
-    /// A state that is too large.
-    #[error("an awareness state is over {AWARENESS_STATE_BYTES_MAX} bytes")]
-    StateTooLarge,
-    /// More entries than a room can have.
-    #[error("more than {AWARENESS_ENTRIES_MAX} awareness entries")]
-    TooManyEntries,
 }
 
 impl Invalid {
@@ -100,10 +96,7 @@ impl Invalid {
 impl InvalidAwareness {
     /// What its sender is told.
     pub fn refusal(self) -> Refusal {
-        match self {
-            Self::Malformed | Self::Clock | Self::Json | Self::Nesting => Refusal::BadMessage,
-            Self::StateTooLarge | Self::TooManyEntries => Refusal::LimitAwareness,
-        }
+        Refusal::BadMessage
     }
 }
 
@@ -143,16 +136,15 @@ pub fn state_vector(bytes: Bytes) -> Result<StateVector, Invalid> {
     Ok(StateVector(bytes))
 }
 
-/// Checks the payload of an awareness message.
+/// Checks the payload of an awareness message. A state that is too large costs its sender that state,
+/// and is left out here, where there is time.
 pub fn awareness(bytes: Bytes) -> Result<AwarenessUpdate, InvalidAwareness> {
     let mut reader = Reader::new(&bytes);
     let entries = reader.varuint()?;
     if entries > (reader.remaining() / AWARENESS_ENTRY_BYTES_MIN) as u64 {
         return Err(InvalidAwareness::Malformed);
     }
-    if entries > AWARENESS_ENTRIES_MAX as u64 {
-        return Err(InvalidAwareness::TooManyEntries);
-    }
+    let mut too_large = Vec::new();
     for _ in 0..entries {
         let entry = AwarenessEntry::read(&mut reader)?;
         if entry.clock > AWARENESS_CLOCK_MAX {
@@ -160,14 +152,40 @@ pub fn awareness(bytes: Bytes) -> Result<AwarenessUpdate, InvalidAwareness> {
         }
         let Some(state) = entry.state else { continue };
         if state.len() > AWARENESS_STATE_BYTES_MAX {
-            return Err(InvalidAwareness::StateTooLarge);
+            too_large.push(TooLarge {
+                client: entry.client,
+                clock: entry.clock,
+                bytes: state.len(),
+            });
+            continue;
         }
         json::check(state, AWARENESS_STATE_DEPTH_MAX)?;
     }
     if !reader.is_empty() {
         return Err(InvalidAwareness::Malformed);
     }
-    Ok(AwarenessUpdate(bytes))
+    let bytes = match too_large.is_empty() {
+        true => bytes,
+        false => without_too_large(&bytes, entries - too_large.len() as u64)?,
+    };
+    Ok(AwarenessUpdate { bytes, too_large })
+}
+
+/// The same entries but for those whose state is too large; how many that leaves is known.
+fn without_too_large(bytes: &[u8], left: u64) -> Result<Bytes, InvalidAwareness> {
+    let mut reader = Reader::new(bytes);
+    let mut out = Vec::new();
+    write_varuint(&mut out, left);
+    for _ in 0..reader.varuint()? {
+        let entry = AwarenessEntry::read(&mut reader)?;
+        if entry
+            .state
+            .is_none_or(|state| state.len() <= AWARENESS_STATE_BYTES_MAX)
+        {
+            write_awareness_entry(&mut out, entry.client, entry.clock, entry.state);
+        }
+    }
+    Ok(out.into())
 }
 
 /// An id, a clock and the length of a state.
@@ -896,20 +914,35 @@ mod tests {
         assert_eq!(entry(1, &nested(65)), Err(InvalidAwareness::Nesting));
         let large = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
         assert_eq!(entry(1, &large(64 << 10)), Ok(()));
-        assert_eq!(
-            entry(1, &large((64 << 10) + 1)),
-            Err(InvalidAwareness::StateTooLarge)
-        );
         assert_eq!(entry(AWARENESS_CLOCK_MAX, "{}"), Ok(()));
         assert_eq!(
             entry(AWARENESS_CLOCK_MAX + 1, "{}"),
             Err(InvalidAwareness::Clock)
         );
-        assert_eq!(
-            InvalidAwareness::StateTooLarge.refusal(),
-            Refusal::LimitAwareness
-        );
         assert_eq!(InvalidAwareness::Json.refusal(), Refusal::BadMessage);
         assert!(awareness(Bytes::from_static(&[0])).is_ok());
+    }
+
+    #[test]
+    fn a_state_that_is_too_large_is_left_out_alone() {
+        // Not even looked at: it may be no JSON.
+        let large = "x".repeat((64 << 10) + 1);
+        let mut out = vec![3];
+        for (client, state) in [(5, Some("{}")), (6, Some(&*large)), (7, None)] {
+            crate::wire::yjs::write_awareness_entry(&mut out, ClientId(client), client + 3, state);
+        }
+        let update = awareness(out.into()).unwrap();
+        let left: Vec<_> = update
+            .entries()
+            .map(|entry| (entry.client.0, entry.clock, entry.state))
+            .collect();
+        assert_eq!(left, [(5, 8, Some("{}")), (7, 10, None)]);
+        let too_large = TooLarge {
+            client: ClientId(6),
+            clock: 9,
+            bytes: (64 << 10) + 1,
+        };
+        assert_eq!(update.too_large(), [too_large]);
+        assert!(update.bytes().len() < 100);
     }
 }

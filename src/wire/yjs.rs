@@ -28,9 +28,24 @@ pub struct Update {
 pub struct StateVector(pub(in crate::wire) Bytes);
 
 /// The payload of an awareness message (without its outer length) that has passed the validator:
-/// entries are whole, states are valid JSON within the limits.
+/// entries are whole, states are valid JSON within the limits. Those that are too large are left out,
+/// and named.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AwarenessUpdate(pub(in crate::wire) Bytes);
+pub struct AwarenessUpdate {
+    pub(in crate::wire) bytes: Bytes,
+    pub(in crate::wire) too_large: Vec<TooLarge>,
+}
+
+/// An awareness state that is too large to be looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TooLarge {
+    /// Whose.
+    pub client: ClientId,
+    /// Which of its states.
+    pub clock: u64,
+    /// How large.
+    pub bytes: usize,
+}
 
 /// One entry of an awareness message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -168,12 +183,17 @@ impl AwarenessUpdate {
 
     /// The encoded entries with their count, without the outer length.
     pub fn bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
+    }
+
+    /// The entries that are left out.
+    pub fn too_large(&self) -> &[TooLarge] {
+        &self.too_large
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        let count = Reader::new(&self.0).varuint().unwrap_or(0);
+        let count = Reader::new(&self.bytes).varuint().unwrap_or(0);
         usize::try_from(count).unwrap_or(0)
     }
 
@@ -184,7 +204,7 @@ impl AwarenessUpdate {
 
     /// The entries in their order.
     pub fn entries(&self) -> impl Iterator<Item = AwarenessEntry<'_>> {
-        let mut reader = Reader::new(&self.0);
+        let mut reader = Reader::new(&self.bytes);
         let count = reader.varuint().unwrap_or(0);
         // The bytes were walked before, so every entry can be read again.
         (0..count).map_while(move |_| AwarenessEntry::read(&mut reader).ok())

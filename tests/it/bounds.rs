@@ -284,7 +284,7 @@ async fn a_message_that_is_too_large_names_its_limit() {
 }
 
 #[tokio::test]
-async fn an_awareness_state_that_is_too_large_names_its_limit() {
+async fn an_awareness_state_that_is_too_large_costs_nothing_but_itself() {
     let relay = Relay::start();
     let room = "session/large-state";
     let watcher = Client::join(&relay, Provider::YWebsocket, room, &tokens::member("w")).await;
@@ -300,13 +300,35 @@ async fn an_awareness_state_that_is_too_large_names_its_limit() {
         .await;
     assert!(
         socket
-            .say(&frames::awareness(&[(9, 2, &state((64 << 10) + 1))]))
+            .say(&frames::awareness(&[(9, 5, &state((64 << 10) + 1))]))
             .await
     );
-    assert_eq!(socket.ended().await, closed(1009, "LIMIT_AWARENESS"));
+    // The socket stays, and so does what was there before.
     watcher
-        .until("the greedy one to be gone", |state| !state.sees(9))
+        .until("the renewed state", |state| state.clock_of(9) == 5)
         .await;
+    assert_eq!(
+        watcher.state().state_of(9).unwrap(),
+        "s".repeat((64 << 10) - 2)
+    );
+    assert!(socket.say(&frames::awareness(&[(9, 6, "7")])).await);
+    watcher
+        .until("a small state again", |state| {
+            state.state_of(9).is_some_and(|state| state == 7)
+        })
+        .await;
+    // The operator sees whose it was, and can count.
+    let live = http::get_json(relay.address, "/live/state", &tokens::service()).await;
+    let list = live["timeline"]["list"].as_array().unwrap();
+    let told: Vec<_> = list.iter().filter(|one| one["what"] == "dropped").collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (&told[0]["room"], &told[0]["reason"]),
+        (&room.into(), &"state".into())
+    );
+    let metrics = http::get(relay.address, "/metrics", &tokens::service()).await;
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    assert!(metrics.contains("copresence_awareness_states_dropped_total{limit=\"state\"} 1"));
 }
 
 #[tokio::test]

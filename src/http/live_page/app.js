@@ -569,6 +569,7 @@ const TOLD = {
   lost: ['warn', 'lost'],
   expired: ['warn', 'expired'],
   refused: ['bad', 'refused'],
+  dropped: ['warn', 'dropped'],
 };
 
 function drawTimeline() {
@@ -612,6 +613,9 @@ function story(entry) {
   return parts;
 }
 
+/** What an awareness state may be, and all of a session or a user together. */
+const LIMITS = { state: 'of 64 KiB', session: 'of 256 KiB for a session', user: 'of 1 MiB for a user in a room' };
+
 function why({ what, wasIn, code, reason, why }) {
   const token = why === null ? '' : ` (token: ${why})`;
   const closed = code === null ? '' : `${code} ${reason}${token}`;
@@ -624,6 +628,8 @@ function why({ what, wasIn, code, reason, why }) {
       return 'left by itself';
     case 'lost':
       return reason === 'NO_ANSWER' ? 'answered no pings' : 'the connection broke off';
+    case 'dropped':
+      return `awareness state over the limit ${LIMITS[reason] ?? reason}; the one before stays`;
     case 'expired':
       return closed || 'its heartbeats stopped';
     default:

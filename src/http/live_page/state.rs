@@ -332,7 +332,7 @@ struct Entry<'a> {
     name: Option<&'a str>,
     door: Option<&'static str>,
     connection: Option<u64>,
-    /// `came`, `waiting`, `closed`, `lost`, `expired` or `refused`.
+    /// `came`, `waiting`, `closed`, `lost`, `expired`, `refused`, or `dropped`: a state of theirs was.
     what: &'static str,
     /// Of those who are not in now: whether they were.
     was_in: bool,
@@ -363,6 +363,7 @@ impl<'a> Entry<'a> {
             code: refusal.map(Refusal::code),
             reason: match passage.what {
                 Happening::Left(Departure::Silent) => Some("NO_ANSWER"),
+                Happening::StateDropped(limit) => Some(limit.name()),
                 _ => refusal.map(Refusal::reason),
             },
             why: passage.why,
@@ -375,6 +376,7 @@ fn told(what: Happening) -> (&'static str, Option<Refusal>) {
     match what {
         Happening::Came => ("came", None),
         Happening::Waits => ("waiting", None),
+        Happening::StateDropped(_) => ("dropped", None),
         Happening::Left(Departure::Closed) => ("closed", None),
         Happening::Left(Departure::Lost | Departure::Silent) => ("lost", None),
         Happening::Left(Departure::Expired) => ("expired", None),
@@ -397,6 +399,7 @@ fn door(way: Way) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::StateLimit;
 
     #[test]
     fn a_question_is_read_from_the_query() {
@@ -444,6 +447,8 @@ mod tests {
         assert_eq!(refused(Refusal::HeartbeatTimeout), timeout);
         let slow = ("refused", true, Some(1013), Some("SLOW"));
         assert_eq!(refused(Refusal::Slow), slow);
+        let dropped = ("dropped", false, None, Some("state"));
+        assert_eq!(entry(Happening::StateDropped(StateLimit::State)), dropped);
         let full = ("refused", false, Some(1013), Some("BOARD_FULL"));
         assert_eq!(entry(Happening::TurnedAway(Refusal::BoardFull)), full);
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{ClientId, SessionId};
 use crate::presence::Appearance;
+use crate::room::awareness::StateLimit;
 
 /// What the room must do about it; drain with `poll_event` after every call.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,6 +23,21 @@ pub enum Event {
         client: ClientId,
         /// One below the clock it is to land on.
         clock: u64,
+    },
+    /// Ask whether the sockets of these sessions answer, and say so of those that do by
+    /// `Awareness::answer`.
+    Ask {
+        /// Owners that have not renewed their states.
+        sessions: Vec<SessionId>,
+    },
+    /// A state of the session was dropped, for there is no room for it. What was there before stays.
+    Dropped {
+        /// Who sent it.
+        session: SessionId,
+        /// What it would have exceeded.
+        limit: StateLimit,
+        /// How large it was.
+        bytes: usize,
     },
     /// Send the session all present states except those it holds (again, if it had been sent them).
     Push {

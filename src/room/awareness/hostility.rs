@@ -64,7 +64,10 @@ fn ten_thousand_tries_change_nobody_elses_entry() {
                     Event::Shows { session, .. } | Event::Active { session } => {
                         assert!(1_000 <= session.0, "{session} seemed to move: {seed}");
                     }
-                    Event::Nudge { .. } | Event::Push { .. } => {}
+                    Event::Nudge { .. }
+                    | Event::Push { .. }
+                    | Event::Ask { .. }
+                    | Event::Dropped { .. } => {}
                 }
             }
         }
@@ -92,6 +95,69 @@ fn an_id_stays_with_its_user_while_it_is_remembered() {
     assert!(entry(&awareness, 100).state.is_some());
 }
 
+/// Mallory uses the id that `user-0` had until more than a minute ago, at a high clock.
+fn taken_by_mallory() -> Awareness {
+    let mut awareness = room(1);
+    awareness.close(NOW, SessionId(0));
+    awareness.tick(NOW + crate::limits::AWARENESS_MEMORY);
+    open(&mut awareness, NOW, 7, "mallory");
+    announce(&mut awareness, NOW, 7, (100, 50_000, Some(state(1))));
+    assert_eq!(entry(&awareness, 100).session, Some(SessionId(7)));
+    drain(&mut awareness);
+    awareness
+}
+
+fn is_shown_as(awareness: &Awareness, user: &str, session: u64) -> bool {
+    let entry = entry(awareness, 100);
+    let is_theirs = |state: &str| state.contains(&user.to_uppercase());
+    entry.session == Some(SessionId(session)) && entry.state.as_deref().is_some_and(is_theirs)
+}
+
+#[test]
+fn an_id_goes_back_to_its_former_user_after_however_long() {
+    let mut awareness = taken_by_mallory();
+    open(&mut awareness, NOW, 1, "somebody-else");
+    announce(&mut awareness, NOW, 1, (100, 60_000, Some(state(2))));
+    assert!(is_shown_as(&awareness, "mallory", 7), "it was never theirs");
+
+    open(&mut awareness, NOW, 2, "user-0");
+    announce(&mut awareness, NOW, 2, (100, 6, Some(state(1))));
+    assert!(is_shown_as(&awareness, "user-0", 2));
+    let events = drain(&mut awareness);
+    let gone = Event::Shows {
+        session: SessionId(7),
+        appearance: None,
+    };
+    assert!(events.contains(&gone), "mallory is not shown by it");
+    // Mallory's client goes on as if nothing had happened.
+    for clock in 50_000..50_010 {
+        send(&mut awareness, NOW, 7, &[(100, clock, Some(state(clock)))]);
+        send(&mut awareness, NOW, 7, &[(100, clock, None)]);
+    }
+    assert!(is_shown_as(&awareness, "user-0", 2));
+    // Once more, while mallory is known to have had it.
+    awareness.close(NOW, SessionId(2));
+    awareness.tick(NOW + crate::limits::AWARENESS_MEMORY);
+    announce(&mut awareness, NOW, 7, (100, 90_000, Some(state(1))));
+    open(&mut awareness, NOW, 3, "user-0");
+    announce(&mut awareness, NOW, 3, (100, 6, Some(state(1))));
+    assert!(is_shown_as(&awareness, "user-0", 3));
+}
+
+#[test]
+fn who_hides_takes_an_id_back_when_they_appear() {
+    let mut awareness = taken_by_mallory();
+    open(&mut awareness, NOW, 2, "user-0");
+    let user = UserId::parse("user-0").unwrap();
+    awareness.hide(NOW, &user, true);
+    announce(&mut awareness, NOW, 2, (100, 6, Some(state(1))));
+    send(&mut awareness, NOW, 2, &[(100, 7, Some(state(1)))]);
+    assert!(is_shown_as(&awareness, "mallory", 7), "nobody can tell");
+    awareness.hide(NOW, &user, false);
+    send(&mut awareness, NOW, 2, &[(100, 8, Some(state(1)))]);
+    assert!(is_shown_as(&awareness, "user-0", 2));
+}
+
 #[test]
 fn twenty_thousand_joins_and_leaves_leave_no_trace() {
     let mut awareness = Awareness::new();
@@ -117,6 +183,7 @@ fn twenty_thousand_joins_and_leaves_leave_no_trace() {
     assert!(awareness.is_empty());
     assert_eq!(awareness.since(0).count(), 0);
     assert!(awareness.sessions.is_empty() && awareness.pushes.is_empty());
+    assert!(awareness.accounts.is_empty());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::limits::{AWARENESS_CLOCK_MAX, AWARENESS_DEPARTED_MAX, AWARENESS_MEMOR
 use crate::model::{ClientId, Grant, SessionId, UserId};
 use crate::presence::Appearance;
 use crate::room::awareness::Entry;
+use crate::room::awareness::former::Former;
 use crate::room::stamp::Stamped;
 use crate::small::{SmallMap, SmallSet};
 
@@ -19,6 +20,7 @@ pub(super) struct Memory {
     present_order: SmallSet<(u64, ClientId)>,
     /// Those that no session holds, by when to forget them.
     departed: SmallSet<(Timestamp, ClientId)>,
+    former: Former,
     version: u64,
     /// Counts changes of content.
     changes: u64,
@@ -44,10 +46,15 @@ pub(super) struct Known {
     pub(super) is_announced: bool,
     /// The highest clock its owner sent on this session.
     pub(super) heard: u64,
+    /// So much the clock given out is above the one that its owner has, while that is behind another
+    /// tab, and cannot be told.
+    pub(super) ahead: u64,
     /// When the clock last rose.
     pub(super) raised: Timestamp,
     /// When everybody was last told.
     pub(super) cast: Timestamp,
+    /// When its owner was last nudged, and so begins anew to count until it renews its state.
+    pub(super) nudged: Timestamp,
     /// When the session that held it ended.
     pub(super) left: Option<Timestamp>,
 }
@@ -60,6 +67,11 @@ impl Known {
         let is_owned = self.entry.session.is_some() && self.is_announced;
         self.user == grant.identity.user || (is_among_guests && !is_owned)
     }
+
+    /// How much its state is.
+    pub(super) fn bytes(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.len())
+    }
 }
 
 impl Memory {
@@ -69,6 +81,11 @@ impl Memory {
 
     pub(super) fn get_mut(&mut self, client: ClientId) -> Option<&mut Known> {
         self.known.get_mut(&client)
+    }
+
+    /// Whether the id was this user's before it was forgotten.
+    pub(super) fn was(&self, client: ClientId, user: &UserId) -> bool {
+        self.former.was(client, user)
     }
 
     /// Begins to know an id: at this clock, without a state.
@@ -92,8 +109,10 @@ impl Memory {
             is_stamped: grant.is_stamped,
             is_announced: false,
             heard: clock,
+            ahead: 0,
             raised: now,
             cast: now,
+            nudged: Timestamp::ZERO,
             left: None,
         };
         self.known.insert(client, known);
@@ -110,6 +129,9 @@ impl Memory {
         if let Some(known) = self.known.get_mut(&client) {
             if let Some(left) = known.left.take() {
                 self.departed.remove(&(left + AWARENESS_MEMORY, client));
+            }
+            if known.entry.session != Some(session) {
+                known.ahead = 0;
             }
             known.entry.session = Some(session);
             known.user = grant.identity.user.clone();
@@ -142,8 +164,9 @@ impl Memory {
         }
     }
 
-    /// Raises the clock by one, and answers with whom to nudge at which clock. Not above the
-    /// largest clock that is accepted: others echo what they are sent.
+    /// Raises the clock by one, and answers with whom to nudge at which clock. Whoever passes an id on
+    /// for another tab is not told: it would take that for the end of the other. Not above the largest
+    /// clock that is accepted: others echo what they are sent.
     pub(super) fn raise(&mut self, now: Timestamp, client: ClientId) -> Option<(SessionId, u64)> {
         let known = self.known.get_mut(&client)?;
         let before = known.entry.clock;
@@ -152,7 +175,14 @@ impl Memory {
         }
         known.entry.clock = before + 1;
         known.raised = now;
-        known.entry.session.map(|owner| (owner, before))
+        if known.is_announced {
+            known.ahead = 0;
+            known.nudged = now;
+            known.entry.session.map(|owner| (owner, before))
+        } else {
+            known.ahead += 1;
+            None
+        }
     }
 
     /// Gives the id a state, to be shown or withheld after; says whether that changes its content.
@@ -265,6 +295,9 @@ impl Memory {
             && let Some(known) = self.known.remove(&client)
         {
             self.cast_order.remove(&(known.entry.version, client));
+            if known.is_stamped {
+                self.former.remember(client, &known.user);
+            }
         }
     }
 

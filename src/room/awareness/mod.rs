@@ -17,7 +17,14 @@
 //! * **Push.** A newcomer is sent all present states once its announcement is handled, at its first
 //!   step 2 if it has none, or 300 ms after it opened. What it may know as gone is raised before:
 //!   whatever did not rise since the client may last have been here.
+//! * **Renewal.** The timers of a hidden tab run once a minute, and others drop whom they do not hear
+//!   of for 30 s. Whoever is silent for 20 s, and whose socket answers, is renewed: raised, nudged,
+//!   cast.
 //! * **Memory.** Of a departed id the clock, and whose it is, are remembered for a minute.
+//! * **Former users.** After that another user may use the id. That it was theirs is remembered while
+//!   the room is loaded: when they announce it, it is theirs again.
+//! * **Bounds.** A state that is too large, or one too many for its session or its user, is dropped
+//!   alone. What was there before stays, and counts as renewed.
 //! * **Hiding.** Of a user who hides, others are sent removals as if they had left; what their
 //!   sessions say is kept, and sent at a raised clock when they appear again.
 //!
@@ -29,12 +36,17 @@
 //! sends [`Awareness::present`] without the entries it holds, and from then on, at the end of each
 //! turn, what [`Awareness::since`] has for it.
 
+mod bounds;
 mod event;
+mod former;
 mod memory;
+mod renewal;
 mod session;
 
 #[cfg(test)]
 mod hostility;
+#[cfg(test)]
+mod limited;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
@@ -43,19 +55,24 @@ mod scenarios;
 mod world;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::limits::{
-    AWARENESS_CAST_AGAIN_AFTER, AWARENESS_CLOCK_MAX, AWARENESS_RETURN_WITHIN, CLIENT_ID_MAX,
+    AWARENESS_CAST_AGAIN_AFTER, AWARENESS_CLOCK_MAX, AWARENESS_ENTRIES_MAX,
+    AWARENESS_RETURN_WITHIN, CLIENT_ID_MAX,
 };
 use crate::model::{ClientId, Grant, SessionId, UserId};
 use crate::room::stamp::{JSON_SPACE, Stamped, stamp};
 use crate::small::{SmallIdMap, SmallSet};
-use crate::wire::yjs::{AwarenessEntry, AwarenessUpdate};
+use crate::wire::yjs::AwarenessUpdate;
 
+pub use bounds::StateLimit;
 pub use event::{Entry, Event};
 
+use bounds::Accounts;
 use memory::{Known, Memory};
+use renewal::Renewal;
 use session::Session;
 
 /// All awareness states of one room. Pure: inputs and a time in, events out.
@@ -64,6 +81,9 @@ pub struct Awareness {
     memory: Memory,
     sessions: SmallIdMap<SessionId, Session>,
     pushes: SmallSet<(Timestamp, SessionId)>,
+    renewal: Renewal,
+    accounts: Accounts,
+    /// When a session that did not hide last ended.
     last_end: Option<Timestamp>,
     /// The same of sessions without an own id.
     last_end_without_own: Option<Timestamp>,
@@ -91,6 +111,9 @@ impl Awareness {
         let Some(member) = self.sessions.get_mut(&session) else {
             return;
         };
+        let (bytes, before) = (member.bytes, member.grant.identity.user.clone());
+        self.accounts.change(&before, bytes, 0);
+        self.accounts.change(&grant.identity.user, 0, bytes);
         member.grant = grant.clone();
         let held: Vec<_> = member.held.iter().copied().collect();
         for client in held {
@@ -157,23 +180,31 @@ impl Awareness {
             return;
         };
         let is_after_step1 = member.hear_frame();
-        let mut entries = update.entries();
-        if let (Some(sole), None) = (entries.next(), entries.next())
-            && let Some(text) = state_of(&sole)
+        member.taken_bytes = 0;
+        let (sole, is_more) = {
+            let mut said = said(update);
+            (said.next(), said.next().is_some())
+        };
+        if let Some(sole) = sole
+            && !is_more
+            && !matches!(sole.what, What::Gone)
             && self.may_announce(session, &sole, is_after_step1)
         {
-            self.announce(now, session, sole.client, sole.clock, text);
+            let is_expected = self.is_expected(session, &sole);
+            if let Some(member) = self.sessions.get_mut(&session) {
+                member.is_own_unsure = !is_after_step1 && !is_expected;
+            }
+            self.announce(now, session, sole);
             return;
         }
-        let is_expected = |entry: &AwarenessEntry<'_>| self.is_expected(session, entry);
-        if let Some(entry) = update.entries().find(is_expected)
-            && let Some(text) = state_of(&entry)
-        {
-            // Among others': it was asked for all it knows.
-            self.announce(now, session, entry.client, entry.clock, text);
+        // Among others': it was asked for all it knows.
+        if let Some(one) = said(update).find(|one| self.is_expected(session, one)) {
+            self.announce(now, session, one);
         }
-        for entry in update.entries().filter(is_in_bounds) {
-            self.receive_entry(now, session, entry.client, entry.clock, state_of(&entry));
+        for one in said(update).take(AWARENESS_ENTRIES_MAX) {
+            if is_in_bounds(&one) {
+                self.receive_entry(now, session, one);
+            }
         }
     }
 
@@ -191,6 +222,8 @@ impl Awareness {
         if let Some(push_at) = member.push_at {
             self.pushes.remove(&(push_at, session));
         }
+        let user = &member.grant.identity.user;
+        self.accounts.change(user, member.bytes, 0);
         for &client in member.held.iter() {
             let was_present = self.memory.clear(client);
             self.memory.release(now, client);
@@ -198,9 +231,11 @@ impl Awareness {
                 self.cast(now, client);
             }
         }
-        self.last_end = Some(now);
-        if member.own.is_none() {
-            self.last_end_without_own = Some(now);
+        if !member.is_hidden {
+            self.last_end = Some(now);
+            if member.own.is_none() {
+                self.last_end_without_own = Some(now);
+            }
         }
         if member.shown.is_some() {
             self.events.push_back(Event::Shows {
@@ -222,33 +257,50 @@ impl Awareness {
     /// Whether the frame brings a state of the sender's own id, if it had this one when its client
     /// closed it. Without one, it is told by what would make it the session's own.
     pub fn is_own(&self, grant: &Grant, own: Option<ClientId>, update: &AwarenessUpdate) -> bool {
-        let mut entries = update.entries();
-        let is_sole = entries.next().is_some() && entries.next().is_none();
-        let mut states = (update.entries())
+        let is_sole = said(update).nth(1).is_none();
+        let mut states = said(update)
             .filter(is_in_bounds)
-            .filter(|entry| state_of(entry).is_some());
+            .filter(|one| !matches!(one.what, What::Gone));
         match own {
-            Some(own) => states.any(|entry| entry.client == own),
-            None => is_sole && states.any(|entry| self.is_new(grant, &entry)),
+            Some(own) => states.any(|one| one.client == own),
+            None => is_sole && states.any(|one| self.is_new(grant, &one)),
         }
     }
 
     /// Whether the state is of an id that nobody has, at a clock that nobody has seen: what tells it from
     /// an echo.
-    fn is_new(&self, grant: &Grant, entry: &AwarenessEntry<'_>) -> bool {
-        self.memory.get(entry.client).is_none_or(|known| {
-            let is_above = known.entry.session.is_none() && known.entry.clock < entry.clock;
+    fn is_new(&self, grant: &Grant, one: &Said<'_>) -> bool {
+        self.memory.get(one.client).is_none_or(|known| {
+            let is_above = known.entry.session.is_none() && known.entry.clock < one.clock;
             is_above && known.may_pass_to(grant)
         })
     }
 
-    /// Time passes: pushes that are due, clocks to forget.
+    /// Whether the entry is of the id that the session had when its client closed it, and no other
+    /// session has it by now.
+    fn is_expected(&self, session: SessionId, one: &Said<'_>) -> bool {
+        let Some(member) = self.sessions.get(&session) else {
+            return false;
+        };
+        let is_free = |known: &Known| {
+            known.entry.session.is_none_or(|holder| holder == session)
+                && known.may_pass_to(&member.grant)
+        };
+        member.own.is_none()
+            && member.expected == Some(one.client)
+            && is_in_bounds(one)
+            && !matches!(one.what, What::Gone)
+            && self.memory.get(one.client).is_none_or(is_free)
+    }
+
+    /// Time passes: pushes that are due, silent owners, clocks to forget.
     pub fn tick(&mut self, now: Timestamp) {
         while let Some(&(due, session)) = self.pushes.first()
             && due <= now
         {
             self.push(now, session, self.may_be_away_since(now, session));
         }
+        self.renew_silent(now);
         self.memory.forget(now);
     }
 
@@ -257,6 +309,7 @@ impl Awareness {
         let next_push = self.pushes.first().map(|&(due, _)| due);
         next_push
             .into_iter()
+            .chain(self.renewal.next_deadline())
             .chain(self.memory.next_forgotten())
             .min()
     }
@@ -309,58 +362,65 @@ impl Awareness {
     }
 
     /// Whether a frame with a single state makes its id the session's own.
-    fn may_announce(
-        &self,
-        session: SessionId,
-        entry: &AwarenessEntry<'_>,
-        is_after_step1: bool,
-    ) -> bool {
-        let Some(member) = self.sessions.get(&session) else {
+    fn may_announce(&mut self, session: SessionId, one: &Said<'_>, is_after_step1: bool) -> bool {
+        let Some(member) = self.sessions.get_mut(&session) else {
             return false;
         };
-        if member.own.is_some() || !is_in_bounds(entry) || !member.has_room_for(entry.client) {
+        if member.own.is_some() || !is_in_bounds(one) || !member.has_room_for(one.client) {
             return false;
         }
-        // A state set long after the opening is told from an echo by a clock that nobody has seen.
-        let may_pass = |known: &Known| known.may_pass_to(&member.grant);
-        let is_free = self.memory.get(entry.client).is_none_or(may_pass);
-        (is_after_step1 && is_free)
-            || self.is_new(&member.grant, entry)
-            || self.is_expected(session, entry)
-    }
-
-    /// Whether the entry is of the id that the session had when its client closed it, and no other
-    /// session has it by now.
-    fn is_expected(&self, session: SessionId, entry: &AwarenessEntry<'_>) -> bool {
-        let Some(member) = self.sessions.get(&session) else {
+        if self.is_expected(session, one) {
+            return true;
+        }
+        let Some(member) = self.sessions.get_mut(&session) else {
             return false;
         };
-        let is_free = |known: &Known| {
-            known.entry.session.is_none_or(|holder| holder == session)
-                && known.may_pass_to(&member.grant)
+        let Some(known) = self.memory.get(one.client) else {
+            return true;
         };
-        member.own.is_none()
-            && member.expected == Some(entry.client)
-            && is_in_bounds(entry)
-            && state_of(entry).is_some()
-            && self.memory.get(entry.client).is_none_or(is_free)
+        // A state set long after the opening is told from an echo by a clock that nobody has seen.
+        let is_above = known.entry.clock < one.clock;
+        let user = &member.grant.identity.user;
+        let is_former = known.user != *user && self.memory.was(one.client, user);
+        if is_former && member.is_hidden {
+            // Whoever uses it now would see that its former user is here.
+            member.claimed = Some(one.client);
+            return false;
+        }
+        if is_former {
+            return is_after_step1 || is_above || member.claimed == Some(one.client);
+        }
+        let is_new = known.entry.session.is_none() && is_above;
+        (is_after_step1 || is_new) && known.may_pass_to(&member.grant)
     }
 
     /// The id becomes the session's own, from wherever it was.
-    fn announce(
-        &mut self,
-        now: Timestamp,
-        session: SessionId,
-        client: ClientId,
-        clock: u64,
-        text: &str,
-    ) {
-        let Some(member) = self.sessions.get(&session) else {
-            return;
+    fn announce(&mut self, now: Timestamp, session: SessionId, one: Said<'_>) {
+        let Said { client, clock, .. } = one;
+        let (text, kept);
+        let stamped = match self.admit_said(session, &one) {
+            Admission::Gone => return,
+            Admission::State(said, stamped) => {
+                text = said;
+                stamped
+            }
+            Admission::Dropped => {
+                // What its user shows by another link stays, and is held by this one from now on.
+                kept = self.kept(session, client);
+                let Some(stamped) = kept.as_deref().and_then(|kept| self.stamp(session, kept))
+                else {
+                    return;
+                };
+                text = kept.as_deref().unwrap_or_default();
+                stamped
+            }
         };
-        let is_pushed = member.push_at.is_none();
-        let Some(stamped) = stamp(&member.grant, text) else {
-            return;
+        let is_pushed = match self.sessions.get_mut(&session) {
+            Some(member) => {
+                member.claimed = None;
+                member.push_at.is_none()
+            }
+            None => return,
         };
         // Since when the client may know others as gone that are not.
         let away_since = self
@@ -368,15 +428,19 @@ impl Awareness {
             .get(client)
             .map(|known| known.left.unwrap_or(now));
         // An unknown id counts as known at this clock, as others may know it from before a restart.
-        self.memory.learn(now, client, clock, &member.grant);
+        if let Some(member) = self.sessions.get(&session) {
+            self.memory.learn(now, client, clock, &member.grant);
+        }
         let previous = self.hold(session, client, true);
         if let Some(known) = self.memory.get_mut(client) {
             known.heard = clock;
+            self.renewal.watch(known.cast);
         }
+        let before = self.entry(client).map(|entry| entry.clock);
         self.follow(now, session, client, clock, text, stamped);
         if let Some(known) = self.memory.get(client)
             && clock < known.entry.clock
-            && known.raised < now
+            && before == Some(known.entry.clock)
         {
             // Taken over as it is, but the last nudge was lost with the old link. Below the known
             // clock its renewals would go unheard.
@@ -399,17 +463,11 @@ impl Awareness {
     }
 
     /// One entry of a frame that is no announcement.
-    fn receive_entry(
-        &mut self,
-        now: Timestamp,
-        session: SessionId,
-        client: ClientId,
-        clock: u64,
-        text: Option<&str>,
-    ) {
+    fn receive_entry(&mut self, now: Timestamp, session: SessionId, one: Said<'_>) {
+        let (client, is_gone) = (one.client, matches!(one.what, What::Gone));
         let Some(known) = self.memory.get_mut(client) else {
-            if let Some(text) = text {
-                self.pass_on(now, session, client, clock, text);
+            if !is_gone {
+                self.pass_on(now, session, one);
             }
             return;
         };
@@ -418,50 +476,56 @@ impl Awareness {
             if !is_held_here {
                 return; // An echo, or the null of a client that lost its link.
             }
-            let is_repeat = clock == known.heard && known.state.is_some() && text.is_some();
-            if clock < known.heard || is_repeat {
+            let is_repeat = one.clock == known.heard && known.state.is_some() && !is_gone;
+            if one.clock < known.heard || is_repeat {
                 return;
             }
-            match text {
-                Some(text) => {
-                    let Some(member) = self.sessions.get(&session) else {
-                        return;
-                    };
-                    let Some(stamped) = stamp(&member.grant, text) else {
-                        return;
-                    };
-                    known.heard = clock;
-                    self.follow(now, session, client, clock, text, stamped);
+            known.heard = one.clock;
+            if is_gone {
+                let is_nudge = one.clock + 1 == known.entry.clock && known.state.is_some();
+                self.remove(now, session, client, one.clock);
+                if is_nudge {
+                    self.doubt(session, client);
                 }
-                None => {
-                    known.heard = clock;
-                    self.remove(now, session, client, clock);
-                }
+            } else {
+                self.hear_of(now, session, one);
             }
             return;
         }
+        let clock = match is_held_here {
+            true => one.clock + known.ahead,
+            false => one.clock,
+        };
         // Whatever is not above the known clock is an echo, above all of somebody who just left.
-        match text {
-            Some(text) if known.entry.clock < clock => {
-                self.pass_on(now, session, client, clock, text);
+        if !is_gone && known.entry.clock < clock {
+            self.pass_on(now, session, Said { clock, ..one });
+        } else if is_gone && is_held_here && known.entry.clock <= clock {
+            self.remove(now, session, client, clock);
+        }
+    }
+
+    /// The owner says more of itself. If there is no room for that, what it said before is renewed.
+    fn hear_of(&mut self, now: Timestamp, session: SessionId, one: Said<'_>) {
+        let Said { client, clock, .. } = one;
+        match self.admit_said(session, &one) {
+            Admission::Gone => {}
+            Admission::State(text, stamped) => {
+                self.follow(now, session, client, clock, text, stamped);
             }
-            None if is_held_here && known.entry.clock <= clock => {
-                self.remove(now, session, client, clock);
+            Admission::Dropped => {
+                if let Some(kept) = self.kept(session, client)
+                    && let Some(stamped) = self.stamp(session, &kept)
+                {
+                    self.follow(now, session, client, clock, &kept, stamped);
+                }
             }
-            Some(_) | None => {}
         }
     }
 
     /// The session brings the state of an id that nobody announced: of another tab, whose own link
     /// is down or not yet up.
-    fn pass_on(
-        &mut self,
-        now: Timestamp,
-        session: SessionId,
-        client: ClientId,
-        clock: u64,
-        text: &str,
-    ) {
+    fn pass_on(&mut self, now: Timestamp, session: SessionId, one: Said<'_>) {
+        let Said { client, clock, .. } = one;
         let Some(member) = self.sessions.get(&session) else {
             return;
         };
@@ -472,16 +536,55 @@ impl Awareness {
         if !is_free || !member.has_room_for(client) {
             return;
         }
-        let Some(stamped) = stamp(&member.grant, text) else {
-            return;
+        let kept;
+        let (text, stamped) = match self.admit_said(session, &one) {
+            Admission::Gone => return,
+            Admission::State(text, stamped) => (text, stamped),
+            Admission::Dropped => {
+                kept = self.kept(session, client);
+                let Some(kept) = kept.as_deref() else {
+                    return;
+                };
+                let Some(stamped) = self.stamp(session, kept) else {
+                    return;
+                };
+                (kept, stamped)
+            }
         };
-        self.memory.learn(now, client, clock, &member.grant);
+        if let Some(member) = self.sessions.get(&session) {
+            self.memory.learn(now, client, clock, &member.grant);
+        }
         let previous = self.hold(session, client, false);
         self.memory.advance(now, client, clock);
         self.put(now, session, client, text, stamped);
         if let Some(previous) = previous {
             self.refresh_shown(previous);
         }
+    }
+
+    /// The state that somebody sent as others may see it, if there is room for it.
+    fn admit_said<'a>(&mut self, session: SessionId, one: &Said<'a>) -> Admission<'a> {
+        let (limit, bytes) = match one.what {
+            What::Gone => return Admission::Gone,
+            What::TooLarge(bytes) => (StateLimit::State, bytes),
+            What::State(text) => match self.admit(session, one.client, text) {
+                Ok(stamped) => return Admission::State(text, stamped),
+                Err(limit) => (limit, text.len()),
+            },
+        };
+        self.drop_state(session, limit, bytes);
+        Admission::Dropped
+    }
+
+    /// What the session's user said before under this id.
+    fn kept(&self, session: SessionId, client: ClientId) -> Option<Arc<str>> {
+        let user = &self.sessions.get(&session)?.grant.identity.user;
+        let known = self.memory.get(client);
+        known.filter(|known| known.user == *user)?.text.clone()
+    }
+
+    fn stamp<'a>(&self, session: SessionId, text: &'a str) -> Option<Stamped<'a>> {
+        stamp(&self.sessions.get(&session)?.grant, text)
     }
 
     /// A state of a held id, at a clock that may not be above what others were told.
@@ -521,7 +624,10 @@ impl Awareness {
         text: &str,
         stamped: Stamped<'_>,
     ) {
+        let bytes = |memory: &Memory| memory.get(client).map_or(0, Known::bytes);
+        let before = bytes(&self.memory);
         let is_changed = self.memory.put(client, text, stamped);
+        self.charge(session, before, bytes(&self.memory));
         if !self.is_hidden(session) {
             self.memory.show(client);
             self.cast(now, client);
@@ -545,6 +651,8 @@ impl Awareness {
             .get(client)
             .is_some_and(|known| known.entry.clock < clock);
         self.memory.advance(now, client, clock);
+        let bytes = self.memory.get(client).map_or(0, Known::bytes);
+        self.charge(session, bytes, 0);
         let was_present = self.memory.clear(client);
         if was_present || (is_higher && !self.is_hidden(session)) {
             self.cast(now, client);
@@ -568,6 +676,9 @@ impl Awareness {
             member.own = Some(client);
         }
         let previous = previous.filter(|&previous| previous != session)?;
+        let bytes = self.memory.get(client).map_or(0, Known::bytes);
+        self.charge(previous, bytes, 0);
+        self.charge(session, 0, bytes);
         let former = self.sessions.get_mut(&previous)?;
         former.held.remove(&client);
         if former.own == Some(client) {
@@ -576,8 +687,22 @@ impl Awareness {
         Some(previous)
     }
 
+    /// The session repeated a nudge for its own id: it took it for the end of another tab. If it got
+    /// the id without an announcement, it is another tab's.
+    fn doubt(&mut self, session: SessionId, client: ClientId) {
+        if let Some(member) = self.sessions.get_mut(&session)
+            && member.is_own_unsure
+            && let Some(known) = self.memory.get_mut(client)
+        {
+            member.own = None;
+            known.is_announced = false;
+        }
+    }
+
     /// Sends the newcomer everybody else. `away_since`: whoever did not rise after that may be
-    /// known to it as gone at the very clock they have, and is raised.
+    /// known to it as gone at the very clock they have, and is raised. Not for somebody who hides: the
+    /// nudges would tell the others that somebody came. It sees them when they next renew or change
+    /// their states.
     fn push(&mut self, now: Timestamp, session: SessionId, away_since: Option<Timestamp>) {
         let Some(member) = self.sessions.get_mut(&session) else {
             return;
@@ -585,7 +710,7 @@ impl Awareness {
         if let Some(push_at) = member.push_at.take() {
             self.pushes.remove(&(push_at, session));
         }
-        if let Some(away_since) = away_since {
+        if let Some(away_since) = away_since.filter(|_| !member.is_hidden) {
             let others: Vec<_> = self
                 .memory
                 .present()
@@ -645,6 +770,7 @@ impl Awareness {
 
     fn cast(&mut self, now: Timestamp, client: ClientId) {
         self.memory.cast(now, client);
+        self.renewal.cast(now);
         self.events.push_back(Event::Cast { client });
     }
 
@@ -672,13 +798,48 @@ impl Awareness {
     }
 }
 
-/// The entry's state. A client reads `null` with space around it as `null` too.
-fn state_of<'a>(entry: &AwarenessEntry<'a>) -> Option<&'a str> {
-    entry
-        .state
-        .filter(|text| text.trim_matches(JSON_SPACE) != "null")
+/// One entry of a frame: what a session says of a client.
+#[derive(Clone, Copy)]
+struct Said<'a> {
+    client: ClientId,
+    clock: u64,
+    what: What<'a>,
 }
 
-fn is_in_bounds(entry: &AwarenessEntry<'_>) -> bool {
-    entry.client.0 <= CLIENT_ID_MAX && entry.clock <= AWARENESS_CLOCK_MAX
+#[derive(Clone, Copy)]
+enum What<'a> {
+    Gone,
+    State(&'a str),
+    /// So many bytes, which nobody has looked at.
+    TooLarge(usize),
+}
+
+/// What came of a state.
+enum Admission<'a> {
+    Gone,
+    State(&'a str, Stamped<'a>),
+    /// There is no room for it.
+    Dropped,
+}
+
+fn said(update: &AwarenessUpdate) -> impl Iterator<Item = Said<'_>> {
+    let too_large = update.too_large().iter().map(|one| Said {
+        client: one.client,
+        clock: one.clock,
+        what: What::TooLarge(one.bytes),
+    });
+    let entries = update.entries().map(|entry| Said {
+        client: entry.client,
+        clock: entry.clock,
+        what: match entry.state {
+            // A client reads `null` with space around it as `null` too.
+            Some(text) if text.trim_matches(JSON_SPACE) != "null" => What::State(text),
+            Some(_) | None => What::Gone,
+        },
+    });
+    entries.chain(too_large)
+}
+
+fn is_in_bounds(one: &Said<'_>) -> bool {
+    one.client.0 <= CLIENT_ID_MAX && one.clock <= AWARENESS_CLOCK_MAX
 }

@@ -326,6 +326,106 @@ fn a_nudge_lost_with_the_old_link_is_made_up_for() {
 }
 
 #[test]
+fn all_who_are_due_are_renewed_in_one_step() {
+    let mut awareness = Awareness::new();
+    for number in 0..5 {
+        let at = NOW + Duration::from_millis(200 * number);
+        open(&mut awareness, at, number, &format!("user-{number}"));
+        announce(
+            &mut awareness,
+            at,
+            number,
+            (100 + number, 5, Some(state(number))),
+        );
+    }
+    drain(&mut awareness);
+    let mut asked = Vec::new();
+    let mut steps = Vec::new();
+    while let Some(due) = awareness.next_deadline()
+        && due <= NOW + Duration::from_secs(60)
+    {
+        awareness.tick(due);
+        let (mut casts, mut nudges) = (0, 0);
+        for event in drain(&mut awareness) {
+            match event {
+                Event::Ask { sessions } => {
+                    for &session in &sessions {
+                        // The last one's socket does not answer.
+                        if session != SessionId(4) {
+                            awareness.answer(due, session);
+                        }
+                    }
+                    asked.push(sessions.len());
+                }
+                Event::Cast { .. } => casts += 1,
+                Event::Nudge { .. } => nudges += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(casts, nudges);
+        if 0 < casts {
+            steps.push((due.since(NOW).as_millis(), casts));
+        }
+    }
+    assert_eq!(asked[0], 5);
+    assert_eq!(steps, [(21_000, 4), (42_000, 4)]);
+    assert_eq!(entry(&awareness, 104).clock, 6, "as it was announced");
+}
+
+#[test]
+fn a_crowd_is_renewed_in_several_steps() {
+    use crate::limits::AWARENESS_RENEWED_AT_ONCE_MAX;
+
+    let count = 2 * AWARENESS_RENEWED_AT_ONCE_MAX as u64 + 3;
+    let mut awareness = room(count);
+    let mut steps = Vec::new();
+    while steps.len() < 3 {
+        let due = awareness.next_deadline().unwrap();
+        awareness.tick(due);
+        let events = drain(&mut awareness);
+        for event in &events {
+            if let Event::Ask { sessions } = event {
+                sessions
+                    .iter()
+                    .for_each(|&session| awareness.answer(due, session));
+            }
+        }
+        let casts = events
+            .iter()
+            .filter(|event| matches!(event, Event::Cast { .. }));
+        let casts = casts.count();
+        if 0 < casts {
+            steps.push((due.since(NOW).as_millis(), casts));
+        }
+    }
+    let at_once = AWARENESS_RENEWED_AT_ONCE_MAX;
+    assert_eq!(steps, [(21_000, at_once), (21_000, at_once), (21_000, 3)]);
+}
+
+#[test]
+fn what_is_passed_on_is_neither_renewed_nor_nudged() {
+    let mut awareness = room(2);
+    open(&mut awareness, NOW, 2, "user-1");
+    // Beside its own id, that of another tab.
+    announce(&mut awareness, NOW, 2, (200, 1, Some(state(1))));
+    send(&mut awareness, NOW, 2, &[(300, 1, Some(state(1)))]);
+    awareness.close(NOW, SessionId(0));
+    // A newcomer that may know everybody as gone.
+    open(&mut awareness, NOW, 3, "user-0");
+    announce(&mut awareness, NOW, 3, (100, 5, Some(state(0))));
+    let is_about_tab =
+        |event: &Event| matches!(event, Event::Nudge { client, .. } if client.0 == 300);
+    assert!(!drain(&mut awareness).iter().any(is_about_tab));
+    let raised = entry(&awareness, 300).clock;
+    // Its own clock is below; what it says next is heard all the same.
+    send(&mut awareness, NOW, 2, &[(300, 2, Some(state(7)))]);
+    assert!(raised < entry(&awareness, 300).clock);
+    assert!(entry(&awareness, 300).state.unwrap().contains('7'));
+    send(&mut awareness, NOW, 2, &[(300, 2, None)]);
+    assert_eq!(entry(&awareness, 300).state, None);
+}
+
+#[test]
 fn whoever_was_here_without_a_state_is_no_newcomer_with_one() {
     let raised = |is_half_open: bool| {
         let mut awareness = room(1);

@@ -327,6 +327,163 @@ fn nobody_hears_anything_of_what_a_hidden_user_does() {
 }
 
 #[test]
+fn a_hidden_tab_is_seen_for_as_long_as_its_socket_answers() {
+    for_every_kind(|world, rita| {
+        world.throttle(rita, true);
+        // `run` fails when anybody is missing at any moment.
+        world.run(360_000);
+        world.assert_views_are_right();
+        world.set(rita, 70);
+        world.arrive();
+        // A whole room of them.
+        for place in 0..world.clients.len() {
+            world.throttle(place, true);
+        }
+        world.run(360_000);
+        world.assert_views_are_right();
+        for place in 0..world.clients.len() {
+            world.throttle(place, false);
+        }
+        world.run(20_000);
+    });
+}
+
+#[test]
+fn nudges_that_are_handled_late_end_in_silence() {
+    for_every_kind(|world, rita| {
+        world.clients[rita].is_frozen = true;
+        world.run(600_000);
+        world.assert_views_are_right();
+        world.clients[rita].is_frozen = false;
+        world.arrive();
+        // The same, and its program had something to say first.
+        world.clients[rita].is_frozen = true;
+        world.run(90_000);
+        world.set(rita, 71);
+        world.clients[rita].is_frozen = false;
+        world.arrive();
+        world.run(20_000);
+    });
+}
+
+#[test]
+fn nobody_is_renewed_whose_socket_does_not_answer_or_who_hides() {
+    for latency in [0, 20] {
+        let mut world = World::new(latency);
+        let (ann, bob) = (
+            world.client("ann", Kind::YWebsocket),
+            world.client("bob", Kind::Quiet),
+        );
+        for place in [ann, bob] {
+            world.set(place, place as u64);
+            world.connect(place);
+            world.arrive();
+        }
+        let session = world.lose(bob);
+        world.run(29_000);
+        assert!(world.sees(ann, bob));
+        world.run(5_000);
+        assert!(!world.sees(ann, bob), "its own timers dropped it");
+        session.into_iter().for_each(|session| world.end(session));
+        world.connect(bob);
+        world.arrive();
+        world.hide(bob, true);
+        world.throttle(bob, true);
+        world.arrive();
+        let nudges = world.nudged.len();
+        world.run(90_000);
+        assert!(!world.nudged[nudges..].contains(&bob));
+        assert!(!world.sees(ann, bob));
+    }
+}
+
+#[test]
+fn a_tab_that_vanished_behind_another_is_gone() {
+    for (latency, has_state) in [(0, true), (20, true), (0, false), (20, false)] {
+        let mut world = World::new(latency);
+        let far = world.client("far", Kind::Quiet);
+        let beside = world.client("tabs", Kind::YWebsocket);
+        let tab = world.client("tabs", Kind::YWebsocket);
+        for place in [far, beside, tab] {
+            world.set(place, 10 + place as u64);
+        }
+        if !has_state {
+            world.clients[beside].state = None;
+        }
+        world.connect(far);
+        world.connect(beside);
+        world.arrive();
+        if has_state {
+            world.connect(tab);
+            world.arrive();
+        }
+        for place in [beside, tab] {
+            world.clients[place].browser = Some(1);
+        }
+        if has_state {
+            // Its own link is down: it is seen through the other tab.
+            world.disconnect(tab);
+            world.run(200);
+            world.set(tab, 77);
+            // The other tab hears of everybody again whom this one told it had gone.
+            world.run(20_000);
+        } else {
+            // It has never had one, and the other tab has no state that would tell them apart.
+            world.set(tab, 77);
+            world.run(60_000);
+        }
+        let id = super::ClientId(world.clients[tab].id);
+        assert!(world.sees(far, tab));
+        world.run(100);
+        let nudges = world.nudges;
+        world.vanish(tab);
+        world.run(33_500);
+        assert!(!world.sees(far, tab), "{has_state}");
+        assert_eq!(world.awareness.entry(id).unwrap().state, None);
+        assert_eq!(world.nudges, nudges, "nobody was renewed");
+    }
+}
+
+#[test]
+fn nobody_is_told_that_somebody_hidden_is_back() {
+    for_every_kind(|world, rita| {
+        for has_state in [true, false] {
+            // Whoever left a moment ago without hiding may come back.
+            world.run(21_000);
+            world.hide(rita, true);
+            world.arrive();
+            let (nudges, version) = (world.nudged.len(), world.awareness.version());
+            for _ in 0..3 {
+                world.disconnect(rita);
+                world.run(2_000);
+                world.connect(rita);
+                world.arrive();
+                world.disconnect(rita);
+            }
+            let others = world.nudged[nudges..].iter().filter(|&&who| who != rita);
+            assert_eq!(others.count(), 0);
+            let cast = world.awareness.since(version).count();
+            assert!(cast < world.clients.len(), "renewals only");
+            // Nor does somebody new show that they were there.
+            let nudges = world.nudged.len();
+            let newcomer = world.client("newcomer", Kind::Quiet);
+            world.set_null(newcomer);
+            world.connect(newcomer);
+            world.arrive();
+            assert!(world.nudged.len() == nudges);
+            world.disconnect(newcomer);
+            world.hide(rita, false);
+            world.connect(rita);
+            world.arrive();
+            if has_state {
+                world.set_null(rita);
+                world.arrive();
+            }
+        }
+    });
+}
+
+#[test]
 fn quick_joins_and_leaves_leave_no_ghost() {
     for_every_kind(|world, _| {
         for number in 0..20 {

@@ -14,12 +14,23 @@ pub(super) struct Session {
     pub(super) own: Option<ClientId>,
     /// The id that was its own before its client closed it, and that it may announce at any clock.
     pub(super) expected: Option<ClientId>,
+    /// Whether it got that without an announcement, by its first state long after it opened: which may
+    /// as well have been that of another tab.
+    pub(super) is_own_unsure: bool,
     /// The ids it holds: its own, and those of tabs that it passes on.
     pub(super) held: SmallSet<ClientId>,
+    /// How much the states of those are.
+    pub(super) bytes: usize,
+    /// How much of the message that is being received has been looked at.
+    pub(super) taken_bytes: usize,
+    /// An id that was its user's, which somebody else uses: it becomes theirs when they hide no more.
+    pub(super) claimed: Option<ClientId>,
     /// When the present states are pushed to it at the latest; `None` once they were.
     pub(super) push_at: Option<Timestamp>,
     /// Whether its user hides: its states are kept, and nobody is sent them.
     pub(super) is_hidden: bool,
+    /// When its socket was last found to answer.
+    pub(super) answered: Option<Timestamp>,
     /// What it was last said to show.
     pub(super) shown: Option<Appearance>,
     opening: Opening,
@@ -40,9 +51,14 @@ impl Session {
             grant,
             own: None,
             expected: None,
+            is_own_unsure: false,
             held: SmallSet::new(),
+            bytes: 0,
+            taken_bytes: 0,
+            claimed: None,
             push_at: Some(now + AWARENESS_PUSH_AFTER),
             is_hidden: false,
+            answered: None,
             shown: None,
             opening: Opening::BeforeStep1,
         }

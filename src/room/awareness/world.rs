@@ -44,6 +44,9 @@ impl Kind {
     }
 }
 
+/// How long it takes until every client has renewed its state.
+const RENEWED_WITHIN: Duration = Duration::from_secs(21);
+
 /// Which client of a world.
 pub(super) type Place = usize;
 
@@ -53,6 +56,8 @@ pub(super) struct World {
     pub(super) roster: Roster,
     pub(super) clients: Vec<Client>,
     pub(super) nudges: usize,
+    /// Who was nudged, in order.
+    pub(super) nudged: Vec<Place>,
     /// Frames that reached the server.
     pub(super) frames_up: usize,
     /// Changes of the roster so far, in words.
@@ -97,11 +102,19 @@ pub(super) struct Client {
     pub(super) link: Option<SessionId>,
     /// Tabs of one browser hear each other.
     pub(super) browser: Option<u32>,
+    /// Its tab is hidden: its timers run once a minute. What it hears, it hears at once.
+    pub(super) is_throttled: bool,
+    /// Its tab is frozen: nothing of it runs, and what arrives waits. Its socket answers.
+    pub(super) is_frozen: bool,
     queue: Vec<Vec<Row>>,
     renewed: Timestamp,
+    /// When its timers run next.
+    next_check: Timestamp,
     /// Since when it is connected, and since when it can be seen, too.
     connected: Option<Timestamp>,
     seen: Option<Timestamp>,
+    /// It came back while its user hid: until then it may miss those it knew before.
+    misses_until: Timestamp,
 }
 
 pub(super) struct Other {
@@ -118,6 +131,7 @@ impl World {
             roster: Roster::new(Policy::of(model::Kind::Session)),
             clients: Vec::new(),
             nudges: 0,
+            nudged: Vec::new(),
             frames_up: 0,
             told: Vec::new(),
             hidden: BTreeSet::new(),
@@ -140,10 +154,14 @@ impl World {
             others: BTreeMap::new(),
             link: None,
             browser: None,
+            is_throttled: false,
+            is_frozen: false,
             queue: Vec::new(),
             renewed: self.now,
+            next_check: self.now,
             connected: None,
             seen: None,
+            misses_until: self.now,
         });
         self.clients.len() - 1
     }
@@ -173,6 +191,9 @@ impl World {
         let client = &mut self.clients[place];
         client.link = Some(session);
         client.connected = Some(self.now);
+        if is_hidden {
+            client.misses_until = self.now + RENEWED_WITHIN;
+        }
         let is_seen = client.state.is_some() && !is_hidden;
         client.seen = is_seen.then_some(self.now);
         let queue = std::mem::take(&mut client.queue);
@@ -246,6 +267,30 @@ impl World {
         self.turn(|awareness, now| awareness.hide(now, &user, hides));
     }
 
+    /// The tab of this client is hidden, or seen again.
+    pub(super) fn throttle(&mut self, place: Place, is_throttled: bool) {
+        let client = &mut self.clients[place];
+        client.is_throttled = is_throttled;
+        // Timers run when a tab is seen again.
+        client.next_check = self.now + Duration::from_secs(if is_throttled { 60 } else { 0 });
+    }
+
+    /// The tab is gone without a word, and its links to other tabs with it.
+    pub(super) fn vanish(&mut self, place: Place) {
+        let client = &mut self.clients[place];
+        client.is_frozen = true;
+        client.browser = None;
+        client.connected = None;
+        client.seen = None;
+    }
+
+    /// What a client sees of another.
+    pub(super) fn sees(&self, viewer: Place, target: Place) -> bool {
+        let id = self.clients[target].id;
+        let other = self.clients[viewer].others.get(&id);
+        other.is_some_and(|other| other.state.is_some())
+    }
+
     /// The server restarts and remembers nothing.
     pub(super) fn restart(&mut self) {
         for place in 0..self.clients.len() {
@@ -291,9 +336,10 @@ impl World {
                 .links
                 .values()
                 .flat_map(|link| {
+                    let hears = !self.clients[link.client].is_frozen;
                     [
                         link.up.front().map(|up| up.0),
-                        link.down.front().map(|d| d.0),
+                        link.down.front().map(|d| d.0).filter(|_| hears),
                     ]
                 })
                 .chain([self.awareness.next_deadline(), Some(self.next_check)])
@@ -307,7 +353,12 @@ impl World {
             if self.next_check <= self.now {
                 self.next_check = self.now + Duration::from_secs(3);
                 for place in 0..self.clients.len() {
-                    self.check_times(place);
+                    let client = &mut self.clients[place];
+                    if client.next_check <= self.now && !client.is_frozen {
+                        let every = if client.is_throttled { 60 } else { 3 };
+                        client.next_check = self.now + Duration::from_secs(every);
+                        self.check_times(place);
+                    }
                 }
             }
             self.turn(|awareness, now| awareness.tick(now));
@@ -325,6 +376,9 @@ impl World {
             }
             let now = self.now;
             let next_down = self.links.iter_mut().find_map(|(&session, link)| {
+                if self.clients[link.client].is_frozen {
+                    return None;
+                }
                 let (_, down) = link.down.pop_front_if(|(due, _)| *due <= now)?;
                 Some((session, link.client, down))
             });
@@ -364,9 +418,18 @@ impl World {
                     clock,
                 } => {
                     self.nudges += 1;
+                    self.nudged.push(self.links[&session].client);
                     self.send_down(session, Down::Awareness(vec![(client.0, clock, None)]));
                 }
                 Event::Push { session } => pushed.push(session),
+                Event::Ask { sessions } => {
+                    for session in sessions {
+                        if self.links.get(&session).is_some_and(|link| !link.is_cut) {
+                            self.awareness.answer(self.now, session);
+                        }
+                    }
+                }
+                Event::Dropped { .. } => panic!("nobody here says much"),
                 Event::Cast { .. } => {}
                 Event::Shows {
                     session,
@@ -557,6 +620,9 @@ impl World {
         };
         let is_viewer = |one: &&Client| is_settled(one.connected) && !is_misled(one);
         for viewer in self.clients.iter().filter(is_viewer) {
+            if viewer.is_frozen || self.now < viewer.misses_until {
+                continue;
+            }
             for target in self.clients.iter().filter(|one| is_settled(one.seen)) {
                 let is_visible = viewer.id == target.id
                     || viewer
@@ -579,7 +645,10 @@ impl World {
             let is_hidden = self.hidden.contains(&client.grant.identity.user);
             client.link.is_some() && client.state.is_some() && !is_hidden
         };
-        for viewer in self.clients.iter().filter(|client| client.link.is_some()) {
+        let is_viewer = |client: &&Client| {
+            client.link.is_some() && !client.is_frozen && client.misses_until <= self.now
+        };
+        for viewer in self.clients.iter().filter(is_viewer) {
             let sees: BTreeMap<u64, &str> = viewer
                 .others
                 .iter()
