@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -13,10 +13,11 @@ use warp::Filter;
 
 use crate::auth::Verifier;
 use crate::cli::listener::{self, Listening};
-use crate::cli::stores::{self, Purpose};
+use crate::cli::stores;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http::{self, HttpOptions};
+use crate::limits::{TAKEN_CLOSE_WITHIN, WRITER_LOCK_SAID_EVERY};
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay, RelayOptions};
 use crate::store::Store;
@@ -24,12 +25,15 @@ use crate::store::Store;
 /// What of the drain timeout is kept for HTTP answers that are still under way.
 const ANSWERS_SHARE: u32 = 10;
 
-/// Runs until SIGTERM or Ctrl-C, then drains; an error means that something could not start, or
-/// that not everything could be saved in time.
+/// Runs until SIGTERM or Ctrl-C, then drains; an error means that something could not start, that
+/// not everything could be saved in time, or that another process has taken the store.
 pub fn run(config: Config) -> anyhow::Result<()> {
     // Outside of the runtime, also when it is dropped: databases may have one of their own.
-    let store = stores::open(&config.store, Purpose::Serve)?;
-    tracing::info!(store = %config.store, "documents are kept");
+    let store = stores::open(&config.store)?;
+    match store.awaits() {
+        None => tracing::info!(store = %config.store, "documents are kept"),
+        Some(whom) => tracing::warn!(store = %config.store, "waiting, not ready: {whom}"),
+    }
     // One thread for HTTP; rooms and their sockets live on the relay's own threads.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -41,6 +45,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     config.web.as_deref().map(check_web).transpose()?;
+    tokio::spawn(say_whom_it_awaits(Arc::clone(&store)));
     let metrics = Arc::new(Metrics::new());
     let is_dev = config.is_dev();
     relay::keep_little_memory();
@@ -82,7 +87,14 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     ));
     say_listening(address);
 
-    signals.wait().await;
+    tokio::select! {
+        () = signals.wait() => {}
+        error = relay.failed() => {
+            // Nothing of theirs can be saved here any more; whoever has the store now takes it.
+            let _ = drain(&relay, TAKEN_CLOSE_WITHIN, stop, listener).await;
+            bail!(error);
+        }
+    }
     tracing::info!(timeout = ?config.drain_timeout, "draining");
     let drained = tokio::select! {
         drained = drain(&relay, config.drain_timeout, stop, listener) => drained,
@@ -92,6 +104,17 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     drained?;
     tracing::info!("drained");
     Ok(())
+}
+
+/// A line now and then, as long as another process has the store.
+async fn say_whom_it_awaits(store: Arc<dyn Store>) {
+    loop {
+        tokio::time::sleep(WRITER_LOCK_SAID_EVERY).await;
+        match store.awaits() {
+            Some(whom) => tracing::warn!("waiting, not ready: {whom}"),
+            None => return,
+        }
+    }
 }
 
 /// A folder of which nothing could be shown is a mistake to be told now.

@@ -313,11 +313,14 @@ fn load(
         Err(error) => {
             tracing::error!(%room, %error, "a document could not be loaded");
             let refusal = match error {
-                StoreError::Down(_) => {
+                StoreError::Damaged { .. } => Refusal::StoreDamaged,
+                StoreError::Down(_)
+                | StoreError::Unusable(_)
+                | StoreError::Taken(_)
+                | StoreError::Conflict { .. } => {
                     storage.suspect(&error);
                     Refusal::StoreDown
                 }
-                StoreError::Damaged { .. } => Refusal::StoreDamaged,
             };
             Input::LoadFailed { refusal }
         }

@@ -38,12 +38,11 @@ use crate::relay::turn_times::TurnTimes;
 use crate::relay::typing::Typist;
 use crate::relay::watching::Watching;
 use crate::room::{Input, Reply};
-use crate::store::Store;
+use crate::store::{BatchIds, Store};
 use crate::wire::close::Refusal;
 use crate::wire::websocket::Decoder;
 
-/// What all workers share.
-#[derive(Clone)]
+/// What a worker works with; most of it all workers share.
 pub struct Surroundings {
     /// This worker's number.
     pub number: usize,
@@ -55,6 +54,8 @@ pub struct Surroundings {
     pub store: Arc<dyn Store>,
     /// The thread that writes to it.
     pub storage: Storage,
+    /// Names for what this worker writes to it itself.
+    pub batches: BatchIds,
     /// The thread that writes down what is to be remembered of people.
     pub people: PeopleWriter,
     /// Where heavy jobs go.

@@ -36,8 +36,11 @@ pub struct Address {
 
 impl Address {
     /// Reads a URL. Errors say what is wrong with it and nothing of what is in it.
-    pub fn parse(url: &str) -> Result<Self, StoreError> {
-        let bad = |why: &str| StoreError::Down(format!("the store's URL cannot be used: {why}"));
+    ///
+    /// `name` is what the server shows of us to others, unless the URL has another.
+    pub fn parse(url: &str, name: &str) -> Result<Self, StoreError> {
+        let bad =
+            |why: &str| StoreError::Unusable(format!("the store's URL cannot be used: {why}"));
         let rest = ["postgres://", "postgresql://"]
             .iter()
             .find_map(|prefix| url.strip_prefix(prefix))
@@ -75,7 +78,7 @@ impl Address {
             config.connect_timeout(CONNECT_WITHIN);
         }
         if config.get_application_name().is_none() {
-            config.application_name("copresence");
+            config.application_name(name);
         }
         config
             .ssl_mode(tls.mode.for_driver())

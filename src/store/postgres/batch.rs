@@ -59,7 +59,8 @@ impl<'a> Batch<'a> {
         for (room, write) in writes {
             let act = Act::of(write);
             let earliest = phase_of.get(room.as_str()).copied().unwrap_or(0);
-            let found = (earliest..phases.len()).find(|&at| phases[at].act == act);
+            let found = (earliest..phases.len())
+                .find(|&at| phases[at].act == act && phases[at].has_place_for(room, write));
             let at = found.unwrap_or_else(|| {
                 phases.push(Phase::new(act));
                 phases.len() - 1
@@ -113,6 +114,24 @@ impl<'a> Phase<'a> {
         }
     }
 
+    /// What goes back before a row that is in here is for the database to judge when that is
+    /// carried out.
+    fn has_place_for(&self, room: &RoomName, write: &Write) -> bool {
+        let previous = self.row_of.get(room.as_str()).map(|&at| self.rows[at].1);
+        let goes_on = |sequence: u64, is_again: bool| {
+            previous.is_none_or(|previous| match i64::try_from(sequence) {
+                Ok(sequence) => previous < sequence || is_again && previous == sequence,
+                // Refused when it is added.
+                Err(_) => true,
+            })
+        };
+        match write {
+            Write::Append { sequence, .. } => goes_on(*sequence, false),
+            Write::Snapshot { through, .. } => goes_on(*through, true),
+            Write::Quarantine { .. } => true,
+        }
+    }
+
     fn add(&mut self, room: &'a str, write: &'a Write) -> Result<(), TooLarge> {
         let (sequence, body): (u64, &[u8]) = match write {
             Write::Append { sequence, update } => (*sequence, update),
@@ -126,12 +145,9 @@ impl<'a> Phase<'a> {
         );
         let previous = self.row_of.get(room).copied();
         match (self.act, previous) {
-            // At or below the end of the log, which is where the previous one has put it.
-            (Act::Append, Some(at)) if row.1 <= self.rows[at].1 => return Ok(()),
+            // It replaces the other one.
             (Act::Snapshot, Some(at)) => {
-                if self.rows[at].1 <= row.1 {
-                    self.rows[at] = row;
-                }
+                self.rows[at] = row;
                 return Ok(());
             }
             // Twice is once; the statement sorts that out.
@@ -250,20 +266,22 @@ mod tests {
     }
 
     #[test]
-    fn of_appends_that_go_back_the_later_ones_change_nothing() {
+    fn an_append_that_goes_back_is_put_before_the_database() {
         let writes = [append("a", 5, 1), append("a", 3, 1), append("a", 6, 1)];
-        assert_eq!(steps(&writes), ["Append a5 a6"]);
+        assert_eq!(steps(&writes), ["Append a5", "Append a3 a6"]);
+        let writes = [append("a", 5, 1), append("a", 5, 1)];
+        assert_eq!(steps(&writes), ["Append a5", "Append a5"]);
     }
 
     #[test]
-    fn of_snapshots_the_one_that_reaches_farthest_remains() {
+    fn of_snapshots_the_last_remains_and_one_that_goes_back_is_put_before_the_database() {
         let writes = [
             snapshot("a", 4, b"old"),
             snapshot("a", 4, b"new"),
             snapshot("a", 2, b"back"),
         ];
+        assert_eq!(steps(&writes), ["Snapshot a4", "Snapshot a2"]);
         let batch = Batch::new(&writes).unwrap();
-        assert_eq!(batch.steps.len(), 1);
         assert_eq!(batch.steps[0].bodies, [b"new"]);
     }
 

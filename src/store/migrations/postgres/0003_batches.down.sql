@@ -1,0 +1,2 @@
+DROP FUNCTION IF EXISTS collab.refuse(text, bigint);
+DROP TABLE IF EXISTS collab.batch;
