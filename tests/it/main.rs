@@ -28,6 +28,8 @@ mod heartbeats;
 mod hostile;
 mod leaks;
 mod live_page;
+#[cfg(feature = "postgres")]
+mod one_writer;
 mod outages;
 mod people;
 #[cfg(feature = "postgres")]

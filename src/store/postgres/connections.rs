@@ -28,8 +28,8 @@ pub enum Trouble {
     Late(Duration),
     /// The database is not one that we can use.
     Unfit(String),
-    /// Somebody else is its writer.
-    Held(String),
+    /// Another session is its writer; nothing where that ended just then.
+    Held(Option<String>),
 }
 
 impl From<Error> for Trouble {
@@ -47,7 +47,8 @@ impl Trouble {
                 None => in_words(&error),
             },
             Self::Late(limit) => format!("no answer within {} s", limit.as_secs()),
-            Self::Unfit(why) | Self::Held(why) => why,
+            Self::Unfit(why) | Self::Held(Some(why)) => why,
+            Self::Held(None) => "its writer changes just now".to_owned(),
         };
         StoreError::Down(address.scrubbed(text))
     }

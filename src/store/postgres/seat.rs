@@ -28,7 +28,8 @@ const TRY_LOCK: &str = "SELECT pg_try_advisory_lock($1)";
 const WHO_AM_I: &str = "
     SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()";
 
-/// Of a role that may see nothing of others, at least the process.
+/// Of another role's session, which we may not look into, at least the process. A session that ends
+/// just then has no row any more.
 const HOLDER: &str = "
     SELECT holder.pid, coalesce(activity.backend_start::text, ''),
            coalesce(nullif(activity.application_name, ''), 'a program without a name')
@@ -36,7 +37,7 @@ const HOLDER: &str = "
                || coalesce(', since ' || to_char(activity.backend_start AT TIME ZONE 'UTC',
                                                  'YYYY-MM-DD HH24:MI:SS') || ' UTC', '')
                || ' (backend ' || holder.pid || ')'
-    FROM pg_locks AS holder LEFT JOIN pg_stat_activity AS activity USING (pid)
+    FROM pg_locks AS holder JOIN pg_stat_activity AS activity USING (pid)
     WHERE holder.locktype = 'advisory' AND holder.granted AND holder.objsubid = 1
         AND holder.database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND (holder.classid::bigint << 32) | holder.objid::bigint = $1";
@@ -121,7 +122,7 @@ impl Seat {
             // The session lives as long as its client.
             Outcome::Got => Ok((client, driver)),
             Outcome::HeldBy(_, by) => Err(StoreError::Taken(in_use(&by))),
-            Outcome::Changing => Err(StoreError::Taken(in_use("it has just ended"))),
+            Outcome::Changing => Err(StoreError::Taken(in_use("one that ends just now"))),
         }
     }
 
@@ -205,6 +206,7 @@ impl Seat {
                 Ok(())
             }
             Err(Trouble::Held(by)) => {
+                let by = by.unwrap_or_else(|| "one that ends just now".to_owned());
                 *self.standing() = Standing::Awaited(by.clone());
                 Err(StoreError::Taken(in_use(&by)))
             }
@@ -235,7 +237,7 @@ impl Seat {
         }
         let connection = match self.open(slot) {
             Ok(connection) => connection,
-            Err(Trouble::Held(by)) => return Err(self.replaced(&by)),
+            Err(Trouble::Held(Some(by))) => return Err(self.replaced(&by)),
             Err(trouble) => return Err(trouble.into_store_error(&self.address)),
         };
         match connection.attempt(limit, &work) {
@@ -276,11 +278,11 @@ impl Seat {
             }
             Outcome::HeldBy(_, by) => {
                 slot.asking = Some((driver, client));
-                return Err(Trouble::Held(by));
+                return Err(Trouble::Held(Some(by)));
             }
             Outcome::Changing => {
                 slot.asking = Some((driver, client));
-                return Err(Trouble::Unfit("its writer changes just now".to_owned()));
+                return Err(Trouble::Held(None));
             }
         }
         // Whoever had the lock meanwhile may have changed them.

@@ -59,7 +59,8 @@ const LOCK_ROOMS: &str = "
 /// What comes at or before the end of its log is there already, or the transaction ends.
 const REFUSE_APPENDS: &str = "
     SELECT collab.refuse(given.room, given.sequence)
-    FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS given (room, sequence, checksum)
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[])
+        WITH ORDINALITY AS given (room, sequence, checksum, place)
     JOIN collab.document AS document ON document.room = given.room
     WHERE given.sequence <= document.last
         AND NOT EXISTS (
@@ -69,7 +70,8 @@ const REFUSE_APPENDS: &str = "
         AND NOT EXISTS (
             SELECT FROM collab.document_quarantine AS kept
             WHERE kept.document_id = document.id AND kept.sequence = given.sequence
-                AND kept.checksum = given.checksum)";
+                AND kept.checksum = given.checksum)
+    ORDER BY given.place";
 
 /// A snapshot that reaches less far than the one there is has no place any more.
 const REFUSE_SNAPSHOTS: &str = "
