@@ -141,6 +141,13 @@ fn again(store: &dyn Store) {
         assert_stored(store, "a", &[(2, "one two"), (4, "four")], 4);
         assert_aside(store, "a", &[(3, "three")]);
     }
+    // Also one that would do something else the second time.
+    let batch_of_b = [aside("b", 1), append("b", 1, "x")];
+    let id_of_b = names_of_batches().next();
+    for _ in 0..2 {
+        store.commit(Some(id_of_b), &batch_of_b).unwrap();
+        assert_stored(store, "b", &[(1, "x")], 1);
+    }
     // Without its name nobody can tell that it is that batch: the snapshot has passed its updates.
     assert_conflict(store.write(&batch), "a", 1);
     assert_conflict(

@@ -1,6 +1,5 @@
 //! One connection with its statements prepared: what is said to the database, and in what order.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -35,11 +34,9 @@ pub const BEGIN_READING: &str = "
 /// What was begun is done; or undone, if any of it failed.
 pub const COMMIT: &str = "COMMIT";
 
-/// Changes no row if the batch was carried out before: then none of what comes behind counts.
-const NOTE_BATCH: &str = "
-    INSERT INTO collab.batch AS kept (writer, number, at) VALUES ($1, $2, now())
-    ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at
-    WHERE kept.number < excluded.number";
+/// Ends the transaction, with this, if the batch was carried out before.
+const NOTE_BATCH: &str = "SELECT collab.note_batch($1, $2)";
+const WAS_CARRIED_OUT: &str = "YC002";
 
 /// Rooms never written to get their row. Those that have one are left out beforehand: a conflict
 /// costs an id each time.
@@ -264,16 +261,12 @@ impl Session {
     /// transaction may be open.
     pub async fn write(&self, id: Option<BatchId>, batch: &Batch<'_>) -> Result<(), Error> {
         let id = id.map(BatchId::as_signed);
-        let was_noted = Cell::new(false);
         let mut statements: Vec<Saying<'_>> =
             vec![Box::pin(self.client.batch_execute(BEGIN_WRITING))];
         if let Some((writer, number)) = &id {
-            statements.push(Box::pin(async {
-                let ids: [Column<'_>; 2] = [writer, number];
-                let noted = self.client.execute(&self.note_batch, &ids).await?;
-                was_noted.set(noted == 0);
-                Ok(())
-            }));
+            statements.push(Box::pin(
+                self.execute(&self.note_batch, vec![writer, number]),
+            ));
         }
         statements.push(Box::pin(
             self.execute(&self.insert_rooms, vec![&batch.rooms]),
@@ -306,13 +299,19 @@ impl Session {
 
         let written = match batch.bytes <= SENT_AHEAD_BYTES_MAX {
             true => all_at_once(statements).await,
-            false => one_by_one(statements, &was_noted).await,
+            false => one_by_one(statements).await,
         };
-        if !was_noted.get() {
-            return written;
+        match written {
+            // Nothing of what came behind it was done.
+            Err(error)
+                if error
+                    .code()
+                    .is_some_and(|code| code.code() == WAS_CARRIED_OUT) =>
+            {
+                self.client.batch_execute("ROLLBACK").await
+            }
+            written => written,
         }
-        // It is on disk, whatever was said to it now; nothing of that stays.
-        self.client.batch_execute("ROLLBACK").await
     }
 
     /// Carries out one statement.
@@ -391,13 +390,10 @@ pub type Column<'a> = &'a (dyn ToSql + Sync);
 /// A statement and its answer. It is sent when first polled.
 pub type Saying<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
 
-/// Says each when the one before is answered, and none after that of a batch that was noted before.
-async fn one_by_one(statements: Vec<Saying<'_>>, was_noted: &Cell<bool>) -> Result<(), Error> {
+/// Says each when the one before is answered.
+async fn one_by_one(statements: Vec<Saying<'_>>) -> Result<(), Error> {
     for statement in statements {
         statement.await?;
-        if was_noted.get() {
-            break;
-        }
     }
     Ok(())
 }

@@ -9,6 +9,20 @@ CREATE TABLE IF NOT EXISTS collab.batch (
 -- Every commit updates a row.
 WITH (fillfactor = 20);
 
+-- Ends the transaction of a batch that was carried out before.
+CREATE OR REPLACE FUNCTION collab.note_batch(its_writer bigint, its_number bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO collab.batch AS kept (writer, number, at) VALUES (its_writer, its_number, now())
+    ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at
+    WHERE kept.number < excluded.number;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'YC002',
+            MESSAGE = 'this batch was carried out before';
+    END IF;
+END $$;
+
 -- Ends a transaction that would pass over a write. The detail is what the writer reads.
 CREATE OR REPLACE FUNCTION collab.refuse(room text, sequence bigint) RETURNS void
 LANGUAGE plpgsql AS $$
