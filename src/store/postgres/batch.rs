@@ -101,7 +101,7 @@ impl Act {
 struct Phase<'a> {
     act: Act,
     rows: Vec<(&'a str, i64, &'a [u8])>,
-    /// The row that counts for a room: its last append, its only snapshot.
+    /// A room's last row.
     row_of: HashMap<&'a str, usize>,
 }
 
@@ -114,20 +114,19 @@ impl<'a> Phase<'a> {
         }
     }
 
-    /// What goes back before a row that is in here is for the database to judge when that is
-    /// carried out.
+    /// Whether it can be carried out together with what is in here. What goes back behind that is
+    /// for the database to judge when that is carried out.
     fn has_place_for(&self, room: &RoomName, write: &Write) -> bool {
-        let previous = self.row_of.get(room.as_str()).map(|&at| self.rows[at].1);
-        let goes_on = |sequence: u64, is_again: bool| {
-            previous.is_none_or(|previous| match i64::try_from(sequence) {
-                Ok(sequence) => previous < sequence || is_again && previous == sequence,
-                // Refused when it is added.
-                Err(_) => true,
-            })
+        let Some(&previous) = self.row_of.get(room.as_str()) else {
+            return true;
         };
         match write {
-            Write::Append { sequence, .. } => goes_on(*sequence, false),
-            Write::Snapshot { through, .. } => goes_on(*through, true),
+            Write::Append { sequence, .. } => {
+                let previous = u64::try_from(self.rows[previous].1);
+                previous.is_ok_and(|previous| previous < *sequence)
+            }
+            Write::Snapshot { .. } => false,
+            // Twice is once; the statement sorts that out.
             Write::Quarantine { .. } => true,
         }
     }
@@ -143,16 +142,6 @@ impl<'a> Phase<'a> {
             i64::try_from(sequence).map_err(|_| TooLarge(sequence))?,
             body,
         );
-        let previous = self.row_of.get(room).copied();
-        match (self.act, previous) {
-            // It replaces the other one.
-            (Act::Snapshot, Some(at)) => {
-                self.rows[at] = row;
-                return Ok(());
-            }
-            // Twice is once; the statement sorts that out.
-            (Act::Append | Act::Snapshot | Act::Quarantine, _) => {}
-        }
         self.row_of.insert(room, self.rows.len());
         self.rows.push(row);
         Ok(())
@@ -274,15 +263,17 @@ mod tests {
     }
 
     #[test]
-    fn of_snapshots_the_last_remains_and_one_that_goes_back_is_put_before_the_database() {
+    fn every_snapshot_is_put_before_the_database() {
         let writes = [
             snapshot("a", 4, b"old"),
+            snapshot("b", 4, b"other"),
             snapshot("a", 4, b"new"),
             snapshot("a", 2, b"back"),
         ];
-        assert_eq!(steps(&writes), ["Snapshot a4", "Snapshot a2"]);
-        let batch = Batch::new(&writes).unwrap();
-        assert_eq!(batch.steps[0].bodies, [b"new"]);
+        assert_eq!(
+            steps(&writes),
+            ["Snapshot a4 b4", "Snapshot a4", "Snapshot a2"]
+        );
     }
 
     #[test]
