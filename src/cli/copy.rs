@@ -229,7 +229,7 @@ impl Copying {
                 size <= TOOL_COMMIT_BYTES
             });
             let (batch, later) = rest.split_at(fits.count().max(1));
-            self.to.commit(Some(self.batches.next()), batch)?;
+            self.to.commit(Some(self.batches.next_id()), batch)?;
             rest = later;
         }
         self.writes.clear();

@@ -219,7 +219,7 @@ impl Worker {
             return;
         }
         let writes = std::mem::take(&mut self.writes);
-        let id = self.around.batches.next();
+        let id = self.around.batches.next_id();
         match self.around.store.commit(Some(id), &writes_of(&writes)) {
             Ok(()) => {
                 for (home, through) in ends(&writes) {

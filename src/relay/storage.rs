@@ -308,7 +308,7 @@ impl Inner {
     fn write_until_taken(&self, batch: &[Kept], batches: &mut BatchIds) -> bool {
         let writes = writes_of(batch);
         // The same for every attempt: one of them may have been carried out unheard.
-        let id = batches.next();
+        let id = batches.next_id();
         let mut pause = STORE_RETRY_AFTER_FIRST;
         loop {
             match self.store.commit(Some(id), &writes) {

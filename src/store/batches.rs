@@ -24,7 +24,7 @@ impl BatchIds {
     }
 
     /// For the next batch. Who tries a batch again gives it the name that it had.
-    pub fn next(&mut self) -> BatchId {
+    pub fn next_id(&mut self) -> BatchId {
         self.last += 1;
         BatchId {
             writer: self.writer,

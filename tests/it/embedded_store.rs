@@ -197,7 +197,7 @@ fn updates_of_one_commit_share_a_row_and_are_the_same_updates() {
         let batch: Vec<_> = (0..100)
             .map(|_| any_write(&mut random, &names, &mut ends))
             .collect();
-        let id = ids.next();
+        let id = ids.next_id();
         // The answer may be lost.
         for _ in 0..1 + usize::from(random.one_in(4)) {
             commit_alike(&store, &memory, Some(id), &batch);

@@ -135,7 +135,7 @@ fn again(store: &dyn Store) {
         aside("a", 3),
         append("a", 4, "four"),
     ];
-    let id = names_of_batches().next();
+    let id = names_of_batches().next_id();
     for _ in 0..3 {
         store.commit(Some(id), &batch).unwrap();
         assert_stored(store, "a", &[(2, "one two"), (4, "four")], 4);
@@ -143,7 +143,7 @@ fn again(store: &dyn Store) {
     }
     // Also one that would do something else the second time.
     let batch_of_b = [aside("b", 1), append("b", 1, "x")];
-    let id_of_b = names_of_batches().next();
+    let id_of_b = names_of_batches().next_id();
     for _ in 0..2 {
         store.commit(Some(id_of_b), &batch_of_b).unwrap();
         assert_stored(store, "b", &[(1, "x")], 1);
@@ -151,7 +151,7 @@ fn again(store: &dyn Store) {
     // Without its name nobody can tell that it is that batch: the snapshot has passed its updates.
     assert_conflict(store.write(&batch), "a", 1);
     assert_conflict(
-        store.commit(Some(names_of_batches().next()), &batch),
+        store.commit(Some(names_of_batches().next_id()), &batch),
         "a",
         1,
     );
@@ -188,7 +188,7 @@ fn conflicts(store: &dyn Store) {
     let mut names = names_of_batches();
     for (write, at) in refused {
         let batch = [append("b", 1, "x"), append("a", 7, "7"), write];
-        let id = names.next();
+        let id = names.next_id();
         for _ in 0..2 {
             assert_conflict(store.commit(Some(id), &batch), "a", at);
         }
@@ -209,7 +209,7 @@ fn conflicts(store: &dyn Store) {
 fn writers(store: &dyn Store) {
     let batch = |n| [append("a", n, "x"), snapshot("a", n, "x")];
     let (mut first, mut second) = (names_of_batches(), names_of_batches());
-    let early = first.next();
+    let early = first.next_id();
     store.commit(Some(early), &batch(1)).unwrap();
     for number in 2..100 {
         let mut once = names_of_batches();
@@ -218,10 +218,12 @@ fn writers(store: &dyn Store) {
         } else {
             &mut once
         };
-        store.commit(Some(writer.next()), &batch(number)).unwrap();
+        store
+            .commit(Some(writer.next_id()), &batch(number))
+            .unwrap();
     }
     // Those who wrote since are not so many that it would be forgotten.
-    store.commit(Some(first.next()), &batch(100)).unwrap();
+    store.commit(Some(first.next_id()), &batch(100)).unwrap();
     store.commit(Some(early), &batch(1)).unwrap();
     assert_stored(store, "a", &[(100, "x")], 100);
 }
@@ -442,7 +444,7 @@ fn histories(store: &dyn Store) {
             let batch: Vec<_> = (0..random.below(8))
                 .map(|_| any_write(&mut random, &names, &mut ends))
                 .collect();
-            let id = (!random.one_in(4)).then(|| ids.next());
+            let id = (!random.one_in(4)).then(|| ids.next_id());
             // The answer may be lost.
             for _ in 0..1 + usize::from(random.one_in(4)) {
                 commit_alike(store, &memory, id, &batch);

@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     fn refusal(url: &str) -> String {
-        match Address::parse(url) {
+        match Address::parse(url, "us") {
             Ok(_) => panic!("{url} was accepted"),
             Err(error) => error.to_string(),
         }
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn options_of_ours_and_of_the_driver_may_be_mixed() {
         let url = "postgres://ann:pw@db.example:6000/notes?sslmode=require&connect_timeout=9";
-        let address = Address::parse(url).unwrap();
+        let address = Address::parse(url, "us").unwrap();
         assert_eq!(address.config.get_ssl_mode(), SslMode::Require);
         assert_eq!(address.config.get_dbname(), Some("notes"));
         assert_eq!(address.config.get_ports(), [6000]);
@@ -283,7 +283,7 @@ mod tests {
         ] {
             assert!(!refusal(url).contains("unter2"), "{}", refusal(url));
         }
-        let address = Address::parse("postgres://ann:h%75nter2@host/db").unwrap();
+        let address = Address::parse("postgres://ann:h%75nter2@host/db", "us").unwrap();
         let text = address.scrubbed("hunter2 or h%75nter2".to_owned());
         assert_eq!(text, "*** or ***");
     }
