@@ -878,7 +878,7 @@ impl HalfNetwork {
     fn cut_our_side(&self) {
         for near in self.near.lock().unwrap().drain(..) {
             // It may have been closed before.
-            let _ = near.shutdown(Shutdown::Write);
+            let _ = near.shutdown(Shutdown::Both);
         }
     }
 }
