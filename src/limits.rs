@@ -367,6 +367,21 @@ pub const STORE_RETRY_AFTER_FIRST: Duration = Duration::from_millis(50);
 /// A store that has been given nothing for so long gives back memory. Sooner than a document that rests
 /// is folded, behind which the allocator does the same.
 pub const STORE_RESTS_AFTER: Duration = Duration::from_secs(5);
+/// How often a relay that waits for its database asks whether it is free, and how often it says for
+/// whom it waits.
+pub const WRITER_LOCK_RETRY_AFTER: Duration = Duration::from_millis(500);
+/// See above: often enough for who watches a rollout, and a handful of lines for a night.
+pub const WRITER_LOCK_SAID_EVERY: Duration = Duration::from_secs(10);
+/// How often the session that writes is asked whether it is still there: who lost it when nobody
+/// typed notices before others see an old document for long.
+pub const WRITER_LOCK_CHECKED_EVERY: Duration = Duration::from_secs(2);
+/// How long a command waits for a store that another process has. `--wait` replaces it.
+pub const TOOL_WAIT: Duration = Duration::from_secs(10);
+/// How long a relay whose store was taken may take to close its sockets: there is nothing to save.
+pub const TAKEN_CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// Writers of whom a database remembers the last batch: the one that writes, and those who may come
+/// back with a batch of which they do not know what became.
+pub const BATCH_WRITERS_KEPT: u32 = 64;
 /// Writes in one commit, so that no acknowledgement waits long behind others.
 pub const COMMIT_WRITES_MAX: usize = 8_192;
 /// Bytes in one commit, but for a single larger write.

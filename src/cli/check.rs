@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::cli::people;
 use crate::cli::reading::{Fault, Reading};
-use crate::cli::stores::{Purpose, StoreOptions};
+use crate::cli::stores::{Purpose, StoreOptions, Waiting};
 use crate::limits::TOOL_ROOMS_MAX;
 use crate::model::RoomName;
 use crate::store::{Sequence, Store, StoreError, Stored};
@@ -22,7 +22,7 @@ pub(super) struct CheckOptions {
 
 impl CheckOptions {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let (store, choice) = self.store.open(Purpose::Read)?;
+        let (store, choice) = self.store.open(Purpose::Read, Waiting::NONE)?;
         let mut stdout = io::stdout().lock();
         let sums = check(&*store, &mut stdout)?;
         writeln!(stdout, "{choice}: {sums}")?;
@@ -129,7 +129,7 @@ fn sound<T>(read: Result<T, StoreError>, faults: &mut Vec<Fault>) -> Result<Opti
             faults.push(Fault { sequence, reason });
             Ok(None)
         }
-        Err(down @ StoreError::Down(_)) => Err(down),
+        Err(error) => Err(error),
     }
 }
 

@@ -14,11 +14,11 @@ use bytes::Bytes;
 
 use crate::cli::people;
 use crate::cli::reading::Reading;
-use crate::cli::stores::{self, Purpose};
+use crate::cli::stores::{self, Purpose, Waiting};
 use crate::config::{ConfigError, StoreChoice};
 use crate::limits::{TOOL_COMMIT_BYTES, TOOL_ROOMS_MAX};
 use crate::model::RoomName;
-use crate::store::{Sequence, Store, StoreError, Write};
+use crate::store::{BatchIds, Sequence, Store, StoreError, Write};
 
 /// The options of `copy`.
 #[derive(Debug, clap::Args)]
@@ -30,6 +30,9 @@ pub(super) struct CopyOptions {
     /// The store to write
     #[arg(long, value_name = "URL")]
     to: String,
+
+    #[command(flatten)]
+    waiting: Waiting,
 }
 
 impl CopyOptions {
@@ -40,10 +43,11 @@ impl CopyOptions {
             return Err(ConfigError::new("--from and --to are the same store").into());
         }
         let source = open_source(&from)?;
-        let target = stores::open_for_tool("--to", &to, Purpose::Make)?;
+        let target = stores::open_for_tool("--to", &to, Purpose::Make, self.waiting)?;
         let rooms = count(&*source)?;
         eprintln!("{rooms} rooms from {from} to {to}");
-        let mut copying = Copying::new(source, target);
+        let batches = BatchIds::new(getrandom::u64().context("no randomness")?);
+        let mut copying = Copying::new(source, target, batches);
         let outcome = copying.run(&mut |sums| {
             eprintln!("{} of {rooms} rooms", sums.rooms());
         });
@@ -66,8 +70,9 @@ const INTERRUPTED: &str = "interrupted; run it again to go on";
 
 /// Alone with it, if that can be had: what others write meanwhile need not arrive.
 fn open_source(choice: &StoreChoice) -> anyhow::Result<Arc<dyn Store>> {
-    stores::open_for_tool("--from", choice, Purpose::Own).or_else(|in_use| {
-        let source = stores::open_for_tool("--from", choice, Purpose::Read).map_err(|_| in_use)?;
+    let open = |purpose| stores::open_for_tool("--from", choice, purpose, Waiting::NONE);
+    open(Purpose::Own).or_else(|in_use| {
+        let source = open(Purpose::Read).map_err(|_| in_use)?;
         eprintln!("{choice} is in use: what is written to it from now on takes another run");
         Ok(source)
     })
@@ -97,6 +102,7 @@ struct Copying {
     unverified: Vec<(RoomName, Kept)>,
     refused: Vec<(RoomName, String)>,
     sums: Sums,
+    batches: BatchIds,
 }
 
 #[derive(Clone, Copy)]
@@ -134,7 +140,7 @@ impl fmt::Display for Sums {
 }
 
 impl Copying {
-    fn new(from: Arc<dyn Store>, to: Arc<dyn Store>) -> Self {
+    fn new(from: Arc<dyn Store>, to: Arc<dyn Store>, batches: BatchIds) -> Self {
         Self {
             from,
             to,
@@ -142,6 +148,7 @@ impl Copying {
             unverified: Vec::new(),
             refused: Vec::new(),
             sums: Sums::default(),
+            batches,
         }
     }
 
@@ -202,7 +209,7 @@ impl Copying {
                 );
                 Ok(None)
             }
-            Err(down @ StoreError::Down(_)) => Err(down),
+            Err(error) => Err(error),
         }
     }
 
@@ -222,7 +229,7 @@ impl Copying {
                 size <= TOOL_COMMIT_BYTES
             });
             let (batch, later) = rest.split_at(fits.count().max(1));
-            self.to.write(batch)?;
+            self.to.commit(Some(self.batches.next_id()), batch)?;
             rest = later;
         }
         self.writes.clear();
@@ -459,7 +466,11 @@ mod tests {
     }
 
     fn copy(from: &Arc<MemoryStore>, to: &Arc<MemoryStore>) -> (Sums, Vec<(RoomName, String)>) {
-        let mut copying = Copying::new(from.clone(), to.clone());
+        let mut copying = Copying::new(
+            from.clone(),
+            to.clone(),
+            BatchIds::new(getrandom::u64().unwrap()),
+        );
         copying.run(&mut |_| {}).unwrap();
         (copying.sums, copying.refused)
     }

@@ -1,7 +1,7 @@
 //! The command line: its subcommands and their help.
 //!
 //! `serve` is where everything is put together, `token` signs tokens for people who try things
-//! out, `export`, `import`, `check` and `copy` work on a store that no relay is using. Only here
+//! out, `export`, `import`, `check`, `copy` and `migrate` work on a store. Only here
 //! may a command print, and only here are the stores told apart. Start with [`run`].
 
 mod arguments;
@@ -9,6 +9,7 @@ mod check;
 mod copy;
 mod listener;
 mod logging;
+mod migrate;
 mod people;
 mod reading;
 pub mod serve;
@@ -28,6 +29,7 @@ use crate::config::{Config, ConfigError, Options};
 use crate::limits::WORKER_STACK_BYTES;
 use check::CheckOptions;
 use copy::CopyOptions;
+use migrate::MigrateOptions;
 use token::TokenOptions;
 use transfer::{ExportOptions, ImportOptions};
 
@@ -71,6 +73,11 @@ enum Command {
     /// on. What the target has beside the source's rooms stays; a room in which the target has
     /// content that the source lacks is left as it is, and the exit code is 1.
     Copy(Box<CopyOptions>),
+    /// Undo migrations of a store, for an older version that does not know them
+    ///
+    /// The newest first, until the given one is the last. What a migration made goes with it,
+    /// contents included: make a backup first. The next start of this version does them again.
+    Migrate(Box<MigrateOptions>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -111,6 +118,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Import(options) => tool(move || options.run()),
         Command::Check(options) => tool(move || options.run()),
         Command::Copy(options) => tool(move || options.run()),
+        Command::Migrate(options) => tool(move || options.run()),
     }
 }
 

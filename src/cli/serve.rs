@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::runtime::Runtime;
@@ -15,10 +15,11 @@ use warp::Filter;
 
 use crate::auth::Verifier;
 use crate::cli::listener::{self, Listening};
-use crate::cli::stores::{self, Purpose};
+use crate::cli::stores;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, Listen, Places};
 use crate::http::{self, HttpOptions};
+use crate::limits::{TAKEN_CLOSE_WITHIN, WRITER_LOCK_SAID_EVERY};
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay, RelayOptions};
 use crate::store::Store;
@@ -45,7 +46,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Runs until SIGTERM, SIGHUP or Ctrl-C, then drains; an error means that something could not
-/// start, or that not everything could be saved in time.
+/// start, that not everything could be saved in time, or that another process has taken the store.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let Prepared {
         verifier,
@@ -53,7 +54,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         runtime,
     } = prepare(&config)?;
     // Outside of the runtime, also when it is dropped: databases may have one of their own.
-    let store = stores::open(&config.store, Purpose::Serve)?;
+    let store = stores::open(&config.store)?;
+    if let Some(whom) = store.awaits() {
+        tracing::warn!(store = %config.store, "waiting, not ready: {whom}");
+    }
     let outcome = runtime.block_on(serve(config, verifier, socket, Arc::clone(&store)));
     drop(runtime);
     outcome
@@ -113,6 +117,7 @@ async fn serve(
         "copresence starts"
     );
     relay::keep_little_memory();
+    tokio::spawn(say_whom_it_awaits(Arc::clone(&store)));
     let relay = Relay::start(
         RelayOptions {
             workers: config.workers,
@@ -149,7 +154,14 @@ async fn serve(
     tracing::info!(%address, "listening");
     say_listening(address);
 
-    signals.wait().await;
+    tokio::select! {
+        () = signals.wait() => {}
+        error = relay.failed() => {
+            // Nothing of theirs can be saved here any more; whoever has the store now takes it.
+            let _ = drain(&relay, TAKEN_CLOSE_WITHIN, stop, listener).await;
+            bail!(error);
+        }
+    }
     tracing::info!(timeout = ?config.drain_timeout, "draining");
     let drained = tokio::select! {
         drained = drain(&relay, config.drain_timeout, stop, listener) => drained,
@@ -159,6 +171,17 @@ async fn serve(
     drained?;
     tracing::info!("drained");
     Ok(())
+}
+
+/// A line now and then, as long as another process has the store.
+async fn say_whom_it_awaits(store: Arc<dyn Store>) {
+    loop {
+        tokio::time::sleep(WRITER_LOCK_SAID_EVERY).await;
+        match store.awaits() {
+            Some(whom) => tracing::warn!("waiting, not ready: {whom}"),
+            None => return,
+        }
+    }
 }
 
 /// A folder of which nothing could be shown is a mistake to be told now.

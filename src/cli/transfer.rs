@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 
 use crate::cli::reading::Reading;
-use crate::cli::stores::{Purpose, StoreOptions};
+use crate::cli::stores::{Purpose, StoreOptions, Waiting};
 use crate::config::Size;
 use crate::limits::Limits;
 use crate::model::RoomName;
@@ -46,6 +46,9 @@ pub(super) struct ImportOptions {
     max_document: Option<Size>,
 
     #[command(flatten)]
+    waiting: Waiting,
+
+    #[command(flatten)]
     store: StoreOptions,
 }
 
@@ -55,7 +58,7 @@ impl ExportOptions {
         if to_stdout && io::stdout().is_terminal() {
             bail!("a document is no text for a terminal: name a file with --out");
         }
-        let (store, _) = self.store.open(Purpose::Read)?;
+        let (store, _) = self.store.open(Purpose::Read, Waiting::NONE)?;
         let update = export(&*store, &self.room)?;
         if to_stdout {
             let mut stdout = io::stdout().lock();
@@ -86,7 +89,7 @@ impl ImportOptions {
         // Before the store is opened: a bad file should not make one.
         validator::update(update.clone())
             .map_err(|why| anyhow::anyhow!("{name} is no Yjs update (v1): {why}"))?;
-        let (store, _) = self.store.open(Purpose::Make)?;
+        let (store, _) = self.store.open(Purpose::Make, self.waiting)?;
         match import(&*store, &self.room, update, bytes_max)? {
             Imported::Added => {}
             Imported::NothingNew => eprintln!("{} has all of it already", self.room),

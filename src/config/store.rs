@@ -10,7 +10,7 @@ use crate::config::{ConfigError, Options};
 pub enum StoreChoice {
     /// One file, for one process.
     Sqlite(PathBuf),
-    /// A database that others may use too.
+    /// A database, for one process at a time.
     Postgres(DatabaseUrl),
     /// Nothing is kept once the relay ends.
     Memory,

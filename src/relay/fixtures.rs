@@ -16,7 +16,7 @@ use crate::relay::storage::Storage;
 use crate::relay::turn_times::TurnTimes;
 use crate::relay::worker::{self, Surroundings, Worker};
 use crate::relay::{RelayOptions, Shared};
-use crate::store::MemoryStore;
+use crate::store::{BatchIds, MemoryStore};
 
 /// The first of so many workers, with a clock that stands still, and what would reach each of them.
 pub fn idle_worker(workers: usize) -> (Worker, Vec<mpsc::Receiver<ToWorker>>) {
@@ -30,6 +30,7 @@ pub fn idle_worker(workers: usize) -> (Worker, Vec<mpsc::Receiver<ToWorker>>) {
         shared.clone(),
         metrics.clone(),
         inboxes.clone(),
+        BatchIds::new(0),
     )
     .unwrap();
     let heavy = HeavyPool::start("heavy", 1, store.clone(), &storage).unwrap();
@@ -44,6 +45,7 @@ pub fn idle_worker(workers: usize) -> (Worker, Vec<mpsc::Receiver<ToWorker>>) {
         people: PeopleWriter::start(store.clone()).unwrap(),
         store,
         storage,
+        batches: BatchIds::new(1),
         loaders: heavy.clone(),
         heavy,
         verifier: verifier.unwrap(),

@@ -255,7 +255,10 @@ fn load(
         },
         Err(error) => {
             let refusal = match error {
-                StoreError::Down(_) => {
+                StoreError::Down(_)
+                | StoreError::Unusable(_)
+                | StoreError::Taken(_)
+                | StoreError::Conflict { .. } => {
                     tracing::debug!(%room, %error, "a document could not be loaded");
                     storage.suspect(&error);
                     Refusal::StoreDown

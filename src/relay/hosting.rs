@@ -235,11 +235,14 @@ impl Worker {
             return;
         }
         let writes = std::mem::take(&mut self.writes);
-        if let Err(error) = self.around.store.write(&writes_of(&writes)) {
-            tracing::error!(%error, "a store that cannot fail did");
-        }
-        for (home, through) in ends(&writes) {
-            self.stored(home, through);
+        let id = self.around.batches.next_id();
+        match self.around.store.commit(Some(id), &writes_of(&writes)) {
+            Ok(()) => {
+                for (home, through) in ends(&writes) {
+                    self.stored(home, through);
+                }
+            }
+            Err(error) => self.around.storage.suspect(&error),
         }
         self.writes = writes;
         self.writes.clear();

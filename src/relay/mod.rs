@@ -73,7 +73,7 @@ use crate::relay::storage::Storage;
 use crate::relay::turn_times::TurnTimes;
 use crate::relay::worker::{Surroundings, Worker};
 use crate::room::{Input, Reply};
-use crate::store::{Store, StoreError};
+use crate::store::{BatchIds, Store, StoreError};
 use crate::wire::close::Refusal;
 use crate::wire::yjs::Update;
 
@@ -211,7 +211,11 @@ impl Relay {
             shared.clone(),
             metrics.clone(),
             inboxes.clone(),
+            BatchIds::new(draw_number()?),
         )?;
+        if let Some(whom) = store.awaits() {
+            storage.suspect(&StoreError::Down(whom));
+        }
         let people = PeopleWriter::start(store.clone())?;
         let threads = cores.max(HEAVY_THREADS_MIN);
         let heavy = HeavyPool::start("heavy", threads, store.clone(), &storage)?;
@@ -224,6 +228,7 @@ impl Relay {
                 shared: shared.clone(),
                 store: store.clone(),
                 storage: storage.clone(),
+                batches: BatchIds::new(draw_number()?),
                 people: people.clone(),
                 heavy: heavy.clone(),
                 loaders: loaders.clone(),
@@ -514,6 +519,13 @@ impl Relay {
         reasons
     }
 
+    /// Waits until nothing can ever be stored again, because others have had the store to write to;
+    /// says who. The relay has refused newcomers since; whoever mounts it calls
+    /// [`drain`](Self::drain) then, which closes the sockets, and ends the process.
+    pub async fn failed(&self) -> StoreError {
+        self.0.storage.failed().await
+    }
+
     /// Whether newcomers are refused.
     pub fn is_draining(&self) -> bool {
         self.0.shared.is_draining.load(Ordering::Relaxed)
@@ -521,7 +533,7 @@ impl Relay {
 
     /// Refuses newcomers from now on.
     pub fn refuse_newcomers(&self) {
-        self.0.shared.is_draining.store(true, Ordering::Relaxed);
+        self.0.shared.refuse_newcomers();
     }
 
     /// Refuses newcomers, closes every socket, and returns when all accepted updates are stored and
@@ -615,7 +627,7 @@ impl Shared {
         Ok(Self {
             next_id: AtomicU64::new(1),
             next_worker: AtomicUsize::new(0),
-            life: draw_life()?,
+            life: draw_number()?,
             connections: Arc::default(),
             is_draining: AtomicBool::new(false),
             trust_awareness: options.trust_awareness,
@@ -643,6 +655,10 @@ impl Shared {
         self.trust_awareness
     }
 
+    fn refuse_newcomers(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
     /// Said once, when it begins: whoever fails meanwhile fails for the same reason.
     fn store_failed(&self, error: &StoreError) {
         if !self.is_store_down() {
@@ -667,6 +683,6 @@ impl Shared {
     }
 }
 
-fn draw_life() -> anyhow::Result<u64> {
+fn draw_number() -> anyhow::Result<u64> {
     getrandom::u64().map_err(|error| anyhow::anyhow!("no randomness: {error}"))
 }

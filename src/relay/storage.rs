@@ -4,14 +4,15 @@
 //! it writes is the next. A single write is carried out at once. While many come, some milliseconds'
 //! worth are gathered first: a commit costs as much as writing dozens of updates. A store that
 //! fails is tried again with the same batch until it takes it; what waits is bounded, because
-//! workers take no more edits once `--max-unsaved` is reached.
+//! workers take no more edits once `--max-unsaved` is reached. A store that others have written to
+//! takes nothing more from this relay: it has failed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::limits::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, GATHER_FIRST, GATHER_FROM_WRITES, GATHER_MAX,
@@ -22,7 +23,7 @@ use crate::model::RoomName;
 use crate::relay::Shared;
 use crate::relay::inbox::ToWorker;
 use crate::relay::rooms::RoomKey;
-use crate::store::{Sequence, Store, StoreError, Write};
+use crate::store::{BatchIds, Sequence, Store, StoreError, Write};
 
 /// Something to keep, and who wants to know when it is.
 #[derive(Debug)]
@@ -73,6 +74,8 @@ struct Inner {
     metrics: Arc<Metrics>,
     /// Accepted and not on disk.
     unsaved_bytes: AtomicUsize,
+    /// Why nothing can ever be written again, once that is so.
+    failure: watch::Sender<Option<StoreError>>,
 }
 
 #[derive(Default)]
@@ -87,12 +90,13 @@ struct Queue {
 }
 
 impl Storage {
-    /// Starts the thread; it ends with `stop`.
+    /// Starts the thread, which gives its batches these names; it ends with `stop`.
     pub fn start(
         store: Arc<dyn Store>,
         shared: Arc<Shared>,
         metrics: Arc<Metrics>,
         inboxes: Arc<[mpsc::Sender<ToWorker>]>,
+        mut batches: BatchIds,
     ) -> std::io::Result<Self> {
         let inner = Arc::new(Inner {
             queue: Mutex::default(),
@@ -102,11 +106,18 @@ impl Storage {
             shared,
             metrics,
             unsaved_bytes: AtomicUsize::new(0),
+            failure: watch::Sender::new(None),
         });
+        let told: Weak<Inner> = Arc::downgrade(&inner);
+        inner.store.on_taken(Box::new(move |error| {
+            if let Some(inner) = told.upgrade() {
+                inner.fail(error);
+            }
+        }));
         let writer = inner.clone();
         thread::Builder::new()
             .name("storage".to_owned())
-            .spawn(move || writer.write_until_stopped(&inboxes))?;
+            .spawn(move || writer.write_until_stopped(&inboxes, &mut batches))?;
         Ok(Self(inner))
     }
 
@@ -143,11 +154,26 @@ impl Storage {
         self.0.unsaved_bytes.load(Ordering::Relaxed)
     }
 
-    /// The store could not be read: see that it works again.
+    /// The store could not be used: see that it works again.
     pub fn suspect(&self, error: &StoreError) {
         self.0.metrics.store_errors.inc();
-        self.0.shared.store_failed(error);
+        match error.is_final() {
+            true => self.0.fail(error),
+            false => self.0.shared.store_failed(error),
+        }
         self.0.filled.notify_one();
+    }
+
+    /// Waits until nothing can ever be written again; says why.
+    pub async fn failed(&self) -> StoreError {
+        let mut failure = self.0.failure.subscribe();
+        loop {
+            if let Some(error) = &*failure.borrow_and_update() {
+                return error.clone();
+            }
+            // The sender is ours.
+            let _ = failure.changed().await;
+        }
     }
 
     /// Ends the thread once it has written what it has, or cannot.
@@ -163,12 +189,27 @@ impl Inner {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_until_stopped(&self, inboxes: &[mpsc::Sender<ToWorker>]) {
+    /// The first reason stands. From here on newcomers are refused.
+    fn fail(&self, error: &StoreError) {
+        let is_first = self.failure.send_if_modified(|failure| {
+            let is_first = failure.is_none();
+            failure.get_or_insert_with(|| error.clone());
+            is_first
+        });
+        if is_first {
+            tracing::error!(%error, "nothing more can be written; this relay ends");
+            self.shared.store_failed(error);
+            self.shared.refuse_newcomers();
+            self.filled.notify_one();
+        }
+    }
+
+    fn write_until_stopped(&self, inboxes: &[mpsc::Sender<ToWorker>], batches: &mut BatchIds) {
         let mut previous = 0;
         while let Some(batch) = self.next_batch(previous) {
             previous = batch.len();
             let bytes: usize = batch.iter().map(|kept| size(&kept.write)).sum();
-            if !self.write_until_taken(&batch) {
+            if !self.write_until_taken(&batch, batches) {
                 return;
             }
             self.count_unsaved(0, bytes);
@@ -264,15 +305,22 @@ impl Inner {
         queue
     }
 
-    /// `false` when the relay was stopped before the store took it.
-    fn write_until_taken(&self, batch: &[Kept]) -> bool {
+    /// `false` when the relay was stopped before the store took it, or it never will.
+    fn write_until_taken(&self, batch: &[Kept], batches: &mut BatchIds) -> bool {
         let writes = writes_of(batch);
+        // The same for every attempt: one of them may have been carried out unheard.
+        let id = batches.next_id();
         let mut pause = STORE_RETRY_AFTER_FIRST;
         loop {
-            match self.store.write(&writes) {
+            match self.store.commit(Some(id), &writes) {
                 Ok(()) => {
                     self.shared.store_works();
                     return true;
+                }
+                Err(error) if error.is_final() => {
+                    self.metrics.store_errors.inc();
+                    self.fail(&error);
+                    return false;
                 }
                 Err(error) => {
                     self.metrics.store_errors.inc();
@@ -373,6 +421,7 @@ mod tests {
             Arc::new(Shared::new(&RelayOptions::default()).unwrap()),
             Arc::new(Metrics::new()),
             [inbox].into(),
+            BatchIds::new(1),
         )
         .unwrap();
         let mut sequence = 0;

@@ -45,12 +45,11 @@ use crate::relay::watching::Watching;
 use crate::relay::whereabouts::Whereabouts;
 use crate::room::{Input, Reply, Waiting};
 use crate::small::SmallSet;
-use crate::store::Store;
+use crate::store::{BatchIds, Store};
 use crate::wire::close::Refusal;
 use crate::wire::websocket::Decoder;
 
-/// What all workers share.
-#[derive(Clone)]
+/// What a worker works with; most of it all workers share.
 pub struct Surroundings {
     /// This worker's number.
     pub number: usize,
@@ -62,6 +61,8 @@ pub struct Surroundings {
     pub store: Arc<dyn Store>,
     /// The thread that writes to it.
     pub storage: Storage,
+    /// Names for what this worker writes to it itself.
+    pub batches: BatchIds,
     /// The thread that writes down what is to be remembered of people.
     pub people: PeopleWriter,
     /// Where heavy jobs go.

@@ -12,18 +12,27 @@ use crate::limits::{FOLLOWS_MAX, OFFLINE_PARTICIPANTS_MAX};
 use crate::model::{RoomName, UserId};
 use crate::store::people::{presences_to_remove, storable};
 use crate::store::{
-    Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Sequence, Store,
+    BatchId, Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Sequence, Store,
     StoreError, Stored, TIME_MAX, Write,
 };
 
 /// Documents and people live as long as the process.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    documents: Mutex<BTreeMap<RoomName, Log>>,
+    documents: Mutex<Documents>,
     people: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
+struct Documents {
+    logs: BTreeMap<RoomName, Log>,
+    /// The last batch of each writer.
+    batches: BTreeMap<u64, u64>,
+    /// Empty but while a batch is carried out.
+    undo: Vec<Undo>,
+}
+
+#[derive(Clone, Debug, Default)]
 struct Log {
     snapshot: Option<(Sequence, Bytes)>,
     updates: BTreeMap<Sequence, Bytes>,
@@ -31,23 +40,123 @@ struct Log {
     last: Sequence,
 }
 
+/// The way back from a write.
+#[derive(Debug)]
+enum Undo {
+    /// It changed nothing.
+    Nothing,
+    /// The log ended there.
+    Append { last: Sequence },
+    /// What the snapshot replaced, and where the log ended.
+    Snapshot {
+        snapshot: Option<(Sequence, Bytes)>,
+        updates: BTreeMap<Sequence, Bytes>,
+        last: Sequence,
+    },
+    /// All there was.
+    Quarantine(Box<Log>),
+    /// There was nothing.
+    NewLog,
+}
+
+impl Documents {
+    /// Carries out all of it, or nothing.
+    fn carry_out(&mut self, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
+        let mut undo = std::mem::take(&mut self.undo);
+        let mut conflict = None;
+        for (room, write) in batch {
+            let known = self.logs.get_mut(room);
+            let is_new = known.is_none();
+            let log = match known {
+                Some(log) => log,
+                None => self.logs.entry(room.clone()).or_default(),
+            };
+            if let Some(sequence) = log.has_no_place_for(write) {
+                let room = room.clone();
+                conflict = Some(StoreError::Conflict { room, sequence });
+                break;
+            }
+            let way_back = log.carry_out(write);
+            undo.push(if is_new { Undo::NewLog } else { way_back });
+        }
+        if conflict.is_some() {
+            for ((room, write), undo) in batch.iter().zip(undo.drain(..)).rev() {
+                self.take_back(room, write, undo);
+            }
+        }
+        undo.clear();
+        self.undo = undo;
+        conflict.map_or(Ok(()), Err)
+    }
+
+    fn take_back(&mut self, room: &RoomName, write: &Write, undo: Undo) {
+        if let Undo::NewLog = undo {
+            self.logs.remove(room);
+            return;
+        }
+        let Some(log) = self.logs.get_mut(room) else {
+            return;
+        };
+        match undo {
+            Undo::Append { last } => {
+                if let Write::Append { sequence, .. } = write {
+                    log.updates.remove(sequence);
+                }
+                log.last = last;
+            }
+            Undo::Snapshot {
+                snapshot,
+                mut updates,
+                last,
+            } => {
+                updates.append(&mut log.updates);
+                (log.snapshot, log.updates, log.last) = (snapshot, updates, last);
+            }
+            Undo::Quarantine(before) => *log = *before,
+            Undo::Nothing | Undo::NewLog => {}
+        }
+    }
+}
+
 impl Log {
-    fn carry_out(&mut self, write: &Write) {
+    /// The place, if something else is there or was.
+    fn has_no_place_for(&self, write: &Write) -> Option<Sequence> {
         match write {
-            Write::Append { sequence, update } if self.last < *sequence => {
+            Write::Append { sequence, update } if *sequence <= self.last => {
+                let is_it = |(at, kept): &(Sequence, Bytes)| at == sequence && kept == update;
+                let is_there = self.updates.get(sequence) == Some(update)
+                    || self.quarantined.iter().any(is_it);
+                (!is_there).then_some(*sequence)
+            }
+            Write::Snapshot { through, .. } => {
+                let kept = self.snapshot.as_ref().map_or(0, |&(kept, _)| kept);
+                (*through < kept).then_some(*through)
+            }
+            Write::Append { .. } | Write::Quarantine { .. } => None,
+        }
+    }
+
+    fn carry_out(&mut self, write: &Write) -> Undo {
+        let last = self.last;
+        match write {
+            Write::Append { sequence, update } if last < *sequence => {
                 self.updates.insert(*sequence, update.clone());
                 self.last = *sequence;
+                Undo::Append { last }
             }
-            Write::Append { .. } => {}
+            // It is there.
+            Write::Append { .. } => Undo::Nothing,
             Write::Snapshot { through, update } => {
-                let is_older = |(kept, _): &(Sequence, Bytes)| through < kept;
-                if !self.snapshot.as_ref().is_some_and(is_older) {
-                    self.snapshot = Some((*through, update.clone()));
-                    self.updates = self.updates.split_off(&through.saturating_add(1));
-                    self.last = self.last.max(*through);
+                let behind = self.updates.split_off(&through.saturating_add(1));
+                self.last = last.max(*through);
+                Undo::Snapshot {
+                    snapshot: self.snapshot.replace((*through, update.clone())),
+                    updates: std::mem::replace(&mut self.updates, behind),
+                    last,
                 }
             }
             Write::Quarantine { sequence } => {
+                let before = Box::new(self.clone());
                 let update = self.updates.remove_entry(sequence);
                 let snapshot = self.snapshot.take_if(|(through, _)| through == sequence);
                 for aside in update.into_iter().chain(snapshot) {
@@ -56,6 +165,7 @@ impl Log {
                     }
                 }
                 self.quarantined.sort_by_key(|(sequence, _)| *sequence);
+                Undo::Quarantine(before)
             }
         }
     }
@@ -67,7 +177,7 @@ impl MemoryStore {
         Self::default()
     }
 
-    fn documents(&self) -> MutexGuard<'_, BTreeMap<RoomName, Log>> {
+    fn documents(&self) -> MutexGuard<'_, Documents> {
         // Nothing below panics while it holds the lock; if it ever does, the map is still whole.
         self.documents
             .lock()
@@ -83,7 +193,7 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn load(&self, room: &RoomName) -> Result<Stored, StoreError> {
         let documents = self.documents();
-        let Some(log) = documents.get(room) else {
+        let Some(log) = documents.logs.get(room) else {
             return Ok(Stored::default());
         };
         let updates = log.updates.iter().map(|(at, update)| (*at, update.clone()));
@@ -93,21 +203,27 @@ impl Store for MemoryStore {
         })
     }
 
-    fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
+    fn commit(&self, id: Option<BatchId>, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
         let mut documents = self.documents();
-        for (room, write) in batch {
-            documents.entry(room.clone()).or_default().carry_out(write);
+        let last = id.and_then(|id| documents.batches.get(&id.writer).copied());
+        if id.is_some_and(|id| last.is_some_and(|last| id.number <= last)) {
+            return Ok(());
+        }
+        documents.carry_out(batch)?;
+        if let Some(id) = id {
+            documents.batches.insert(id.writer, id.number);
         }
         Ok(())
     }
 
     fn rooms(&self, after: Option<&RoomName>, limit: usize) -> Result<Vec<RoomName>, StoreError> {
-        Ok(keys_behind(&self.documents(), after, limit))
+        Ok(keys_behind(&self.documents().logs, after, limit))
     }
 
     fn quarantined(&self, room: &RoomName) -> Result<Vec<(Sequence, Bytes)>, StoreError> {
         let documents = self.documents();
         Ok(documents
+            .logs
             .get(room)
             .map_or_else(Vec::new, |log| log.quarantined.clone()))
     }

@@ -5,6 +5,7 @@
 //! the documents it keeps what is to be remembered of [`People`]: when they were last in a room or
 //! in the feed, whom they follow, and the presences of boards.
 
+mod batches;
 mod memory;
 mod migrations;
 mod people;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 
 use crate::model::RoomName;
 
+pub use batches::{BatchId, BatchIds};
 pub use memory::MemoryStore;
 pub use people::{
     Departed, FollowsChange, FollowsError, People, PresenceRow, Record, RecordedStatus, TIME_MAX,
@@ -67,6 +69,24 @@ pub enum StoreError {
     /// It cannot read or write now; it may later.
     #[error("the store is down: {0}")]
     Down(String),
+    /// It is none that could be used like this, and waiting changes nothing.
+    #[error("{0}")]
+    Unusable(String),
+    /// Another process has it to write to, and it has but one writer.
+    #[error("{0}")]
+    Taken(String),
+    /// There is something else at a place that is to be written: somebody else has written to the
+    /// store, and nothing of the batch is carried out.
+    #[error(
+        "the document of {room} has something else at {sequence} than what is to be written there: \
+         another process has written to the store"
+    )]
+    Conflict {
+        /// Whose document.
+        room: RoomName,
+        /// The place in its log.
+        sequence: Sequence,
+    },
     /// What it kept of one document is not what it was given. Others are not affected.
     #[error("the document of {room} is damaged at {sequence}: {reason}")]
     Damaged {
@@ -79,6 +99,24 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether no later attempt can succeed, because others have had the store to write to.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Taken(_) | Self::Conflict { .. })
+    }
+
+    /// What is not there when a store is opened is not down: nothing has run yet.
+    fn at_opening(self) -> Self {
+        match self {
+            Self::Down(why) => Self::Unusable(why),
+            other => other,
+        }
+    }
+}
+
+/// Is told that another process has the store to write to.
+pub type OnTaken = Box<dyn Fn(&StoreError) + Send + Sync>;
+
 /// What keeps documents, and [`People`]. Methods block; they are called on threads made for it,
 /// several at once.
 pub trait Store: People {
@@ -86,9 +124,18 @@ pub trait Store: People {
     fn load(&self, room: &RoomName) -> Result<Stored, StoreError>;
 
     /// Carries out writes of any rooms in the order given, all or none; when it returns `Ok` they
-    /// survive a loss of power. A write that was carried out before (the answer to it was lost)
-    /// changes nothing.
-    fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError>;
+    /// survive a loss of power. A batch whose `id` was carried out before (the answer to it was
+    /// lost) changes nothing.
+    ///
+    /// An append at or before the end of its log, or a snapshot that reaches less far than the one
+    /// there is, has no place any more: a [`StoreError::Conflict`], unless an append finds the very
+    /// same update at its place, in the log or set aside.
+    fn commit(&self, id: Option<BatchId>, batch: &[(RoomName, Write)]) -> Result<(), StoreError>;
+
+    /// [`commit`](Self::commit) for who does not try again.
+    fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
+        self.commit(None, batch)
+    }
 
     /// The names of the documents kept, in the order of their bytes, from behind `after`.
     fn rooms(&self, after: Option<&RoomName>, limit: usize) -> Result<Vec<RoomName>, StoreError>;
@@ -100,6 +147,15 @@ pub trait Store: People {
     fn complaints(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
+
+    /// Whom it waits for before it can be used at all, if it does. Does not block.
+    fn awaits(&self) -> Option<String> {
+        None
+    }
+
+    /// Has somebody told, from whatever thread notices, when another process has taken the store
+    /// from this one. From then on nothing is read or written.
+    fn on_taken(&self, _tell: OnTaken) {}
 
     /// Nothing has been written for a while: gives back memory that serves for writing fast.
     fn rest(&self) {}

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use copresence::limits::Limits;
-use copresence::model::{Kind, Policies};
+use copresence::model::{Kind, Policies, RoomName};
 use copresence::relay::RelayOptions;
+use copresence::store::{Store, StoreError, Write};
+use copresence::wire::close::Refusal;
 use futures::future::join_all;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -583,4 +585,48 @@ async fn a_drain_says_when_not_everything_could_be_written() {
     let drained = relay.relay.drain(Duration::from_secs(1)).await;
     assert!(drained.is_err(), "lost, and said to be saved");
     assert!(now() - started < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_not_written_twice_and_is_acknowledged() {
+    let store = FaultyStore::new();
+    let relay = Mounted::start(store.clone()).await;
+    let room = "session/lost-answers";
+    let ann = relay.join(Provider::Hocuspocus4, room).await;
+    for round in 1..=3 {
+        store.lose_answers(round);
+        ann.write(&format!("{round} "));
+        saved(&ann).await;
+        until_ready(&relay).await;
+    }
+    assert_eq!(store.on_disk(room).text(), "1 2 3 ");
+    store
+        .until("the answers to be lost", |faults| faults.answers_lost == 6)
+        .await;
+}
+
+#[tokio::test]
+async fn a_relay_behind_whose_back_others_have_written_acknowledges_nothing_and_fails() {
+    let store = FaultyStore::new();
+    let relay = Mounted::start(store.clone()).await;
+    let room = "session/behind";
+    let ann = relay.join(Provider::Hocuspocus4, room).await;
+    ann.write("Ann. ");
+    saved(&ann).await;
+    let name = RoomName::parse(room).unwrap();
+    let sequence = store.real().load(&name).unwrap().last + 1;
+    let update = saying(7, "Somebody else. ").into();
+    let write = Write::Append { sequence, update };
+    store.real().write(&[(name, write)]).unwrap();
+    ann.write("Lost? ");
+    let error = relay.relay.failed().await;
+    assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+    assert!(0 < ann.state().unsynced, "acknowledged what is not on disk");
+    let why = reasons(&relay).await.join(" ");
+    assert!(
+        why.contains(room) && why.contains("another process"),
+        "{why}"
+    );
+    assert_eq!(relay.relay.take_place().err(), Some(Refusal::Draining));
+    assert!(store.on_disk(room).text().contains("Somebody else."));
 }

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use bytes::Bytes;
-use copresence::store::{MemoryStore, Sequence, SqliteStore, Store, StoreError};
+use copresence::store::{BatchIds, MemoryStore, Sequence, SqliteStore, Store, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::store::{
-    all_rooms, any_write, append, aside, assert_same, assert_stored, room, snapshot,
+    all_rooms, any_write, append, aside, assert_same, assert_stored, commit_alike, room, snapshot,
 };
 use crate::support::random::Random;
 
@@ -32,8 +32,7 @@ fn reopening_keeps_everything() {
         }
         for _ in 0..10 {
             let batch = [any_write(&mut random, &names, &mut ends)];
-            store.write(&batch).unwrap();
-            memory.write(&batch).unwrap();
+            commit_alike(&store, &memory, None, &batch);
         }
         assert_eq!(store.complaints().unwrap(), [""; 0]);
     }
@@ -192,23 +191,36 @@ fn updates_of_one_commit_share_a_row_and_are_the_same_updates() {
     let names = ["a", "b", "c"].map(str::to_owned);
     let mut random = Random::new(5);
     let mut ends = BTreeMap::new();
-    let mut previous = Vec::new();
+    let mut ids = BatchIds::new(5);
     for _ in 0..60 {
         let store = SqliteStore::open(&path).unwrap().sharing_rows();
-        let mut batch: Vec<_> = (0..100)
+        let batch: Vec<_> = (0..100)
             .map(|_| any_write(&mut random, &names, &mut ends))
             .collect();
-        if random.one_in(4) {
-            // The answer to the last one was lost.
-            batch = previous;
+        let id = ids.next_id();
+        // The answer may be lost.
+        for _ in 0..1 + usize::from(random.one_in(4)) {
+            commit_alike(&store, &memory, Some(id), &batch);
         }
-        memory.write(&batch).unwrap();
-        store.write(&batch).unwrap();
         for name in &names {
             assert_same(&store, &memory, &room(name));
         }
         assert_eq!(store.complaints().unwrap(), [""; 0]);
-        previous = batch;
+    }
+}
+
+#[test]
+fn an_update_that_shares_a_row_may_be_written_again_and_another_not() {
+    let (_folder, path) = place();
+    let store = packed(&path);
+    for at in [1, 63, 64, 65, 150, 200] {
+        let same = append("b", at, &format!("update {at}"));
+        store.write(&[same]).unwrap();
+        let error = store.write(&[append("b", at, "another")]).unwrap_err();
+        assert!(
+            error.is_final() && error.to_string().contains(&format!("at {at}")),
+            "{error}"
+        );
     }
 }
 

@@ -30,6 +30,8 @@ mod hostile;
 mod hostile_documents;
 mod leaks;
 mod live_page;
+#[cfg(feature = "postgres")]
+mod one_writer;
 mod operator;
 mod outages;
 mod people;

@@ -1,8 +1,9 @@
 //! PostgreSQL keeps what it has been given, whatever happens to it meanwhile.
 
-use std::net::TcpListener;
-use std::sync::Barrier;
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -10,14 +11,12 @@ use bytes::Bytes;
 use copresence::clock::Timestamp;
 use copresence::model::{RoomName, UserId};
 use copresence::store::{
-    FollowsChange, MemoryStore, People, PostgresStore, PresenceRow, Sequence, Store, StoreError,
-    TIME_MAX, Write,
+    FollowsChange, People, PostgresStore, PresenceRow, Sequence, Store, StoreError, TIME_MAX, Write,
 };
 
-use crate::people;
 use crate::support::postgres::{Database, PASSWORD, Postgres};
-use crate::support::random::Random;
 use crate::support::time::{PATIENCE, now};
+use crate::{people, store};
 
 fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()
@@ -50,8 +49,22 @@ fn as_text(updates: &[(Sequence, Bytes)]) -> String {
     updates.iter().map(update).collect::<Vec<_>>().join(" ")
 }
 
+/// As soon as the one before has let go of it.
 fn open(database: &Database) -> PostgresStore {
-    PostgresStore::open(&database.url).unwrap()
+    when_free(|| PostgresStore::open(&database.url)).unwrap()
+}
+
+/// The server takes a moment to see that a session has ended.
+fn when_free<T>(open: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let deadline = now() + PATIENCE;
+    loop {
+        match open() {
+            Err(StoreError::Taken(_)) if now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// What every store does alike.
@@ -67,7 +80,6 @@ fn conforms(store: &dyn Store) {
         append("a", 2, "two"),
     ];
     store.write(&first).unwrap();
-    store.write(&first).unwrap();
     assert_eq!(kept(store, "a"), "1:one 2:two, last 2");
     assert_eq!(kept(store, "b/ö"), "1:, last 1");
 
@@ -78,17 +90,12 @@ fn conforms(store: &dyn Store) {
             snapshot("a", 2, "one two"),
             append("a", 4, "four"),
             quarantine("a", 3),
-            append("a", 3, "again"),
         ])
         .unwrap();
     assert_eq!(kept(store, "a"), "2:one two 4:four, last 4");
     let aside = store.quarantined(&room("a")).unwrap();
     assert_eq!(as_text(&aside), "3:three");
 
-    // What is at or below the end changes nothing, though it is no longer in the log.
-    store
-        .write(&[append("a", 1, "x"), append("a", 4, "x")])
-        .unwrap();
     store.write(&[quarantine("a", 77)]).unwrap();
     assert_eq!(kept(store, "a"), "2:one two 4:four, last 4");
 
@@ -128,67 +135,8 @@ fn it_is_a_store_like_the_others() {
 }
 
 #[test]
-fn any_sequence_of_batches_leaves_what_memory_would_keep() {
-    let mut random = Random::new(20_261_121);
-    let database = Postgres::shared().database();
-    let (store, memory) = (open(&database), MemoryStore::new());
-    let names = ["a", "b", "session/c"];
-    for round in 0..150 {
-        let mut ends = names.map(|name| memory.load(&room(name)).unwrap().last);
-        let mut snapshots = names.map(|name| {
-            let stored = memory.load(&room(name)).unwrap();
-            stored.updates.first().map_or(0, |&(sequence, _)| sequence)
-        });
-        let batch: Vec<_> = (0..random.below(12))
-            .map(|at| {
-                let which = random.below(names.len());
-                let (name, text) = (names[which], format!("{round}.{at}"));
-                match random.below(10) {
-                    0 | 1 => {
-                        // Memory would go back if told to.
-                        let span = 1 + ends[which].saturating_sub(snapshots[which]) as usize;
-                        snapshots[which] += random.below(span) as u64;
-                        ends[which] = ends[which].max(snapshots[which]);
-                        snapshot(name, snapshots[which], &text)
-                    }
-                    2 => quarantine(name, 1 + random.below(ends[which] as usize + 1) as u64),
-                    _ => {
-                        let sequence = 1 + ends[which].saturating_sub(random.below(3) as u64);
-                        ends[which] = ends[which].max(sequence);
-                        append(name, sequence, &text)
-                    }
-                }
-            })
-            .collect();
-        memory.write(&batch).unwrap();
-        store.write(&batch).unwrap();
-        if random.below(4) == 0 {
-            let again: Vec<_> = batch
-                .iter()
-                .filter(|(_, write)| matches!(write, Write::Append { .. }))
-                .cloned()
-                .collect();
-            store.write(&again).unwrap();
-        }
-        for name in names {
-            assert_eq!(
-                kept(&store, name),
-                kept(&memory, name),
-                "round {round}: {batch:?}"
-            );
-        }
-    }
-}
-
-#[test]
-fn a_snapshot_never_goes_back() {
-    let store = open(&Postgres::shared().database());
-    store
-        .write(&[append("a", 1, "one"), append("a", 2, "two")])
-        .unwrap();
-    store.write(&[snapshot("a", 2, "both")]).unwrap();
-    store.write(&[snapshot("a", 1, "one")]).unwrap();
-    assert_eq!(kept(&store, "a"), "2:both, last 2");
+fn it_keeps_the_promises_of_every_store() {
+    store::conforms(|| Box::new(open(&Postgres::shared().database())));
 }
 
 #[test]
@@ -286,7 +234,7 @@ fn a_damaged_row_damages_its_room_alone() {
         } => {
             assert_eq!((whose.as_str(), sequence), ("a", 2));
         }
-        error @ StoreError::Down(_) => panic!("{error}"),
+        error => panic!("{error}"),
     }
     assert_eq!(kept(&store, "b"), "1:one, last 1");
     store.write(&[append("a", 3, "three")]).unwrap();
@@ -322,12 +270,12 @@ fn a_row_that_is_gone_from_the_end_of_the_log_is_missed() {
 fn a_store_that_is_opened_to_be_read_makes_nothing() {
     let database = Postgres::shared().database();
     assert!(PostgresStore::open_to_read(&database.url).is_err());
-    assert!(PostgresStore::open_existing(&database.url).is_err());
+    assert!(PostgresStore::open_existing(&database.url, "a tool").is_err());
     open(&database).write(&[append("a", 1, "one")]).unwrap();
     let reader = PostgresStore::open_to_read(&database.url).unwrap();
     assert_eq!(kept(&reader, "a"), "1:one, last 1");
     assert!(reader.write(&[append("a", 2, "two")]).is_err());
-    let writer = PostgresStore::open_existing(&database.url).unwrap();
+    let writer = when_free(|| PostgresStore::open_existing(&database.url, "a tool")).unwrap();
     writer.write(&[append("a", 2, "two")]).unwrap();
     assert_eq!(kept(&reader, "a"), "1:one 2:two, last 2");
 }
@@ -388,12 +336,14 @@ fn migrations_can_be_run_again_and_undone() {
     let database = Postgres::shared().database();
     let store = open(&database);
     store.write(&[append("a", 1, "one")]).unwrap();
+    drop(store);
     let again = open(&database);
     assert_eq!(kept(&again, "a"), "1:one, last 1");
-    drop((store, again));
+    drop(again);
 
-    PostgresStore::undo_migrations(&database.url, 0).unwrap();
-    PostgresStore::undo_migrations(&database.url, 0).unwrap();
+    let undo = || when_free(|| PostgresStore::undo_migrations(&database.url, 0)).unwrap();
+    assert_eq!(undo(), [3, 2, 1]);
+    assert!(undo().is_empty());
     let tables = "SELECT table_name::text FROM information_schema.tables
                   WHERE table_schema = 'collab'";
     let left: Vec<String> = database
@@ -415,42 +365,9 @@ fn tables_of_a_newer_version_are_left_alone() {
         .client()
         .batch_execute("INSERT INTO collab.migration (number) VALUES (9999)")
         .unwrap();
-    let error = PostgresStore::open(&database.url)
-        .err()
-        .unwrap()
-        .to_string();
+    let open = || PostgresStore::open(&database.url);
+    let error = when_free(open).err().unwrap().to_string();
     assert!(error.contains("newer version (migration 9999)"), "{error}");
-}
-
-#[test]
-fn two_stores_write_different_rooms_at_the_same_time() {
-    let database = Postgres::shared().database();
-    thread::scope(|scope| {
-        for node in 0..2 {
-            let database = &database;
-            scope.spawn(move || {
-                let store = open(database);
-                for sequence in 1..=100 {
-                    let batch: Vec<_> = (0..20)
-                        // One in ascending order, the other in descending: no deadlock.
-                        .map(|at| if node == 0 { at } else { 19 - at })
-                        .map(|at| append(&format!("{at}-{node}"), sequence, "x"))
-                        .chain([append("shared", sequence * 2 + node, "x")])
-                        .collect();
-                    store.write(&batch).unwrap();
-                }
-            });
-        }
-    });
-    let store = open(&database);
-    for node in 0..2 {
-        for at in 0..20 {
-            let stored = store.load(&room(&format!("{at}-{node}"))).unwrap();
-            assert_eq!((stored.updates.len(), stored.last), (100, 100));
-        }
-    }
-    let stored = store.load(&room("shared")).unwrap();
-    assert!(stored.updates.is_sorted_by(|a, b| a.0 < b.0));
 }
 
 #[test]
@@ -516,7 +433,8 @@ fn what_was_answered_survives_the_servers_death() {
             server.kill();
             let at_death = answered.load(Ordering::SeqCst);
             server.start();
-            let stored = open(&database).load(&room("0")).unwrap();
+            let reader = PostgresStore::open_to_read(&database.url).unwrap();
+            let stored = reader.load(&room("0")).unwrap();
             assert!(at_death <= stored.last, "{at_death} was answered");
         }
         is_over.store(true, Ordering::SeqCst);
@@ -564,7 +482,7 @@ fn encryption_is_what_the_url_asks_for() {
     let is_encrypted = |sslmode: &str| -> Result<bool, StoreError> {
         let name = format!("tls-{}", sslmode.len());
         let url = database.url_with(&format!("{sslmode}&application_name={name}"));
-        let _store = PostgresStore::open(&url)?;
+        let _store = when_free(|| PostgresStore::open(&url))?;
         let query = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
                      WHERE application_name = $1 ORDER BY backend_start DESC LIMIT 1";
         Ok(database.client().query_one(query, &[&name]).unwrap().get(0))
@@ -685,7 +603,7 @@ fn the_migration_for_people_can_be_undone_alone_and_done_again() {
     };
     assert_eq!(count(), 6);
     for _ in 0..2 {
-        PostgresStore::undo_migrations(&database.url, 1).unwrap();
+        when_free(|| PostgresStore::undo_migrations(&database.url, 1)).unwrap();
         assert_eq!(count(), 0);
     }
     assert!(PostgresStore::open_to_read(&database.url).is_err());
@@ -748,47 +666,271 @@ fn rows_of_people_that_nobody_can_read_are_complained_of() {
     );
 }
 
+/// What the lock of a database's writer is called, and the process of the server that has it.
+fn holder(database: &Database) -> (i64, i32) {
+    let query = "SELECT (classid::bigint << 32) | objid::bigint, pid FROM pg_locks
+                 WHERE locktype = 'advisory' AND granted
+                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let row = database.client().query_one(query, &[]).unwrap();
+    (row.get(0), row.get(1))
+}
+
+fn end_session(database: &Database, process: i32) {
+    let end = "SELECT pg_terminate_backend($1)";
+    database.client().execute(end, &[&process]).unwrap();
+}
+
+/// Ends the session of a database's writer.
+pub fn end_writer(database: &Database) {
+    let (_, process) = holder(database);
+    end_session(database, process);
+}
+
 #[test]
-fn two_stores_record_the_same_people_at_the_same_time() {
+fn a_database_has_one_writer_and_who_comes_second_is_told_who() {
     let database = Postgres::shared().database();
-    let stores = [(); 2].map(|()| open(&database));
-    let ann = UserId::parse("ann").unwrap();
-    thread::scope(|scope| {
-        for (node, store) in stores.iter().enumerate() {
-            let ann = &ann;
-            scope.spawn(move || {
-                for round in 0..25 {
-                    let mut batch: Vec<_> = (0..40)
-                        .flat_map(|number| {
-                            let name = format!("{number}");
-                            let row = people::session("1", &name, &name, round);
-                            [
-                                people::left(&format!("event/{}", number % 3), &name, round),
-                                people::feed_seen(&name, round),
-                                people::presence(&PresenceRow {
-                                    disconnected_at: Some(Timestamp::from_millis(round)),
-                                    ..row
-                                }),
-                            ]
-                        })
-                        .collect();
-                    // One in ascending order, the other in descending: no deadlock.
-                    if node == 1 {
-                        batch.reverse();
-                    }
-                    store.record(&batch).unwrap();
-                    store.end_open_presences(TIME_MAX).unwrap();
-                    let other = UserId::parse(&format!("{node} {round}")).unwrap();
-                    let change = FollowsChange::Add(other);
-                    store.change_follows(ann, &change).unwrap();
-                }
-            });
-        }
-    });
-    assert_eq!(stores[0].follows(&ann).unwrap().len(), 50);
-    for room in ["event/0", "event/1", "event/2"] {
-        for part in people::seen(&stores[0], room).split(", ") {
-            assert!(part.ends_with(" 24"), "{part}");
+    let first = PostgresStore::open_as(&database.url, "the first relay").unwrap();
+    first.write(&[append("a", 1, "one")]).unwrap();
+    for second in [
+        PostgresStore::open(&database.url),
+        PostgresStore::open_existing(&database.url, "another"),
+    ] {
+        let error = second.err().unwrap();
+        assert!(matches!(error, StoreError::Taken(_)), "{error}");
+        let (_, process) = holder(&database);
+        for part in [
+            "the first relay",
+            "127.0.0.1",
+            &format!("backend {process}"),
+        ] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
         }
     }
+    let error = PostgresStore::undo_migrations(&database.url, 0).unwrap_err();
+    assert!(error.to_string().contains("the first relay"), "{error}");
+    // Whoever only reads takes nothing from anybody.
+    let reader = PostgresStore::open_to_read(&database.url).unwrap();
+    assert_eq!(kept(&reader, "a"), "1:one, last 1");
+    first.write(&[append("a", 2, "two")]).unwrap();
+    drop(first);
+    open(&database).write(&[append("a", 3, "three")]).unwrap();
+}
+
+#[test]
+fn who_waits_for_the_database_is_down_until_it_is_free() {
+    let database = Postgres::shared().database();
+    let first = PostgresStore::open_as(&database.url, "the first relay").unwrap();
+    first.write(&[append("a", 1, "one")]).unwrap();
+    let row = people::session("1", "s", "ann", 1);
+    first.record(&[people::presence(&row)]).unwrap();
+    let second = PostgresStore::open_when_free(&database.url, "the second").unwrap();
+    let whom = second.awaits().expect("it waits");
+    assert!(whom.contains("the first relay"), "{whom}");
+    let errors = [
+        second.write(&[append("a", 2, "two")]).unwrap_err(),
+        second.load(&room("a")).unwrap_err(),
+        second.end_open_presences(TIME_MAX).unwrap_err(),
+        second.rooms(None, 1).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, StoreError::Down(_)), "{error}");
+        assert!(error.to_string().contains("the first relay"), "{error}");
+    }
+    assert_eq!(first.presences("1").unwrap(), [row]);
+    first.write(&[append("a", 2, "two")]).unwrap();
+    drop(first);
+    wait_for("the second to have it", || second.awaits().is_none());
+    assert_eq!(kept(&second, "a"), "1:one 2:two, last 2");
+    second.write(&[append("a", 3, "three")]).unwrap();
+    assert_eq!(second.end_open_presences(TIME_MAX).unwrap(), 1);
+}
+
+#[test]
+fn a_writer_that_loses_its_session_takes_the_lock_again_before_it_writes() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    for sequence in 1..=3 {
+        let (_, process) = holder(&database);
+        end_session(&database, process);
+        store.write(&[append("a", sequence, "x")]).unwrap();
+        assert_ne!(holder(&database).1, process);
+    }
+    // Also when nobody writes.
+    let (_, process) = holder(&database);
+    end_session(&database, process);
+    wait_for("the lock to be taken again", || {
+        let query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
+                     AND pid <> $1 AND database =
+                         (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let count: i64 = database
+            .client()
+            .query_one(query, &[&process])
+            .unwrap()
+            .get(0);
+        0 < count
+    });
+}
+
+/// Somebody else gets the lock in the moment in which the writer loses its session.
+pub fn rob(database: &Database) -> ::postgres::Client {
+    let (lock, process) = holder(database);
+    let mut robber = database.client();
+    robber
+        .batch_execute("SET application_name = 'a robber'")
+        .unwrap();
+    let robbing = thread::spawn(move || {
+        robber
+            .execute("SELECT pg_advisory_lock($1)", &[&lock])
+            .unwrap();
+        robber
+    });
+    wait_for("the robber to stand in line", || {
+        let query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let count: i64 = database.client().query_one(query, &[]).unwrap().get(0);
+        count == 1
+    });
+    end_session(database, process);
+    robbing.join().unwrap()
+}
+
+#[test]
+fn who_was_replaced_writes_and_reads_nothing_more_and_says_so() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    store.write(&[append("a", 1, "one")]).unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let teller = Arc::clone(&told);
+    store.on_taken(Box::new(move |error| {
+        teller.lock().unwrap().push(error.to_string());
+    }));
+    let robber = rob(&database);
+    // Without anybody writing.
+    wait_for("being told", || !told.lock().unwrap().is_empty());
+    drop(robber);
+    let errors = [
+        store.write(&[append("a", 2, "two")]).unwrap_err(),
+        store.load(&room("a")).unwrap_err(),
+        store.record(&[people::feed_seen("ann", 1)]).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(
+            error.is_final() && error.to_string().contains("a robber"),
+            "{error}"
+        );
+    }
+    assert_eq!(told.lock().unwrap().len(), 1);
+    assert_eq!(kept(&open(&database), "a"), "1:one, last 1");
+}
+
+#[test]
+fn a_former_session_of_ours_that_the_server_still_has_is_no_other_process() {
+    let database = Postgres::shared().database();
+    drop(open(&database));
+    let network = HalfNetwork::to(&database);
+    let store = when_free(|| PostgresStore::open(&network.url)).unwrap();
+    store.write(&[append("a", 1, "one")]).unwrap();
+    let (_, process) = holder(&database);
+    // We notice at once; the server hears nothing of it.
+    network.cut_our_side();
+    wait_for("the store to write again", || {
+        match store.write(&[append("a", 2, "two")]) {
+            Ok(()) => true,
+            Err(StoreError::Down(_)) => false,
+            Err(error) => panic!("{error}"),
+        }
+    });
+    assert_ne!(holder(&database).1, process);
+    assert_eq!(kept(&store, "a"), "1:one 2:two, last 2");
+}
+
+/// Between a store and its database: can close all connections on the store's side only.
+struct HalfNetwork {
+    url: String,
+    near: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl HalfNetwork {
+    fn to(database: &Database) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = listener.local_addr().unwrap();
+        let (before, rest) = database.url.split_once("@127.0.0.1:").unwrap();
+        let (port, after) = rest.split_once('/').unwrap();
+        let url = format!("{before}@{here}/{after}");
+        let server = format!("127.0.0.1:{port}");
+        let near = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&near);
+        // Ends with the process of the test, and what it has forwarded before.
+        thread::spawn(move || {
+            while let Ok((near, _)) = listener.accept() {
+                let Ok(far) = TcpStream::connect(&server) else {
+                    continue;
+                };
+                all.lock().unwrap().push(near.try_clone().unwrap());
+                let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                thread::spawn(move || io::copy(&mut &near, &mut &far));
+                thread::spawn(move || io::copy(&mut &far_too, &mut &near_too));
+            }
+        });
+        Self { url, near }
+    }
+
+    fn cut_our_side(&self) {
+        for near in self.near.lock().unwrap().drain(..) {
+            // It may have been closed before.
+            let _ = near.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+#[test]
+fn a_write_that_the_server_refuses_does_not_cost_the_lock() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    let (_, process) = holder(&database);
+    database
+        .client()
+        .batch_execute(
+            "ALTER TABLE collab.document_update ADD CONSTRAINT no_seven CHECK (sequence <> 7)",
+        )
+        .unwrap();
+    store.write(&[append("a", 7, "x")]).unwrap_err();
+    store.write(&[append("a", 1, "one")]).unwrap();
+    let conflict = store.write(&[append("a", 1, "other")]).unwrap_err();
+    assert!(
+        matches!(conflict, StoreError::Conflict { .. }),
+        "{conflict}"
+    );
+    let large = Bytes::from(vec![1; 33 << 20]);
+    let batch = [
+        (
+            room("a"),
+            Write::Append {
+                sequence: 2,
+                update: large,
+            },
+        ),
+        append("a", 7, "x"),
+    ];
+    store.write(&batch).unwrap_err();
+    store.write(&[append("a", 2, "two")]).unwrap();
+    assert_eq!(kept(&store, "a"), "1:one 2:two, last 2");
+    assert_eq!(holder(&database).1, process);
+}
+
+#[test]
+fn the_last_batches_of_old_writers_are_forgotten() {
+    let database = Postgres::shared().database();
+    drop(open(&database));
+    database
+        .client()
+        .batch_execute(
+            "INSERT INTO collab.batch
+             SELECT number, 1, now() - number * interval '1 day' FROM generate_series(1, 100) AS number",
+        )
+        .unwrap();
+    drop(open(&database));
+    let query = "SELECT count(*), max(writer) FROM collab.batch";
+    let row = database.client().query_one(query, &[]).unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (64, 64));
 }

@@ -9,21 +9,25 @@ use std::thread;
 
 use bytes::Bytes;
 use copresence::model::RoomName;
-use copresence::store::{MemoryStore, Sequence, SqliteStore, Store, Stored, Write};
+use copresence::store::{
+    BatchId, BatchIds, MemoryStore, Sequence, SqliteStore, Store, StoreError, Stored, Write,
+};
 use tempfile::TempDir;
 
 use crate::support::random::Random;
 
 type Promise = (&'static str, fn(&dyn Store));
 
-const PROMISES: [Promise; 14] = [
+const PROMISES: [Promise; 16] = [
     ("what was written is read back in order", round_trip),
     ("a room never seen is empty", never_seen),
     ("bodies may be empty or large", sizes),
     ("a batch is all or nothing for its readers", whole_batches),
-    ("writing again changes nothing", again),
+    ("a batch is carried out once", again),
+    ("what is there already may be written again", same_again),
+    ("what has no place is refused with its batch", conflicts),
+    ("batches of several writers are told apart", writers),
     ("a snapshot replaces the log before it", snapshots),
-    ("a snapshot never goes backwards", late_snapshot),
     ("what is set aside is kept, but not loaded", quarantine),
     ("a snapshot can be set aside", snapshot_set_aside),
     ("numbers may be missing", gaps),
@@ -131,13 +135,130 @@ fn again(store: &dyn Store) {
         aside("a", 3),
         append("a", 4, "four"),
     ];
+    let id = names_of_batches().next_id();
     for _ in 0..3 {
-        store.write(&batch).unwrap();
+        store.commit(Some(id), &batch).unwrap();
         assert_stored(store, "a", &[(2, "one two"), (4, "four")], 4);
         assert_aside(store, "a", &[(3, "three")]);
     }
-    store.write(&[append("a", 4, "not four")]).unwrap();
+    // Also one that would do something else the second time.
+    let batch_of_b = [aside("b", 1), append("b", 1, "x")];
+    let id_of_b = names_of_batches().next_id();
+    for _ in 0..2 {
+        store.commit(Some(id_of_b), &batch_of_b).unwrap();
+        assert_stored(store, "b", &[(1, "x")], 1);
+    }
+    // Without its name nobody can tell that it is that batch: the snapshot has passed its updates.
+    assert_conflict(store.write(&batch), "a", 1);
+    assert_conflict(
+        store.commit(Some(names_of_batches().next_id()), &batch),
+        "a",
+        1,
+    );
     assert_stored(store, "a", &[(2, "one two"), (4, "four")], 4);
+    assert_aside(store, "a", &[(3, "three")]);
+}
+
+fn same_again(store: &dyn Store) {
+    let batch: Vec<_> = (1..=100).map(|n| append("a", n, &n.to_string())).collect();
+    store.write(&batch).unwrap();
+    store.write(&batch).unwrap();
+    store.write(&[aside("a", 50)]).unwrap();
+    store.write(&batch).unwrap();
+    let next = append("a", 101, "101");
+    store.write(&[next.clone(), next.clone()]).unwrap();
+    assert_eq!(store.load(&room("a")).unwrap().updates.len(), 100);
+    assert_aside(store, "a", &[(50, "50")]);
+}
+
+fn conflicts(store: &dyn Store) {
+    let log: Vec<_> = (1..=6).map(|n| append("a", n, &n.to_string())).collect();
+    store.write(&log).unwrap();
+    store
+        .write(&[snapshot("a", 3, "1 2 3"), aside("a", 5)])
+        .unwrap();
+    let refused = [
+        (append("a", 6, "another"), 6),
+        (append("a", 4, "5"), 4),
+        // It was set aside, and this is not it.
+        (append("a", 5, "another"), 5),
+        (append("a", 2, "2"), 2),
+        (snapshot("a", 2, "1 2"), 2),
+    ];
+    let mut names = names_of_batches();
+    for (write, at) in refused {
+        let batch = [append("b", 1, "x"), append("a", 7, "7"), write];
+        let id = names.next_id();
+        for _ in 0..2 {
+            assert_conflict(store.commit(Some(id), &batch), "a", at);
+        }
+        assert_stored(store, "a", &[(3, "1 2 3"), (4, "4"), (6, "6")], 6);
+        assert_aside(store, "a", &[(5, "5")]);
+        assert_eq!(store.rooms(None, 9).unwrap(), [room("a")]);
+    }
+    // Within a batch, too; and a later one is carried out.
+    let batch = [append("a", 8, "8"), append("a", 7, "7")];
+    assert_conflict(store.write(&batch), "a", 7);
+    let batch = [snapshot("a", 6, "all"), snapshot("a", 5, "less")];
+    assert_conflict(store.write(&batch), "a", 5);
+    store.write(&[append("a", 7, "7")]).unwrap();
+    assert_stored(store, "a", &[(3, "1 2 3"), (4, "4"), (6, "6"), (7, "7")], 7);
+    assert_eq!(store.complaints().unwrap(), [""; 0]);
+}
+
+fn writers(store: &dyn Store) {
+    let batch = |n| [append("a", n, "x"), snapshot("a", n, "x")];
+    let (mut first, mut second) = (names_of_batches(), names_of_batches());
+    let early = first.next_id();
+    store.commit(Some(early), &batch(1)).unwrap();
+    for number in 2..100 {
+        let mut once = names_of_batches();
+        let writer = if number % 2 == 0 {
+            &mut second
+        } else {
+            &mut once
+        };
+        store
+            .commit(Some(writer.next_id()), &batch(number))
+            .unwrap();
+    }
+    // Those who wrote since are not so many that it would be forgotten.
+    store.commit(Some(first.next_id()), &batch(100)).unwrap();
+    store.commit(Some(early), &batch(1)).unwrap();
+    assert_stored(store, "a", &[(100, "x")], 100);
+}
+
+fn names_of_batches() -> BatchIds {
+    static WRITERS: AtomicU64 = AtomicU64::new(1 << 63);
+    BatchIds::new(WRITERS.fetch_add(1, Ordering::Relaxed))
+}
+
+#[track_caller]
+fn assert_conflict(written: Result<(), StoreError>, name: &str, at: Sequence) {
+    match written {
+        Err(StoreError::Conflict {
+            room: whose,
+            sequence,
+        }) => assert_eq!((whose, sequence), (room(name), at)),
+        other => panic!("no conflict: {other:?}"),
+    }
+}
+
+/// Has two stores do the same, and sees that both do it or both refuse it.
+pub fn commit_alike(
+    store: &dyn Store,
+    memory: &MemoryStore,
+    id: Option<BatchId>,
+    batch: &[(RoomName, Write)],
+) {
+    // Where several have no place, each store may name another one.
+    let is_done = |written: Result<(), StoreError>| match written {
+        Ok(()) => true,
+        Err(StoreError::Conflict { .. }) => false,
+        Err(error) => panic!("{error}"),
+    };
+    let expected = is_done(memory.commit(id, batch));
+    assert_eq!(is_done(store.commit(id, batch)), expected, "{batch:?}");
 }
 
 fn snapshots(store: &dyn Store) {
@@ -159,14 +280,6 @@ fn snapshots(store: &dyn Store) {
     assert_stored(store, "c", &[(9, "z"), (10, "z")], 10);
 }
 
-fn late_snapshot(store: &dyn Store) {
-    let log: Vec<_> = (1..=6).map(|n| append("a", n, "x")).collect();
-    store.write(&log).unwrap();
-    store.write(&[snapshot("a", 4, "xxxx")]).unwrap();
-    store.write(&[snapshot("a", 2, "xx")]).unwrap();
-    assert_stored(store, "a", &[(4, "xxxx"), (5, "x"), (6, "x")], 6);
-}
-
 fn quarantine(store: &dyn Store) {
     let log: Vec<_> = (1..=4).map(|n| append("a", n, "x")).collect();
     store.write(&log).unwrap();
@@ -176,9 +289,8 @@ fn quarantine(store: &dyn Store) {
     assert_stored(store, "a", &[(1, "x"), (3, "x")], 4);
     assert_aside(store, "a", &[(2, "x"), (4, "x")]);
     // The number is not given out again.
-    store
-        .write(&[append("a", 4, "y"), append("a", 5, "z")])
-        .unwrap();
+    assert_conflict(store.write(&[append("a", 4, "y")]), "a", 4);
+    store.write(&[append("a", 5, "z")]).unwrap();
     assert_stored(store, "a", &[(1, "x"), (3, "x"), (5, "z")], 5);
     store.write(&[snapshot("a", 5, "xxz")]).unwrap();
     assert_stored(store, "a", &[(5, "xxz")], 5);
@@ -327,33 +439,31 @@ fn histories(store: &dyn Store) {
         let names = ["a", "b", "c"].map(|name| format!("{seed}/{name}"));
         let mut random = Random::new(seed);
         let mut ends = BTreeMap::new();
-        let mut previous = Vec::new();
+        let mut ids = names_of_batches();
         for _ in 0..20 {
             let batch: Vec<_> = (0..random.below(8))
                 .map(|_| any_write(&mut random, &names, &mut ends))
                 .collect();
-            // The answer to the last one may have been lost.
-            let batch = match random.one_in(4) {
-                true => previous,
-                false => batch,
-            };
-            memory.write(&batch).unwrap();
-            store.write(&batch).unwrap();
-            for name in &names {
-                assert_same(store, &memory, &room(name));
+            let id = (!random.one_in(4)).then(|| ids.next_id());
+            // The answer may be lost.
+            for _ in 0..1 + usize::from(random.one_in(4)) {
+                commit_alike(store, &memory, id, &batch);
+                for name in &names {
+                    assert_same(store, &memory, &room(name));
+                }
             }
-            previous = batch;
         }
     }
 }
 
+/// Mostly one that has its place. `ends` has of each room the last number, and that of the snapshot.
 pub fn any_write(
     random: &mut Random,
     names: &[String],
-    ends: &mut BTreeMap<String, Sequence>,
+    ends: &mut BTreeMap<String, (Sequence, Sequence)>,
 ) -> (RoomName, Write) {
     let name = random.pick(names);
-    let end = ends.entry(name.clone()).or_default();
+    let (end, covered) = ends.entry(name.clone()).or_default();
     let somewhere = 1 + random.below(*end as usize + 2) as u64;
     let length_end = if random.one_in(10) { 9_000 } else { 30 };
     let length = random.below(length_end);
@@ -364,12 +474,17 @@ pub fn any_write(
             let sequence = *end;
             Write::Append { sequence, update }
         }
-        6 => {
+        6 if random.one_in(20) => {
             let sequence = somewhere;
             Write::Append { sequence, update }
         }
-        7 | 8 => {
+        7 if random.one_in(20) => {
             let through = somewhere;
+            Write::Snapshot { through, update }
+        }
+        6..9 => {
+            let beyond = end.saturating_sub(*covered) as usize + 2;
+            let through = (*covered + random.below(beyond) as u64).max(1);
             Write::Snapshot { through, update }
         }
         _ => {
@@ -383,6 +498,9 @@ pub fn any_write(
     } = &write
     {
         *end = (*end).max(*sequence);
+    }
+    if let Write::Snapshot { through, .. } = &write {
+        *covered = (*covered).max(*through);
     }
     (room(name), write)
 }

@@ -289,10 +289,13 @@ async fn a_running_relay_keeps_its_file_to_itself_but_may_be_read() {
     fs::write(&update, saying(2, "World.")).unwrap();
     let update = update.to_str().unwrap();
     let hint = ["s.db", "in use", "stop it", "HTTP"];
-    tool(&["import", "session/1", update, "--store", &store]).badly(1, &hint);
+    let at_once = ["--wait", "0s"];
+    let import = ["import", "session/1", update, "--store", &store];
+    tool(&[&import[..], &at_once].concat()).badly(1, &hint);
     copy(&other, &store).badly(1, &["other.db", "no database"]);
     tool(&["import", "session/1", update, "--store", &other]).well();
-    copy(&other, &store).badly(1, &hint);
+    let copying = ["copy", "--from", &other, "--to", &store];
+    tool(&[&copying[..], &at_once].concat()).badly(1, &hint);
     let second = ["serve", "--dev", "--listen=127.0.0.1:0", "--store", &store];
     tool(&second).badly(1, &["s.db", "in use"]);
 
@@ -308,6 +311,79 @@ async fn a_running_relay_keeps_its_file_to_itself_but_may_be_read() {
     post(&relay, "session/1", &saying(3, "Later.")).await;
     copy(&store, &copied).well();
     assert!(export(&copied, "session/1").text().contains("Later."));
+}
+
+#[tokio::test]
+async fn a_tool_waits_until_the_relay_has_let_go_of_its_store() {
+    let stores = Stores::new();
+    let store = stores.url("s.db");
+    let relay = Relay::options().store(&store).start();
+    post(&relay, "session/1", &saying(1, "Hello.")).await;
+    let update = stores.file("update");
+    fs::write(&update, saying(2, " World.")).unwrap();
+    let mut import = relay::command();
+    import.args([
+        "import",
+        "session/1",
+        update.to_str().unwrap(),
+        "--wait",
+        "1min",
+    ]);
+    import.args(["--store", &store]).stderr(Stdio::piped());
+    let mut importing = import.spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(importing.stderr.take().unwrap())
+        .read_line(&mut said)
+        .unwrap();
+    assert!(
+        said.contains("waiting for 60 s at most") && said.contains("in use"),
+        "{said}"
+    );
+    drop(relay);
+    assert!(importing.wait().unwrap().success());
+    let text = export(&store, "session/1").text();
+    assert!(text.contains("Hello.") && text.contains("World."), "{text}");
+}
+
+#[test]
+fn migrations_are_undone_by_a_command_and_done_again_at_the_next_start() {
+    let stores = Stores::new();
+    let store = stores.url("s.db");
+    let update = stores.file("update");
+    fs::write(&update, saying(1, "Hello.")).unwrap();
+    let import = [
+        "import",
+        "session/1",
+        update.to_str().unwrap(),
+        "--store",
+        &store,
+    ];
+    tool(&import).well();
+    let migrate = |to: &str| tool(&["migrate", "--to", to, "--store", &store]);
+    let undone = migrate("1").well().text();
+    let lines: Vec<_> = undone.lines().collect();
+    assert!(
+        2 < lines.len() && lines.contains(&"migration 2 is undone"),
+        "{undone}"
+    );
+    assert!(!lines.contains(&"migration 1 is undone"));
+    let again = migrate("1").well().text();
+    assert!(again.contains("no migration behind 1"), "{again}");
+    check(&store).badly(1, &["not those of this version"]);
+    tool(&import).well();
+    assert_eq!(export(&store, "session/1").text(), "Hello.");
+    check(&store).well();
+    migrate("0").well();
+    tool(&["migrate", "--store", &store]).badly(2, &["--to"]);
+    migrate("x").badly(2, &["--to"]);
+    tool(&["migrate", "--to", "1", "--store", "memory:"]).badly(2, &["keeps nothing"]);
+    let absent = stores.url("absent.db");
+    let error = tool(&["migrate", "--to", "1", "--store", &absent]).badly(1, &["absent.db"]);
+    assert!(
+        !error.stderr.contains("the store is down"),
+        "{}",
+        error.stderr
+    );
 }
 
 #[test]

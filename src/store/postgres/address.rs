@@ -36,8 +36,11 @@ pub struct Address {
 
 impl Address {
     /// Reads a URL. Errors say what is wrong with it and nothing of what is in it.
-    pub fn parse(url: &str) -> Result<Self, StoreError> {
-        let bad = |why: &str| StoreError::Down(format!("the store's URL cannot be used: {why}"));
+    ///
+    /// `name` is what the server shows of us to others, unless the URL has another.
+    pub fn parse(url: &str, name: &str) -> Result<Self, StoreError> {
+        let bad =
+            |why: &str| StoreError::Unusable(format!("the store's URL cannot be used: {why}"));
         let rest = ["postgres://", "postgresql://"]
             .iter()
             .find_map(|prefix| url.strip_prefix(prefix))
@@ -75,7 +78,7 @@ impl Address {
             config.connect_timeout(CONNECT_WITHIN);
         }
         if config.get_application_name().is_none() {
-            config.application_name("copresence");
+            config.application_name(name);
         }
         config
             .ssl_mode(tls.mode.for_driver())
@@ -242,7 +245,7 @@ mod tests {
     use super::*;
 
     fn refusal(url: &str) -> String {
-        match Address::parse(url) {
+        match Address::parse(url, "us") {
             Ok(_) => panic!("{url} was accepted"),
             Err(error) => error.to_string(),
         }
@@ -251,7 +254,7 @@ mod tests {
     #[test]
     fn options_of_ours_and_of_the_driver_may_be_mixed() {
         let url = "postgres://ann:pw@db.example:6000/notes?sslmode=require&connect_timeout=9";
-        let address = Address::parse(url).unwrap();
+        let address = Address::parse(url, "us").unwrap();
         assert_eq!(address.config.get_ssl_mode(), SslMode::Require);
         assert_eq!(address.config.get_dbname(), Some("notes"));
         assert_eq!(address.config.get_ports(), [6000]);
@@ -280,7 +283,7 @@ mod tests {
         ] {
             assert!(!refusal(url).contains("unter2"), "{}", refusal(url));
         }
-        let address = Address::parse("postgres://ann:h%75nter2@host/db").unwrap();
+        let address = Address::parse("postgres://ann:h%75nter2@host/db", "us").unwrap();
         let text = address.scrubbed("hunter2 or h%75nter2".to_owned());
         assert_eq!(text, "*** or ***");
     }

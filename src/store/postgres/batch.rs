@@ -59,7 +59,8 @@ impl<'a> Batch<'a> {
         for (room, write) in writes {
             let act = Act::of(write);
             let earliest = phase_of.get(room.as_str()).copied().unwrap_or(0);
-            let found = (earliest..phases.len()).find(|&at| phases[at].act == act);
+            let found = (earliest..phases.len())
+                .find(|&at| phases[at].act == act && phases[at].has_place_for(room, write));
             let at = found.unwrap_or_else(|| {
                 phases.push(Phase::new(act));
                 phases.len() - 1
@@ -100,7 +101,7 @@ impl Act {
 struct Phase<'a> {
     act: Act,
     rows: Vec<(&'a str, i64, &'a [u8])>,
-    /// The row that counts for a room: its last append, its only snapshot.
+    /// A room's last row.
     row_of: HashMap<&'a str, usize>,
 }
 
@@ -110,6 +111,23 @@ impl<'a> Phase<'a> {
             act,
             rows: Vec::new(),
             row_of: HashMap::new(),
+        }
+    }
+
+    /// Whether it can be carried out together with what is in here. What goes back behind that is
+    /// for the database to judge when that is carried out.
+    fn has_place_for(&self, room: &RoomName, write: &Write) -> bool {
+        let Some(&previous) = self.row_of.get(room.as_str()) else {
+            return true;
+        };
+        match write {
+            Write::Append { sequence, .. } => {
+                let previous = u64::try_from(self.rows[previous].1);
+                previous.is_ok_and(|previous| previous < *sequence)
+            }
+            Write::Snapshot { .. } => false,
+            // Twice is once; the statement sorts that out.
+            Write::Quarantine { .. } => true,
         }
     }
 
@@ -124,19 +142,6 @@ impl<'a> Phase<'a> {
             i64::try_from(sequence).map_err(|_| TooLarge(sequence))?,
             body,
         );
-        let previous = self.row_of.get(room).copied();
-        match (self.act, previous) {
-            // At or below the end of the log, which is where the previous one has put it.
-            (Act::Append, Some(at)) if row.1 <= self.rows[at].1 => return Ok(()),
-            (Act::Snapshot, Some(at)) => {
-                if self.rows[at].1 <= row.1 {
-                    self.rows[at] = row;
-                }
-                return Ok(());
-            }
-            // Twice is once; the statement sorts that out.
-            (Act::Append | Act::Snapshot | Act::Quarantine, _) => {}
-        }
         self.row_of.insert(room, self.rows.len());
         self.rows.push(row);
         Ok(())
@@ -250,21 +255,25 @@ mod tests {
     }
 
     #[test]
-    fn of_appends_that_go_back_the_later_ones_change_nothing() {
+    fn an_append_that_goes_back_is_put_before_the_database() {
         let writes = [append("a", 5, 1), append("a", 3, 1), append("a", 6, 1)];
-        assert_eq!(steps(&writes), ["Append a5 a6"]);
+        assert_eq!(steps(&writes), ["Append a5", "Append a3 a6"]);
+        let writes = [append("a", 5, 1), append("a", 5, 1)];
+        assert_eq!(steps(&writes), ["Append a5", "Append a5"]);
     }
 
     #[test]
-    fn of_snapshots_the_one_that_reaches_farthest_remains() {
+    fn every_snapshot_is_put_before_the_database() {
         let writes = [
             snapshot("a", 4, b"old"),
+            snapshot("b", 4, b"other"),
             snapshot("a", 4, b"new"),
             snapshot("a", 2, b"back"),
         ];
-        let batch = Batch::new(&writes).unwrap();
-        assert_eq!(batch.steps.len(), 1);
-        assert_eq!(batch.steps[0].bodies, [b"new"]);
+        assert_eq!(
+            steps(&writes),
+            ["Snapshot a4 b4", "Snapshot a4", "Snapshot a2"]
+        );
     }
 
     #[test]

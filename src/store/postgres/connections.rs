@@ -9,13 +9,16 @@ use tokio::runtime::{self, Runtime};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
-use crate::store::StoreError;
+use crate::model::RoomName;
 use crate::store::postgres::address::Address;
 use crate::store::postgres::session::Session;
+use crate::store::{Sequence, StoreError};
 
 /// How long connecting may take in all, hand-shakes and the session's preparation included: a
 /// server that accepts connections and then says nothing is as bad as none.
-const OPEN_WITHIN: Duration = Duration::from_secs(10);
+pub const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// How the tables' own function says that a write has no place.
+const CONFLICT: &str = "YC001";
 
 /// What went wrong with a connection.
 pub enum Trouble {
@@ -25,6 +28,8 @@ pub enum Trouble {
     Late(Duration),
     /// The database is not one that we can use.
     Unfit(String),
+    /// Another session is its writer; nothing where that ended just then.
+    Held(Option<String>),
 }
 
 impl From<Error> for Trouble {
@@ -37,15 +42,19 @@ impl Trouble {
     /// In words, without the password.
     pub fn into_store_error(self, address: &Address) -> StoreError {
         let text = match self {
-            Self::Failed(error) => in_words(&error),
+            Self::Failed(error) => match conflict(&error) {
+                Some(conflict) => return conflict,
+                None => in_words(&error),
+            },
             Self::Late(limit) => format!("no answer within {} s", limit.as_secs()),
-            Self::Unfit(why) => why,
+            Self::Unfit(why) | Self::Held(Some(why)) => why,
+            Self::Held(None) => "its writer changes just now".to_owned(),
         };
         StoreError::Down(address.scrubbed(text))
     }
 
     /// Whether the connection was gone before anything was asked of it, or is now.
-    fn is_loss(&self) -> bool {
+    pub fn is_loss(&self) -> bool {
         let Self::Failed(error) = self else {
             return false;
         };
@@ -62,6 +71,17 @@ impl Trouble {
             .is_some_and(|source| source.is::<std::io::Error>());
         error.is_closed() || is_shutdown || is_io
     }
+}
+
+/// A write that has no place, if that is what the tables' own function says.
+fn conflict(error: &Error) -> Option<StoreError> {
+    let error = error.as_db_error()?;
+    if error.code().code() != CONFLICT {
+        return None;
+    }
+    let (room, sequence): (String, Sequence) = serde_json::from_str(error.detail()?).ok()?;
+    let room = RoomName::parse(&room).ok()?;
+    Some(StoreError::Conflict { room, sequence })
 }
 
 /// The driver's errors say little without their causes.
@@ -124,16 +144,55 @@ impl Drop for Driver {
     }
 }
 
-struct Connection {
+/// A session, and what drives it.
+pub struct Connection {
     session: Session,
     driver: Driver,
 }
 
+/// What came of doing something with a connection.
+pub enum Attempt<T> {
+    /// It is done.
+    Done(T),
+    /// The server refused it, and undid what was begun; the session is as it was before.
+    Refused(Trouble),
+    /// The connection must not be used again.
+    Broken(Trouble),
+}
+
 impl Connection {
+    /// Of a session that is driven by this.
+    pub fn new(session: Session, driver: Driver) -> Self {
+        Self { session, driver }
+    }
+
     fn open(address: &Address) -> Result<Self, Trouble> {
         let (driver, client) = Driver::connect(address)?;
         let session = driver.run(OPEN_WITHIN, async { Ok(Session::prepare(client).await?) })?;
-        Ok(Self { session, driver })
+        Ok(Self::new(session, driver))
+    }
+
+    /// Does something with the session, but not for ever.
+    pub fn attempt<T>(
+        &self,
+        limit: Duration,
+        work: &impl AsyncFn(&Session) -> Result<T, Error>,
+    ) -> Attempt<T> {
+        let work = async { Ok(work(&self.session).await?) };
+        let trouble = match self.driver.run(limit, work) {
+            Ok(done) => return Attempt::Done(done),
+            Err(trouble) => trouble,
+        };
+        let is_refusal = match &trouble {
+            Trouble::Failed(error) => error.as_db_error().is_some() && !trouble.is_loss(),
+            Trouble::Late(_) | Trouble::Unfit(_) | Trouble::Held(_) => false,
+        };
+        // A fatal error ends the session as well; then this fails.
+        let undo = async { Ok(self.session.client.batch_execute("ROLLBACK").await?) };
+        match is_refusal && self.driver.run(OPEN_WITHIN, undo).is_ok() {
+            true => Attempt::Refused(trouble),
+            false => Attempt::Broken(trouble),
+        }
     }
 }
 
@@ -170,25 +229,29 @@ impl Connections {
         work: impl AsyncFn(&Session) -> Result<T, Error>,
     ) -> Result<T, StoreError> {
         let place = self.place();
-        let attempt = |connection: &Connection| {
-            let work = async { Ok(work(&connection.session).await?) };
-            connection.driver.run(limit, work)
-        };
+        let down = |trouble: Trouble| trouble.into_store_error(&self.address);
         while let Some(idle) = place.idle() {
-            match attempt(&idle) {
-                Ok(done) => {
+            match idle.attempt(limit, &work) {
+                Attempt::Done(done) => {
                     place.keep(idle);
                     return Ok(done);
                 }
-                Err(trouble) if trouble.is_loss() => {}
-                Err(trouble) => return Err(trouble.into_store_error(&self.address)),
+                Attempt::Refused(trouble) => {
+                    place.keep(idle);
+                    return Err(down(trouble));
+                }
+                Attempt::Broken(trouble) if trouble.is_loss() => {}
+                Attempt::Broken(trouble) => return Err(down(trouble)),
             }
         }
-        let down = |trouble: Trouble| trouble.into_store_error(&self.address);
         let fresh = Connection::open(&self.address).map_err(down)?;
-        let done = attempt(&fresh).map_err(down)?;
-        place.keep(fresh);
-        Ok(done)
+        match fresh.attempt(limit, &work) {
+            Attempt::Done(done) => {
+                place.keep(fresh);
+                Ok(done)
+            }
+            Attempt::Refused(trouble) | Attempt::Broken(trouble) => Err(down(trouble)),
+        }
     }
 
     /// Waits until fewer than the most are lent. Whoever has one gives it back in bounded time.

@@ -21,7 +21,7 @@ struct Migration {
     down: &'static str,
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         number: 1,
         up: include_str!("../migrations/postgres/0001_documents.up.sql"),
@@ -31,6 +31,11 @@ const MIGRATIONS: [Migration; 2] = [
         number: 2,
         up: include_str!("../migrations/postgres/0002_people.up.sql"),
         down: include_str!("../migrations/postgres/0002_people.down.sql"),
+    },
+    Migration {
+        number: 3,
+        up: include_str!("../migrations/postgres/0003_batches.up.sql"),
+        down: include_str!("../migrations/postgres/0003_batches.down.sql"),
     },
 ];
 
@@ -49,10 +54,7 @@ pub fn apply(address: &Address) -> Result<(), Trouble> {
         for migration in &MIGRATIONS {
             let step = begin(&mut client).await?;
             let reached = reached(&step).await?;
-            if newest() < reached {
-                let why = format!("its tables are those of a newer version (migration {reached})");
-                return Err(Trouble::Unfit(why));
-            }
+            must_be_known(reached)?;
             if reached < migration.number {
                 step.batch_execute(migration.up).await?;
                 step.execute(
@@ -77,11 +79,31 @@ pub fn must_exist(address: &Address) -> Result<(), Trouble> {
 
 /// Refuses tables that are not those of this version.
 pub fn must_be_current(address: &Address) -> Result<(), Trouble> {
-    if found(address)? == Some(newest()) {
+    match found(address)? {
+        Some(number) if number == newest() => Ok(()),
+        Some(_) => Err(not_ours()),
+        None => Err(Trouble::Unfit("there are no tables of ours".to_owned())),
+    }
+}
+
+/// The same, asked by a session that has been away.
+pub async fn must_still_be_current(client: &Client) -> Result<(), Trouble> {
+    match reached(client).await? == newest() {
+        true => Ok(()),
+        false => Err(not_ours()),
+    }
+}
+
+fn must_be_known(reached: i32) -> Result<(), Trouble> {
+    if reached <= newest() {
         return Ok(());
     }
-    let why = "its tables are not those of this version";
-    Err(Trouble::Unfit(why.to_owned()))
+    let why = format!("its tables are those of a newer version (migration {reached})");
+    Err(Trouble::Unfit(why))
+}
+
+fn not_ours() -> Trouble {
+    Trouble::Unfit("its tables are not those of this version".to_owned())
 }
 
 /// The last step that was taken, without taking any.
@@ -100,13 +122,15 @@ fn newest() -> i32 {
     MIGRATIONS.last().map_or(0, |migration| migration.number)
 }
 
-/// Undoes the steps behind `number`, the newest first.
-pub fn undo(address: &Address, number: u32) -> Result<(), Trouble> {
+/// Undoes the steps behind `number`, the newest first; which these were.
+pub fn undo(address: &Address, number: u32) -> Result<Vec<u32>, Trouble> {
     let (driver, mut client) = Driver::connect(address)?;
     driver.run(STEP_WITHIN, async {
+        let mut undone = Vec::new();
         for migration in MIGRATIONS.iter().rev() {
             let step = begin(&mut client).await?;
             let reached = reached(&step).await?;
+            must_be_known(reached)?;
             if i64::from(number) < i64::from(migration.number) && migration.number <= reached {
                 step.batch_execute(migration.down).await?;
                 step.execute(
@@ -114,10 +138,11 @@ pub fn undo(address: &Address, number: u32) -> Result<(), Trouble> {
                     &[&migration.number],
                 )
                 .await?;
+                undone.push(migration.number.unsigned_abs());
             }
             step.commit().await?;
         }
-        Ok(())
+        Ok(undone)
     })
 }
 

@@ -1,6 +1,6 @@
-//! Documents and people in PostgreSQL: for several nodes, or where a database is looked after already.
+//! Documents and people in PostgreSQL, for where a database is looked after already.
 //!
-//! A batch of writes is one transaction, sent whole before the first answer is waited for, so it
+//! A database has one writer: who holds a lock in it (`seat`). A batch of writes is one transaction, sent whole before the first answer is waited for, so it
 //! costs one round trip and one flush however many rooms are in it. The tables are the same as
 //! SQLite's, in the schema `collab`. Nothing here knows when to write or what an update means.
 //!
@@ -8,13 +8,16 @@
 //! from within tokio. Start with [`PostgresStore`], then `session` for what is said to the
 //! database, `batch` for how little of it there is, `people` for what is
 //! kept of people, `connections` for what happens when the
-//! database goes away, `address` for URLs and TLS, `migrations` for the tables.
+//! database goes away, `seat` and `keeper` for the lock, `address` for URLs and TLS, `migrations` for the
+//! tables.
 
 mod address;
 mod batch;
 mod connections;
+mod keeper;
 mod migrations;
 mod people;
+mod seat;
 mod session;
 
 use std::sync::Arc;
@@ -23,10 +26,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::model::RoomName;
-use crate::store::{Sequence, Store, StoreError, Stored, Write};
+use crate::store::{BatchId, OnTaken, Sequence, Store, StoreError, Stored, Write};
 use address::Address;
 use batch::{Batch, checksum};
-use connections::Connections;
+use connections::{Connections, Trouble};
+use keeper::Keeper;
+use seat::Seat;
 use session::Logged;
 
 /// Rooms are loaded by a few threads; more connections would only queue in the database.
@@ -40,65 +45,86 @@ const READ_WITHIN: Duration = Duration::from_secs(300);
 /// Names asked for at once.
 const ROOMS_MAX: usize = 10_000;
 
+/// Who we are, for those who find the database in use.
+const NAME: &str = "copresence";
+
 /// Documents in a PostgreSQL database. Connections that fail are replaced at the next call.
 pub struct PostgresStore {
     /// None for a store that was opened to be read.
-    writer: Option<Connections>,
+    writer: Option<Writer>,
     readers: Connections,
 }
 
-#[derive(Clone, Copy)]
-enum Purpose {
-    Write,
-    Read,
+/// The right to write, and who looks after it. The seat goes first, so that the keeper finds none.
+struct Writer {
+    seat: Arc<Seat>,
+    _keeper: Keeper,
 }
 
 impl PostgresStore {
-    /// Connects and brings the tables up to date. The URL is libpq's,
+    /// Connects, takes the database's lock, and brings the tables up to date. The URL is libpq's,
     /// `postgres://user:password@host:port/database`, with several hosts, `target_session_attrs`
     /// and `sslmode` (`disable`, `prefer`, `require`; `verify-full`, with `sslrootcert` for an
-    /// authority of your own) if need be.
+    /// authority of your own) if need be. Fails with [`StoreError::Taken`] while another process has
+    /// the lock.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let address = Address::parse(url)?;
-        migrations::apply(&address).map_err(|trouble| trouble.into_store_error(&address))?;
-        Self::with(address, Purpose::Write)
+        Self::open_as(url, NAME)
     }
 
-    /// The same for a database that must have the tables, perhaps older ones.
-    pub fn open_existing(url: &str) -> Result<Self, StoreError> {
-        let address = Address::parse(url)?;
-        migrations::must_exist(&address).map_err(|trouble| trouble.into_store_error(&address))?;
-        migrations::apply(&address).map_err(|trouble| trouble.into_store_error(&address))?;
-        Self::with(address, Purpose::Write)
+    /// The same under a name that others are told who find the database in use, unless the URL
+    /// has one (`application_name`).
+    pub fn open_as(url: &str, name: &str) -> Result<Self, StoreError> {
+        Self::to_write(Address::parse(url, name)?, false)
     }
 
-    /// Opens a database to read it only. Its tables must be those of this version.
+    /// The same, but while another process has the lock the store is opened all the same: it is down
+    /// until it has the lock itself, and [`Store::awaits`] says whom it waits for.
+    pub fn open_when_free(url: &str, name: &str) -> Result<Self, StoreError> {
+        Self::to_write(Address::parse(url, name)?, true)
+    }
+
+    /// As [`open_as`](Self::open_as), for a database that must have the tables, perhaps older ones.
+    pub fn open_existing(url: &str, name: &str) -> Result<Self, StoreError> {
+        let address = Address::parse(url, name)?;
+        migrations::must_exist(&address).map_err(|trouble| unusable(trouble, &address))?;
+        Self::to_write(address, false)
+    }
+
+    /// Opens a database to read it only, also while another process has it. Its tables must be those
+    /// of this version.
     pub fn open_to_read(url: &str) -> Result<Self, StoreError> {
-        let address = Address::parse(url)?;
-        migrations::must_be_current(&address)
-            .map_err(|trouble| trouble.into_store_error(&address))?;
-        Self::with(address, Purpose::Read)
+        let address = Address::parse(url, NAME)?;
+        migrations::must_be_current(&address).map_err(|trouble| unusable(trouble, &address))?;
+        let store = Self {
+            writer: None,
+            readers: Connections::new(Arc::new(address), READERS_MAX),
+        };
+        store.warn_of_dangers();
+        Ok(store)
     }
 
-    fn with(address: Address, purpose: Purpose) -> Result<Self, StoreError> {
+    fn to_write(address: Address, waits: bool) -> Result<Self, StoreError> {
         let address = Arc::new(address);
-        let writer = match purpose {
-            Purpose::Write => Some(Connections::new(Arc::clone(&address), 1)),
-            Purpose::Read => None,
+        let seat = Seat::take(Arc::clone(&address), waits).map_err(StoreError::at_opening)?;
+        let seat = Arc::new(seat);
+        let _keeper = Keeper::of(&seat)?;
+        let store = Self {
+            writer: Some(Writer { seat, _keeper }),
+            readers: Connections::new(address, READERS_MAX),
         };
-        let readers = Connections::new(address, READERS_MAX);
-        let store = Self { writer, readers };
-        for danger in store.dangers()? {
-            tracing::warn!(danger, "the database does not keep documents safe");
+        if store.awaits().is_none() {
+            store.warn_of_dangers();
         }
         Ok(store)
     }
 
     /// Takes migrations back, newest first, until `last` is the last; with 0 the documents are gone.
-    /// No store may be open meanwhile.
-    pub fn undo_migrations(url: &str, last: u32) -> Result<(), StoreError> {
-        let address = Address::parse(url)?;
-        migrations::undo(&address, last).map_err(|trouble| trouble.into_store_error(&address))
+    /// The numbers of those that were taken back. Fails while another process has the database.
+    pub fn undo_migrations(url: &str, last: u32) -> Result<Vec<u32>, StoreError> {
+        let address = Arc::new(Address::parse(url, NAME)?);
+        migrations::must_exist(&address).map_err(|trouble| unusable(trouble, &address))?;
+        let _lock = Seat::hold(Arc::clone(&address)).map_err(StoreError::at_opening)?;
+        migrations::undo(&address, last).map_err(|trouble| unusable(trouble, &address))
     }
 
     /// Shows the names behind `after`, in order, until there are no more or `limit` were counted by
@@ -112,7 +138,7 @@ impl PostgresStore {
         let (mut after, mut count) = (after.to_owned(), 0);
         while count < limit {
             let wanted = (limit - count).min(ROOMS_MAX);
-            let page = self.readers.run(READ_WITHIN, async |session| {
+            let page = self.readers()?.run(READ_WITHIN, async |session| {
                 session.rooms(&after, wanted as i64).await
             })?;
             for name in &page {
@@ -126,20 +152,42 @@ impl PostgresStore {
         Ok(())
     }
 
-    fn writer(&self) -> Result<&Connections, StoreError> {
-        let refused = || StoreError::Down("it was opened to be read".to_owned());
-        self.writer.as_ref().ok_or_else(refused)
+    fn writer(&self) -> Result<&Seat, StoreError> {
+        let refused = || StoreError::Unusable("it was opened to be read".to_owned());
+        let writer = self.writer.as_ref().ok_or_else(refused)?;
+        Ok(&writer.seat)
+    }
+
+    /// What others write meanwhile is not for who will be, or was, the writer: what it reads it goes
+    /// on from.
+    fn readers(&self) -> Result<&Connections, StoreError> {
+        if let Some(writer) = &self.writer {
+            writer.seat.may_be_asked()?;
+        }
+        Ok(&self.readers)
+    }
+
+    fn warn_of_dangers(&self) {
+        match self.dangers() {
+            Ok(dangers) => {
+                for danger in dangers {
+                    tracing::warn!(danger, "the database does not keep documents safe");
+                }
+            }
+            // Whoever reads next hears of it.
+            Err(error) => tracing::debug!(%error, "the database was not asked how safe it is"),
+        }
     }
 
     fn dangers(&self) -> Result<Vec<String>, StoreError> {
-        self.readers
+        self.readers()?
             .run(READ_WITHIN, async |session| session.dangers().await)
     }
 }
 
 impl Store for PostgresStore {
     fn load(&self, room: &RoomName) -> Result<Stored, StoreError> {
-        let kept = self.readers.run(READ_WITHIN, async |session| {
+        let kept = self.readers()?.run(READ_WITHIN, async |session| {
             session.load(room.as_str()).await
         })?;
         let Some(kept) = kept else {
@@ -166,15 +214,15 @@ impl Store for PostgresStore {
         Ok(Stored { updates, last })
     }
 
-    fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
+    fn commit(&self, id: Option<BatchId>, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
         let writer = self.writer()?;
-        let batch = Batch::new(batch).map_err(|error| StoreError::Down(error.to_string()))?;
+        let batch = Batch::new(batch).map_err(|error| StoreError::Unusable(error.to_string()))?;
         if batch.rooms.is_empty() {
             return Ok(());
         }
         let on_its_way = u64::try_from(batch.bytes / BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
         let limit = WRITE_WITHIN.saturating_add(Duration::from_secs(on_its_way));
-        writer.run(limit, async |session| session.write(&batch).await)
+        writer.run(limit, async |session| session.write(id, &batch).await)
     }
 
     fn rooms(&self, after: Option<&RoomName>, limit: usize) -> Result<Vec<RoomName>, StoreError> {
@@ -188,16 +236,27 @@ impl Store for PostgresStore {
     }
 
     fn quarantined(&self, room: &RoomName) -> Result<Vec<(Sequence, Bytes)>, StoreError> {
-        let aside = self.readers.run(READ_WITHIN, async |session| {
+        let aside = self.readers()?.run(READ_WITHIN, async |session| {
             session.quarantined(room.as_str()).await
         })?;
         intact(room, aside)
     }
 
+    fn awaits(&self) -> Option<String> {
+        let writer = self.writer.as_ref();
+        writer.and_then(|writer| writer.seat.awaits())
+    }
+
+    fn on_taken(&self, tell: OnTaken) {
+        if let Some(writer) = &self.writer {
+            writer.seat.on_taken(tell);
+        }
+    }
+
     fn complaints(&self) -> Result<Vec<String>, StoreError> {
         let mut complaints = self.dangers()?;
         complaints.extend(
-            self.readers
+            self.readers()?
                 .run(READ_WITHIN, async |session| session.contradictions().await)?,
         );
         self.each_name("", usize::MAX, |name| {
@@ -209,6 +268,10 @@ impl Store for PostgresStore {
         complaints.extend(self.unreadable_people()?);
         Ok(complaints)
     }
+}
+
+fn unusable(trouble: Trouble, address: &Address) -> StoreError {
+    trouble.into_store_error(address).at_opening()
 }
 
 /// Checks that every body is the one that was written.

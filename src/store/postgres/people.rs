@@ -224,7 +224,7 @@ impl People for PostgresStore {
 
     fn departed(&self, room: &RoomName, limit: usize) -> Result<Vec<Departed>, StoreError> {
         let limit = count(limit);
-        let rows = self.readers.run(READ_WITHIN, async |session| {
+        let rows = self.readers()?.run(READ_WITHIN, async |session| {
             let departed = &session.people.departed;
             session
                 .client
@@ -237,7 +237,7 @@ impl People for PostgresStore {
     fn feed_seen(&self, users: &[UserId]) -> Result<Vec<(UserId, Timestamp)>, StoreError> {
         let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
         let users: Vec<&str> = users.into_iter().filter(|user| is_storable(user)).collect();
-        let rows = self.readers.run(READ_WITHIN, async |session| {
+        let rows = self.readers()?.run(READ_WITHIN, async |session| {
             let feed_seen = &session.people.feed_seen;
             session.client.query(feed_seen, &[&users]).await
         })?;
@@ -248,7 +248,7 @@ impl People for PostgresStore {
         if !is_storable(user.as_str()) {
             return Ok(Vec::new());
         }
-        let rows = self.readers.run(READ_WITHIN, async |session| {
+        let rows = self.readers()?.run(READ_WITHIN, async |session| {
             let follows = &session.people.follows;
             session.client.query(follows, &[&user.as_str()]).await
         })?;
@@ -270,7 +270,7 @@ impl People for PostgresStore {
         if !is_storable(board) {
             return Ok(Vec::new());
         }
-        let rows = self.readers.run(READ_WITHIN, async |session| {
+        let rows = self.readers()?.run(READ_WITHIN, async |session| {
             let presences = &session.people.presences;
             session.client.query(presences, &[&board]).await
         })?;
@@ -326,7 +326,7 @@ impl PostgresStore {
         let (mut after, mut ids) = (after.to_owned(), Vec::new());
         while ids.len() < limit {
             let wanted = count((limit - ids.len()).min(ROOMS_MAX));
-            let rows = self.readers.run(READ_WITHIN, async |session| {
+            let rows = self.readers()?.run(READ_WITHIN, async |session| {
                 session.client.query(query, &[&after, &wanted]).await
             })?;
             let texts: Vec<&str> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
@@ -343,7 +343,7 @@ impl PostgresStore {
     pub(super) fn unreadable_people(&self) -> Result<Vec<String>, StoreError> {
         let mut complaints = Vec::new();
         for (table, query, is_readable) in TABLES {
-            let unreadable = self.readers.run(READ_WITHIN, async |session| {
+            let unreadable = self.readers()?.run(READ_WITHIN, async |session| {
                 session.client.batch_execute(BEGIN_READING).await?;
                 let no_parameters: [&str; 0] = [];
                 let mut rows = pin!(session.client.query_raw(query, no_parameters).await?);

@@ -9,6 +9,7 @@ use futures::TryStreamExt;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
+use crate::store::BatchId;
 use crate::store::postgres::batch::{Act, Batch, Step};
 use crate::store::postgres::people::Statements;
 
@@ -33,6 +34,10 @@ pub const BEGIN_READING: &str = "
 /// What was begun is done; or undone, if any of it failed.
 pub const COMMIT: &str = "COMMIT";
 
+/// Ends the transaction, with this, if the batch was carried out before.
+const NOTE_BATCH: &str = "SELECT collab.note_batch($1, $2)";
+const WAS_CARRIED_OUT: &str = "YC002";
+
 /// Rooms never written to get their row. Those that have one are left out beforehand: a conflict
 /// costs an id each time.
 const INSERT_ROOMS: &str = "
@@ -47,6 +52,31 @@ const LOCK_ROOMS: &str = "
     SELECT FROM collab.document AS document
     JOIN unnest($1::text[]) AS given (room) ON document.room = given.room
     ORDER BY document.room FOR NO KEY UPDATE OF document";
+
+/// What comes at or before the end of its log is there already, or the transaction ends.
+const REFUSE_APPENDS: &str = "
+    SELECT collab.refuse(given.room, given.sequence)
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[])
+        WITH ORDINALITY AS given (room, sequence, checksum, place)
+    JOIN collab.document AS document ON document.room = given.room
+    WHERE given.sequence <= document.last
+        AND NOT EXISTS (
+            SELECT FROM collab.document_update AS kept
+            WHERE kept.document_id = document.id AND kept.sequence = given.sequence
+                AND kept.checksum = given.checksum)
+        AND NOT EXISTS (
+            SELECT FROM collab.document_quarantine AS kept
+            WHERE kept.document_id = document.id AND kept.sequence = given.sequence
+                AND kept.checksum = given.checksum)
+    ORDER BY given.place";
+
+/// A snapshot that reaches less far than the one there is has no place any more.
+const REFUSE_SNAPSHOTS: &str = "
+    SELECT collab.refuse(given.room, given.through)
+    FROM unnest($1::text[], $2::bigint[]) AS given (room, through)
+    JOIN collab.document AS document ON document.room = given.room
+    JOIN collab.document_snapshot AS kept ON kept.document_id = document.id
+    WHERE given.through < kept.through";
 
 /// A row behind `last` was never answered for, so it may be replaced.
 const APPEND: &str = "
@@ -170,8 +200,11 @@ pub struct Session {
     pub client: Client,
     /// What it says of people.
     pub people: Statements,
+    note_batch: Statement,
     insert_rooms: Statement,
     lock_rooms: Statement,
+    refuse_appends: Statement,
+    refuse_snapshots: Statement,
     append: Statement,
     snapshot: Statement,
     quarantine: Statement,
@@ -193,6 +226,11 @@ impl Session {
             client.prepare(SNAPSHOT),
             client.prepare(QUARANTINE),
         )?;
+        let (note_batch, refuse_appends, refuse_snapshots) = tokio::try_join!(
+            client.prepare(NOTE_BATCH),
+            client.prepare(REFUSE_APPENDS),
+            client.prepare(REFUSE_SNAPSHOTS),
+        )?;
         let (ends, snapshot_of, log_of, quarantine_of, rooms) = tokio::try_join!(
             client.prepare(ENDS),
             client.prepare(SNAPSHOT_OF),
@@ -203,8 +241,11 @@ impl Session {
         Ok(Self {
             people: Statements::prepare(&client).await?,
             client,
+            note_batch,
             insert_rooms,
             lock_rooms,
+            refuse_appends,
+            refuse_snapshots,
             append,
             snapshot,
             quarantine,
@@ -216,39 +257,61 @@ impl Session {
         })
     }
 
-    /// Writes all of it or nothing; after an error the connection must not be used again.
-    pub async fn write(&self, batch: &Batch<'_>) -> Result<(), Error> {
-        let mut statements: Vec<Saying<'_>> = vec![
-            Box::pin(self.client.batch_execute(BEGIN_WRITING)),
-            Box::pin(self.execute(&self.insert_rooms, vec![&batch.rooms])),
-            Box::pin(self.execute(&self.lock_rooms, vec![&batch.rooms])),
-        ];
+    /// Writes all of it or nothing; nothing if that very batch was written before. After an error a
+    /// transaction may be open.
+    pub async fn write(&self, id: Option<BatchId>, batch: &Batch<'_>) -> Result<(), Error> {
+        let id = id.map(BatchId::as_signed);
+        let mut statements: Vec<Saying<'_>> =
+            vec![Box::pin(self.client.batch_execute(BEGIN_WRITING))];
+        if let Some((writer, number)) = &id {
+            statements.push(Box::pin(
+                self.execute(&self.note_batch, vec![writer, number]),
+            ));
+        }
+        statements.push(Box::pin(
+            self.execute(&self.insert_rooms, vec![&batch.rooms]),
+        ));
+        statements.push(Box::pin(self.execute(&self.lock_rooms, vec![&batch.rooms])));
         for step in &batch.steps {
             let Step {
-                rooms, sequences, ..
+                rooms,
+                sequences,
+                bodies,
+                checksums,
+                ..
             } = step;
-            let (statement, columns): (_, Vec<Column<'_>>) = match step.act {
-                Act::Append => (
-                    &self.append,
-                    vec![rooms, sequences, &step.bodies, &step.checksums],
-                ),
-                Act::Snapshot => (
-                    &self.snapshot,
-                    vec![rooms, sequences, &step.bodies, &step.checksums],
-                ),
-                Act::Quarantine => (&self.quarantine, vec![rooms, sequences]),
+            let said: Vec<(&Statement, Vec<Column<'_>>)> = match step.act {
+                Act::Append => vec![
+                    (&self.refuse_appends, vec![rooms, sequences, checksums]),
+                    (&self.append, vec![rooms, sequences, bodies, checksums]),
+                ],
+                Act::Snapshot => vec![
+                    (&self.refuse_snapshots, vec![rooms, sequences]),
+                    (&self.snapshot, vec![rooms, sequences, bodies, checksums]),
+                ],
+                Act::Quarantine => vec![(&self.quarantine, vec![rooms, sequences])],
             };
-            statements.push(Box::pin(self.execute(statement, columns)));
+            for (statement, columns) in said {
+                statements.push(Box::pin(self.execute(statement, columns)));
+            }
         }
         statements.push(Box::pin(self.client.batch_execute(COMMIT)));
 
-        if batch.bytes <= SENT_AHEAD_BYTES_MAX {
-            return all_at_once(statements).await;
+        let written = match batch.bytes <= SENT_AHEAD_BYTES_MAX {
+            true => all_at_once(statements).await,
+            false => one_by_one(statements).await,
+        };
+        match written {
+            // Nothing of what came behind it was done.
+            Err(error)
+                if error
+                    .code()
+                    .is_some_and(|code| code.code() == WAS_CARRIED_OUT) =>
+            {
+                self.client.batch_execute("ROLLBACK").await
+            }
+            written => written,
         }
-        for statement in statements {
-            statement.await?;
-        }
-        Ok(())
     }
 
     /// Carries out one statement.
@@ -326,6 +389,14 @@ pub type Column<'a> = &'a (dyn ToSql + Sync);
 
 /// A statement and its answer. It is sent when first polled.
 pub type Saying<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
+
+/// Says each when the one before is answered.
+async fn one_by_one(statements: Vec<Saying<'_>>) -> Result<(), Error> {
+    for statement in statements {
+        statement.await?;
+    }
+    Ok(())
+}
 
 /// Sends all statements, in order, then takes the answers as they come: one round trip for all. If
 /// one fails, so do those after it in its transaction, and the commit commits nothing; the first

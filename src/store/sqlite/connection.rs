@@ -96,7 +96,7 @@ pub fn lock(path: &Path) -> Result<File, StoreError> {
     let mut name = OsString::from(real);
     name.push(".lock");
     let name = PathBuf::from(name);
-    let failed = |error: io::Error| StoreError::Down(format!("{}: {error}", name.display()));
+    let failed = |error: io::Error| StoreError::Unusable(format!("{}: {error}", name.display()));
     let file = File::options()
         .write(true)
         .create(true)
@@ -105,7 +105,7 @@ pub fn lock(path: &Path) -> Result<File, StoreError> {
         .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Down(format!(
+        Err(TryLockError::WouldBlock) => Err(StoreError::Taken(format!(
             "{} is in use by another process; end it, or give this one a folder of its own with \
              `--data`",
             path.display()
@@ -114,12 +114,23 @@ pub fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Brings the tables to the state after migration `target`, in either direction.
-pub fn migrate(
-    connection: &mut Connection,
-    path: &Path,
-    target: Option<u32>,
-) -> Result<(), StoreError> {
+/// Brings the tables up to date.
+pub fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let applied = applied_to(connection, path)?;
+    carry_out(connection, path, &applied, newest())?;
+    Ok(())
+}
+
+/// Takes back what was done after migration `last`; which these were, the newest first.
+pub fn undo(connection: &mut Connection, path: &Path, last: u32) -> Result<Vec<u32>, StoreError> {
+    let applied = applied_to(connection, path)?;
+    // What is missing before it stays so.
+    let reached = applied.last().copied().unwrap_or(0);
+    let undone = carry_out(connection, path, &applied, last.min(reached))?;
+    Ok(undone)
+}
+
+fn applied_to(connection: &Connection, path: &Path) -> Result<Vec<u32>, StoreError> {
     let failed = |error| down(path, error);
     refuse_what_is_not_ours(connection, path)?;
     connection
@@ -130,14 +141,26 @@ pub fn migrate(
              ) STRICT;",
         )
         .map_err(failed)?;
-    let target = target.unwrap_or(newest());
-    let applied = applied(connection).map_err(failed)?;
-    let steps = steps(&SQLITE, &applied, target)
-        .map_err(|error| StoreError::Down(format!("{}: {error}", path.display())))?;
+    applied(connection).map_err(failed)
+}
+
+/// The numbers of the steps that were taken.
+fn carry_out(
+    connection: &mut Connection,
+    path: &Path,
+    applied: &[u32],
+    target: u32,
+) -> Result<Vec<u32>, StoreError> {
+    let steps = steps(&SQLITE, applied, target)
+        .map_err(|error| StoreError::Unusable(format!("{}: {error}", path.display())))?;
+    let mut taken = Vec::new();
     for step in steps {
-        take(connection, &step).map_err(failed)?;
+        take(connection, &step).map_err(|error| down(path, error))?;
+        match step {
+            Step::Up(migration) | Step::Down(migration) => taken.push(migration.number),
+        }
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Whether the tables are those of this version.
@@ -184,7 +207,7 @@ fn refuse_what_is_not_ours(connection: &Connection, path: &Path) -> Result<(), S
         )
         .map_err(|error| down(path, error))?;
     if is_foreign {
-        return Err(StoreError::Down(format!(
+        return Err(StoreError::Unusable(format!(
             "{} is a database of something else",
             path.display()
         )));

@@ -22,10 +22,12 @@ use bytes::Bytes;
 use rusqlite::{Connection, Transaction};
 
 use crate::model::RoomName;
-use crate::store::sqlite::connection::{Purpose, connect, is_current, lock, make_folder, migrate};
+use crate::store::sqlite::connection::{
+    Purpose, connect, is_current, lock, make_folder, migrate, undo,
+};
 use crate::store::sqlite::reader::{Fault, is_corruption};
-use crate::store::sqlite::writer::Writer;
-use crate::store::{Sequence, Store, StoreError, Stored, Write};
+use crate::store::sqlite::writer::{Failure, Writer};
+use crate::store::{BatchId, Sequence, Store, StoreError, Stored, Write};
 
 /// Readers that wait for work; more at once are opened and closed again.
 const IDLE_READERS_MAX: usize = 4;
@@ -68,7 +70,7 @@ impl SqliteStore {
     /// Opens a database that must be there to read it only, also while another process has it.
     pub fn open_to_read(path: &Path) -> Result<Self, StoreError> {
         must_exist(path)?;
-        let failed = |error| down(path, error);
+        let failed = |error| down(path, error).at_opening();
         let reader = connect(path, Purpose::Read).map_err(failed)?;
         if !is_current(&reader).map_err(failed)? {
             return Err(unusable(path, "its tables are not those of this version"));
@@ -82,17 +84,20 @@ impl SqliteStore {
     }
 
     /// Takes migrations back, newest first, until `last` is the last; with 0 the documents are gone.
-    pub fn undo_migrations(path: &Path, last: u32) -> Result<(), StoreError> {
+    /// The numbers of those that were taken back. Fails while another process has the database.
+    pub fn undo_migrations(path: &Path, last: u32) -> Result<Vec<u32>, StoreError> {
         must_exist(path)?;
         let _lock = lock(path)?;
-        let mut connection = connect(path, Purpose::Write).map_err(|error| down(path, error))?;
-        migrate(&mut connection, path, Some(last))
+        let mut connection =
+            connect(path, Purpose::Write).map_err(|error| down(path, error).at_opening())?;
+        undo(&mut connection, path, last).map_err(StoreError::at_opening)
     }
 
     fn open_for(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
         let lock = lock(path)?;
-        let mut connection = connect(path, purpose).map_err(|error| down(path, error))?;
-        migrate(&mut connection, path, None)?;
+        let mut connection =
+            connect(path, purpose).map_err(|error| down(path, error).at_opening())?;
+        migrate(&mut connection, path).map_err(StoreError::at_opening)?;
         Ok(Self {
             path: path.to_owned(),
             writer: Some(Mutex::new(Writer::new(path.to_owned(), connection))),
@@ -168,9 +173,12 @@ impl Store for SqliteStore {
             .map_err(|fault| self.failed(room, fault))
     }
 
-    fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
+    fn commit(&self, id: Option<BatchId>, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
         let mut writer = self.writer()?;
-        writer.write(batch).map_err(|error| down(&self.path, error))
+        writer.write(id, batch).map_err(|failure| match failure {
+            Failure::Database(error) => down(&self.path, error),
+            Failure::Conflict(room, sequence) => StoreError::Conflict { room, sequence },
+        })
     }
 
     fn rooms(&self, after: Option<&RoomName>, limit: usize) -> Result<Vec<RoomName>, StoreError> {
@@ -208,11 +216,11 @@ fn must_exist(path: &Path) -> Result<(), StoreError> {
 }
 
 fn down(path: &Path, error: rusqlite::Error) -> StoreError {
-    unusable(path, error)
+    StoreError::Down(format!("{}: {error}", path.display()))
 }
 
 fn unusable(path: &Path, why: impl Display) -> StoreError {
-    StoreError::Down(format!("{}: {why}", path.display()))
+    StoreError::Unusable(format!("{}: {why}", path.display()))
 }
 
 /// SQLite's integers are signed.

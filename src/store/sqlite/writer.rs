@@ -7,11 +7,11 @@ use rusqlite::{
     CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
-use crate::limits::PACK_FROM_WRITES;
+use crate::limits::{BATCH_WRITERS_KEPT, PACK_FROM_WRITES};
 use crate::model::RoomName;
 use crate::store::sqlite::connection::{Purpose, connect};
 use crate::store::sqlite::{number, packed};
-use crate::store::{Sequence, Write};
+use crate::store::{BatchId, Sequence, Write};
 
 /// Rooms whose row is known without asking. They are forgotten all at once, which costs each of
 /// them one more query.
@@ -21,6 +21,21 @@ const FREE_PAGES_KEPT: u32 = 1_024;
 /// Free pages given back with one commit (2 MiB): what that takes is waited for.
 const FREE_PAGES_RETURNED: u32 = 512;
 
+/// Why a batch was not carried out.
+#[derive(Debug)]
+pub enum Failure {
+    /// The database did not do it.
+    Database(rusqlite::Error),
+    /// There is something else at that place of that document.
+    Conflict(RoomName, Sequence),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
 /// Writes, from one thread at a time.
 pub struct Writer {
     path: PathBuf,
@@ -28,6 +43,8 @@ pub struct Writer {
     connection: Option<Connection>,
     /// As of the last commit; this process alone writes, so it stays true.
     known: HashMap<RoomName, Row>,
+    /// Whose batches were noted last.
+    noted_writer: Option<u64>,
     /// Whether there may be free pages to give back.
     owes_space: bool,
     /// Whether updates that come in a large batch may share a row.
@@ -63,6 +80,7 @@ impl Writer {
             path,
             connection: Some(connection),
             known: HashMap::new(),
+            noted_writer: None,
             owes_space: true,
             shares_rows: false,
         }
@@ -82,9 +100,13 @@ impl Writer {
         }
     }
 
-    /// Carries out the batch, or nothing of it.
-    pub fn write(&mut self, batch: &[(RoomName, Write)]) -> rusqlite::Result<()> {
-        let written = self.try_write(batch);
+    /// Carries out the batch, or nothing of it; nothing if it was carried out before.
+    pub fn write(
+        &mut self,
+        id: Option<BatchId>,
+        batch: &[(RoomName, Write)],
+    ) -> Result<(), Failure> {
+        let written = self.try_write(id, batch);
         if written.is_err() {
             self.begin_again();
         }
@@ -120,11 +142,24 @@ impl Writer {
         self.connection = None;
     }
 
-    fn try_write(&mut self, batch: &[(RoomName, Write)]) -> rusqlite::Result<()> {
+    fn try_write(
+        &mut self,
+        id: Option<BatchId>,
+        batch: &[(RoomName, Write)],
+    ) -> Result<(), Failure> {
         if KNOWN_ROOMS_MAX < self.known.len() {
             self.known.clear();
         }
         let transaction = begin(&mut self.connection, &self.path)?;
+        if let Some(id) = id {
+            if !note(&transaction, id)? {
+                return Ok(());
+            }
+            if self.noted_writer != Some(id.writer) {
+                forget_old_writers(&transaction)?;
+                self.noted_writer = Some(id.writer);
+            }
+        }
         let mut appending = Appending {
             statement: transaction
                 .prepare_cached("INSERT INTO document_update VALUES (?1, ?2, ?3, ?4, ?5)")?,
@@ -149,10 +184,17 @@ impl Writer {
                     document.updates.push((*sequence, update));
                     row.last = *sequence;
                 }
-                Write::Append { .. } => {}
+                Write::Append { sequence, update } => {
+                    appending.append(row.id, &mut document.updates)?;
+                    if !is_there(&transaction, row.id, *sequence, update)? {
+                        return Err(Failure::Conflict(room.clone(), *sequence));
+                    }
+                }
                 Write::Snapshot { through, update } => {
                     appending.append(row.id, &mut document.updates)?;
-                    snapshot(&transaction, row.id, *through, update)?;
+                    if !snapshot(&transaction, row.id, *through, update)? {
+                        return Err(Failure::Conflict(room.clone(), *through));
+                    }
                     row.last = row.last.max(*through);
                     self.owes_space = true;
                 }
@@ -175,7 +217,7 @@ impl Writer {
         if self.owes_space {
             self.owes_space = give_space_back(&transaction)?;
         }
-        transaction.commit()
+        Ok(transaction.commit()?)
     }
 }
 
@@ -231,6 +273,63 @@ fn begin<'a>(
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
+/// Notes a batch as carried out; `false` if it was before.
+fn note(transaction: &Transaction<'_>, id: BatchId) -> rusqlite::Result<bool> {
+    const NOTE: &str = "
+        INSERT INTO batch (writer, number, at)
+        VALUES (?1, ?2, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+        ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at
+        WHERE number < excluded.number";
+    let noted = transaction.prepare_cached(NOTE)?.execute(id.as_signed())?;
+    Ok(0 < noted)
+}
+
+fn forget_old_writers(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    const FORGET: &str = "
+        DELETE FROM batch WHERE writer IN (
+            SELECT writer FROM batch ORDER BY at DESC, writer LIMIT -1 OFFSET ?1)";
+    transaction.execute(FORGET, [BATCH_WRITERS_KEPT])?;
+    Ok(())
+}
+
+/// Whether this very update is at that place: in a row of its own, as part of one, or set aside.
+fn is_there(
+    transaction: &Transaction<'_>,
+    document: i64,
+    sequence: Sequence,
+    update: &[u8],
+) -> rusqlite::Result<bool> {
+    const IN_LOG: &str = "
+        SELECT sequence, length(body), checksum, parts FROM document_update
+        WHERE document_id = ?1 AND sequence >= ?2 ORDER BY sequence LIMIT 1";
+    const ASIDE: &str = "
+        SELECT EXISTS (SELECT 1 FROM document_quarantine
+                       WHERE document_id = ?1 AND sequence = ?2 AND checksum = ?3)";
+    let (place, checksum) = (number(sequence)?, i64::from(crc32fast::hash(update)));
+    let in_log = transaction
+        .prepare_cached(IN_LOG)?
+        .query_row(params![document, place], |row| {
+            let (last, kept): (i64, i64) = (row.get(0)?, row.get(2)?);
+            let Some(parts) = row.get_ref(3)?.as_bytes_or_null()? else {
+                return Ok(last == place && kept == checksum);
+            };
+            let last = u64::try_from(last).unwrap_or_default();
+            let length: i64 = row.get(1)?;
+            let length = usize::try_from(length).unwrap_or_default();
+            let parts = packed::unpack(last, length, parts).unwrap_or_default();
+            Ok(parts
+                .iter()
+                .any(|part| part.sequence == sequence && part.checksum == checksum))
+        })
+        .optional()?;
+    if in_log == Some(true) {
+        return Ok(true);
+    }
+    transaction
+        .prepare_cached(ASIDE)?
+        .query_row(params![document, place, checksum], |row| row.get(0))
+}
+
 fn find_or_add(transaction: &Transaction<'_>, room: &RoomName) -> rusqlite::Result<Row> {
     let found = transaction
         .prepare_cached("SELECT id, last FROM document WHERE room = ?1")?
@@ -249,12 +348,13 @@ fn find_or_add(transaction: &Transaction<'_>, room: &RoomName) -> rusqlite::Resu
     Ok(Row { id, last: 0 })
 }
 
+/// `false` if the one that is there reaches farther: this one's part of the log has gone already.
 fn snapshot(
     transaction: &Transaction<'_>,
     document: i64,
     through: Sequence,
     update: &[u8],
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
     // A row is of one side of it, so that it can go.
     give_rows_of_their_own(transaction, document, through)?;
     let through = number(through)?;
@@ -266,15 +366,13 @@ fn snapshot(
              WHERE through <= excluded.through",
         )?
         .execute(params![document, through, update, crc32fast::hash(update)])?;
-    // An older one than is there comes too late: its part of the log has gone already.
-    if replaced > 0 {
-        transaction
-            .prepare_cached(
-                "DELETE FROM document_update WHERE document_id = ?1 AND sequence <= ?2",
-            )?
-            .execute(params![document, through])?;
+    if replaced == 0 {
+        return Ok(false);
     }
-    Ok(())
+    transaction
+        .prepare_cached("DELETE FROM document_update WHERE document_id = ?1 AND sequence <= ?2")?
+        .execute(params![document, through])?;
+    Ok(true)
 }
 
 fn quarantine(

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use copresence::clock::Timestamp;
 use copresence::model::{RoomName, UserId};
 use copresence::store::{
-    Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Sequence, SqliteStore,
-    Store, StoreError, Stored, Write,
+    BatchId, Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Sequence,
+    SqliteStore, Store, StoreError, Stored, Write,
 };
 use copresence::wire::validator;
 use tempfile::TempDir;
@@ -33,6 +33,9 @@ pub struct Faults {
     write_error: Option<String>,
     is_write_held: bool,
     write_takes: Duration,
+    answers_to_lose: usize,
+    /// Writes that were carried out, and answered with an error.
+    pub answers_lost: usize,
     load_errors: HashMap<String, String>,
     held_loads: HashSet<String>,
     /// How often each document was asked for.
@@ -80,6 +83,17 @@ impl FaultyStore {
 
     pub fn slow_writes(&self, each: Duration) {
         self.faults().write_takes = each;
+    }
+
+    /// So many more writes are carried out, but nobody hears of it.
+    pub fn lose_answers(&self, count: usize) {
+        let mut faults = self.faults();
+        faults.answers_to_lose = faults.answers_lost + count;
+    }
+
+    /// The store itself, for who writes to it behind the relay's back.
+    pub fn real(&self) -> &SqliteStore {
+        &self.real
     }
 
     /// One document cannot be read.
@@ -161,7 +175,7 @@ impl Store for FaultyStore {
         self.real.load(room)
     }
 
-    fn write(&self, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
+    fn commit(&self, id: Option<BatchId>, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
         self.faults().writes_begun += 1;
         let mut faults = self.wait_while(|faults| faults.is_write_held);
         if let Some(reason) = faults.write_error.clone() {
@@ -171,8 +185,13 @@ impl Store for FaultyStore {
         let takes = faults.write_takes;
         drop(faults);
         thread::sleep(takes);
-        self.real.write(batch)?;
+        self.real.commit(id, batch)?;
         let mut faults = self.faults();
+        if faults.answers_lost < faults.answers_to_lose {
+            faults.answers_lost += 1;
+            faults.writes_failed += 1;
+            return Err(StoreError::Down("the answer was lost".to_owned()));
+        }
         for (room, write) in batch {
             if let Write::Append { sequence, update } = write {
                 let appended = faults.appended.entry(room.as_str().to_owned());
