@@ -20,7 +20,7 @@ use crate::limits::{
     UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
 };
 use crate::metrics::DoorLabel;
-use crate::model::{Access, RoomName, SessionId, Token, UserId};
+use crate::model::{Access, Pattern, RoomName, SessionId, Token, UserId};
 use crate::relay::{Departure, Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
@@ -59,6 +59,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
         deadline: Some(patience_ends),
         has_settled: false,
         has_authenticated: false,
+        says_version: false,
         early: Early::default(),
         documents: HashMap::new(),
         addresses: HashMap::new(),
@@ -82,6 +83,8 @@ struct CollabDoor {
     /// Whether the socket has found its worker.
     has_settled: bool,
     has_authenticated: bool,
+    /// Whether its provider says its version: then it knows all messages.
+    says_version: bool,
     early: Early,
     documents: HashMap<String, Document>,
     addresses: HashMap<SessionId, String>,
@@ -123,9 +126,32 @@ enum Document {
         is_checking: bool,
         /// When a client that began without a token is refused.
         deny_at: Option<Timestamp>,
+        again: Again,
     },
     /// Let in.
     Open(Box<OpenDocument>),
+}
+
+/// What is done about a token of the second in which its user's tokens were revoked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Again {
+    /// There was none.
+    No,
+    /// Its client was asked for another.
+    Asked,
+    /// It is asked when that second is over: it brought one of the same second again.
+    AskAt(Timestamp),
+    /// It cannot be asked, so it is sent away when that second is over.
+    CloseAt(Timestamp),
+}
+
+impl Again {
+    fn due_at(self) -> Option<Timestamp> {
+        match self {
+            Self::No | Self::Asked => None,
+            Self::AskAt(at) | Self::CloseAt(at) => Some(at),
+        }
+    }
 }
 
 struct OpenDocument {
@@ -187,11 +213,11 @@ impl Door for CollabDoor {
         }
     }
 
-    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, rooms: Option<&Pattern>) {
         let revoked: Vec<String> = self
             .open()
             .filter(|(_, open)| open.token.identity.user == *user)
-            .filter(|(_, open)| room.is_none_or(|room| *room == open.room))
+            .filter(|(_, open)| rooms.is_none_or(|rooms| rooms.covers(&open.room)))
             .map(|(address, _)| address.to_owned())
             .collect();
         for address in revoked {
@@ -237,6 +263,7 @@ impl Door for CollabDoor {
         let mut expired = Vec::new();
         let mut tiring = Vec::new();
         let mut silent = Vec::new();
+        let mut must_go = false;
         for (address, document) in &mut self.documents {
             match document {
                 Document::Open(open) if due(open.token.expires_at) => expired.push(address.clone()),
@@ -245,8 +272,17 @@ impl Door for CollabDoor {
                     tiring.push(address.clone());
                 }
                 Document::Waiting { deny_at, .. } if due(*deny_at) => silent.push(address.clone()),
+                Document::Waiting { again, .. } if due(again.due_at()) => {
+                    must_go |= matches!(again, Again::CloseAt(_));
+                    *again = Again::Asked;
+                    tiring.push(address.clone());
+                }
                 Document::Open(_) | Document::Waiting { .. } => {}
             }
+        }
+        if must_go {
+            turn.close(Refusal::TryAgain);
+            return;
         }
         for address in silent {
             self.deny(turn, &address, Refusal::Unauthorized);
@@ -278,7 +314,10 @@ impl CollabDoor {
         frame: &[u8],
     ) {
         match message {
-            ClientMessage::Auth { token, version: _ } => self.authenticate(turn, address, token),
+            ClientMessage::Auth { token, version } => {
+                self.says_version |= version.is_some();
+                self.authenticate(turn, address, token);
+            }
             ClientMessage::Close => {
                 self.close_document(turn, address, Departure::Closed, Gone::Closed);
             }
@@ -353,6 +392,7 @@ impl CollabDoor {
         } else if let Some(Document::Waiting {
             is_checking: false,
             deny_at,
+            again: Again::No,
             ..
         }) = self.documents.get_mut(address)
         {
@@ -378,6 +418,7 @@ impl CollabDoor {
                 frames: Vec::new(),
                 is_checking: false,
                 deny_at: None,
+                again: Again::No,
             };
             self.documents.insert(address.to_owned(), waiting);
         }
@@ -425,6 +466,10 @@ impl CollabDoor {
             .and_then(|token| self.admit(turn, address, token))
         {
             Ok(()) => self.reschedule(),
+            Err(Refusal::TryAgain) => {
+                turn.count_auth_failure();
+                self.ask_again(turn, address);
+            }
             Err(refusal) => {
                 turn.count_auth_failure();
                 self.deny_user(turn, address, user, refusal);
@@ -432,9 +477,34 @@ impl CollabDoor {
         }
     }
 
+    /// A token is good or not, and nobody can tell before the next second: until then its client, which
+    /// gives up for good when it is refused, is neither let in nor refused.
+    fn ask_again(&mut self, turn: &mut Turn<'_>, address: &str) {
+        let second_ends = renewal::second_ends(turn.now());
+        let says_version = self.says_version;
+        match self.documents.get_mut(address) {
+            Some(Document::Open(open)) => open.refresh_at = Some(second_ends),
+            Some(Document::Waiting {
+                is_checking, again, ..
+            }) => {
+                *is_checking = false;
+                *again = match again {
+                    Again::No if says_version => {
+                        send(turn, address, ServerMessage::TokenRequest);
+                        Again::Asked
+                    }
+                    _ if says_version => Again::AskAt(second_ends),
+                    _ => Again::CloseAt(second_ends),
+                };
+            }
+            None => {}
+        }
+        self.reschedule();
+    }
+
     fn admit(&mut self, turn: &mut Turn<'_>, address: &str, token: Token) -> Result<(), Refusal> {
         let room = RoomName::parse(split_address(address).0).map_err(|_| Refusal::BadRoom)?;
-        let grant = renewal::grant(turn.verifier(), &token, &room)?;
+        let grant = renewal::grant(turn.verifier(), turn.now(), &token, &room)?;
         let scope = match grant.access {
             Access::Write => Scope::ReadWrite,
             Access::Read => Scope::ReadOnly,
@@ -539,7 +609,7 @@ impl CollabDoor {
     fn reschedule(&mut self) {
         let due = self.documents.values().flat_map(|document| match document {
             Document::Open(open) => [open.refresh_at, open.token.expires_at],
-            Document::Waiting { deny_at, .. } => [*deny_at, None],
+            Document::Waiting { deny_at, again, .. } => [*deny_at, again.due_at()],
         });
         let patience = (!self.has_authenticated).then_some(self.patience_ends);
         self.deadline = due.flatten().chain(patience).min();

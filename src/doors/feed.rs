@@ -8,14 +8,14 @@ use warp::{Filter, Reply};
 
 use crate::auth::TokenError;
 use crate::clock::Timestamp;
-use crate::doors::DoorOptions;
 use crate::doors::manners::{Manners, Reproof};
 use crate::doors::renewal::{BadToken, Due, Renewal};
 use crate::doors::upgrade::{Knock, Welcome, knock, verify};
+use crate::doors::{DoorOptions, renewal};
 use crate::feed::{ResumeToken, Said, Update};
 use crate::limits::{FEED_LOGIN_WITHIN, UNAUTHENTICATED_BYTES_MAX};
 use crate::metrics::DoorLabel;
-use crate::model::{RoomName, SessionId, Token, UserId};
+use crate::model::{Pattern, SessionId, Token, UserId};
 use crate::relay::{Door, Handling, Home, Relay, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
@@ -72,6 +72,8 @@ enum Phase {
     Stranger(Stranger),
     /// The token it logged in with is being checked.
     Verifying { resume: Option<ResumeToken> },
+    /// Nobody can tell yet whether its token is good: it is to come back with the next.
+    Leaving { at: Timestamp },
     /// It has logged in.
     Window(Renewal),
 }
@@ -132,15 +134,15 @@ impl Door for FeedDoor {
         turn.close(refusal);
     }
 
-    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, rooms: Option<&Pattern>) {
         let token = match &self.phase {
             Phase::Stranger(stranger) => stranger.token.as_ref(),
             // What is being checked is found to be revoked.
-            Phase::Verifying { .. } => None,
+            Phase::Verifying { .. } | Phase::Leaving { .. } => None,
             Phase::Window(renewal) => Some(renewal.token()),
         };
-        // The feed is no room: what is revoked for one room is of no concern here.
-        if room.is_none() && token.is_some_and(|token| token.identity.user == *user) {
+        // The feed is no room: what is revoked for some rooms is of no concern here.
+        if rooms.is_none() && token.is_some_and(|token| token.identity.user == *user) {
             turn.close(Refusal::Revoked);
         }
     }
@@ -153,7 +155,7 @@ impl Door for FeedDoor {
                 turn.pause_reading(false);
                 self.let_in(turn, outcome, resume);
             }
-            Phase::Verifying { .. } => {}
+            Phase::Verifying { .. } | Phase::Leaving { .. } => {}
             Phase::Window(_) => self.renew(turn, outcome.map_err(|_| BadToken)),
         }
     }
@@ -167,6 +169,11 @@ impl Door for FeedDoor {
                 }
             }
             Phase::Verifying { .. } => {}
+            Phase::Leaving { at } => {
+                if *at <= turn.now() {
+                    turn.close(Refusal::TryAgain);
+                }
+            }
             Phase::Window(renewal) => match renewal.due(turn.now()) {
                 Due::Nothing => {}
                 Due::Refresh => say(turn, &ServerMessage::Error(Complaint::TokenRefreshRequired)),
@@ -179,6 +186,7 @@ impl Door for FeedDoor {
         match &self.phase {
             Phase::Stranger(stranger) => Some(stranger.until),
             Phase::Verifying { .. } => None,
+            Phase::Leaving { at } => Some(*at),
             Phase::Window(renewal) => renewal.next_deadline(),
         }
     }
@@ -204,7 +212,7 @@ impl FeedDoor {
     fn login(&mut self, turn: &mut Turn<'_>, token: Option<&str>, resume: Option<ResumeToken>) {
         let from_address = match &mut self.phase {
             Phase::Stranger(stranger) => stranger.token.take(),
-            Phase::Verifying { .. } | Phase::Window(_) => None,
+            Phase::Verifying { .. } | Phase::Leaving { .. } | Phase::Window(_) => None,
         };
         let outcome = match (token, from_address) {
             (Some(token), _) => {
@@ -231,6 +239,13 @@ impl FeedDoor {
     ) {
         let token = match outcome {
             Ok(token) => token,
+            Err(TokenError::TooEarly) => {
+                turn.count_auth_failure();
+                turn.pause_reading(true);
+                let at = renewal::second_ends(turn.now());
+                self.phase = Phase::Leaving { at };
+                return;
+            }
             Err(error) => {
                 turn.count_auth_failure();
                 return turn.close(Refusal::from(error));
@@ -264,10 +279,9 @@ impl FeedDoor {
 fn still_good(turn: &Turn<'_>, token: Token) -> Result<Token, TokenError> {
     if token.expires_at.is_some_and(|at| at <= turn.now()) {
         Err(TokenError::Expired)
-    } else if turn.verifier().is_revoked_everywhere(&token) {
-        Err(TokenError::Revoked)
     } else {
-        Ok(token)
+        let checked = turn.verifier().check_everywhere(turn.now(), &token);
+        checked.map(|()| token)
     }
 }
 

@@ -18,6 +18,7 @@ use warp::{Filter, Rejection, Reply};
 
 use crate::auth::{TokenError, origin_allowed};
 use crate::doors::DoorOptions;
+use crate::doors::renewal::second_ends;
 use crate::limits::CLOSE_LINGER;
 use crate::model::{Kind, RoomName, Token, UserId};
 use crate::relay::{Door, Home, Newcomer, RawSocket, RawStream, Relay};
@@ -140,6 +141,11 @@ impl Knock {
                 Err(refusal) => {
                     relay.metrics().closed(refusal.reason());
                     relay.note_turned_away(self.path.as_str(), self.user.into_inner(), refusal);
+                    if refusal == Refusal::TryAgain {
+                        let clock = relay.clock();
+                        let second_ends = second_ends(clock.now());
+                        tokio::time::sleep(clock.until(second_ends)).await;
+                    }
                     turn_away(socket, refusal).await;
                 }
             }

@@ -3,6 +3,7 @@
 use warp::http::Method;
 use warp::http::header::AUTHORIZATION;
 
+use crate::auth::TokenError;
 use crate::http::problem::Problem;
 use crate::http::{Api, Head};
 use crate::model::{Access, RoomName, Token};
@@ -19,6 +20,7 @@ pub(super) async fn identify_by_header(api: &Api, head: &Head) -> Result<Token, 
 }
 
 async fn verify(api: &Api, token: Option<String>) -> Result<Token, Problem> {
+    api.relay.admits()?;
     let verifier = api.relay.verifier();
     let now = api.relay.clock().now();
     let verified = match token {
@@ -30,10 +32,7 @@ async fn verify(api: &Api, token: Option<String>) -> Result<Token, Problem> {
             .guest()
             .ok_or(Problem::unauthorized("a token is needed")),
     };
-    if verified.is_err() {
-        api.relay.metrics().auth_failures.inc();
-    }
-    verified
+    counted(api, verified)
 }
 
 /// Lets the caller into a room for `needed`, or says why not. Rooms they may not enter look the
@@ -64,11 +63,26 @@ pub(super) fn check_access(
     if !is_allowed {
         return Err(Problem::forbidden("the token does not allow this"));
     }
-    if api.relay.verifier().is_revoked(token, room) {
+    let now = api.relay.clock().now();
+    let checked = api.relay.verifier().check_in_room(now, token, room);
+    counted(api, checked.map_err(Problem::from))
+}
+
+/// Whether the token is still good behind a body, which may have taken minutes to come.
+pub(super) fn check_again(api: &Api, token: &Token) -> Result<(), Problem> {
+    let now = api.relay.clock().now();
+    let checked = match token.expires_at {
+        Some(expires_at) if expires_at <= now => Err(TokenError::Expired),
+        Some(_) | None => api.relay.verifier().check_everywhere(now, token),
+    };
+    counted(api, checked.map_err(Problem::from))
+}
+
+fn counted<T>(api: &Api, outcome: Result<T, Problem>) -> Result<T, Problem> {
+    if outcome.is_err() {
         api.relay.metrics().auth_failures.inc();
-        return Err(Problem::unauthorized("the token was revoked"));
     }
-    Ok(())
+    outcome
 }
 
 /// `Authorization: Bearer`, else, where a link or an `EventSource` may have to do without

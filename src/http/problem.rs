@@ -24,6 +24,8 @@ pub(super) struct Problem {
     code: &'static str,
     detail: Cow<'static, str>,
     header: Option<(HeaderName, HeaderValue)>,
+    /// Whether what was asked for was done all the same, where that is in question.
+    applied: Option<bool>,
 }
 
 impl Problem {
@@ -94,7 +96,23 @@ impl Problem {
             code,
             detail: detail.into(),
             header: None,
+            applied: None,
         }
+    }
+
+    /// The store did not have it in time. What was not applied can be sent again; what was is kept as
+    /// soon as the store takes it, and sent again it would be the same or too much.
+    pub fn not_stored(applied: bool) -> Self {
+        let mut problem = match applied {
+            false => Self::unavailable(Refusal::StoreDown.reason()),
+            true => {
+                let detail = "in force, but not on disk yet: the store has not taken it in time";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(status, Refusal::StoreDown.reason(), detail)
+            }
+        };
+        problem.applied = Some(applied);
+        problem
     }
 
     fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -110,6 +128,8 @@ impl Problem {
             status: u16,
             code: &'static str,
             detail: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            applied: Option<bool>,
         }
         let body = Body {
             r#type: "about:blank",
@@ -117,6 +137,7 @@ impl Problem {
             status: self.status.as_u16(),
             code: self.code,
             detail: &self.detail,
+            applied: self.applied,
         };
         let text = serde_json::to_string(&body).unwrap_or_default();
         let mut response = Response::new(text.into());
@@ -144,6 +165,7 @@ pub(super) fn method_list(methods: &[Method]) -> String {
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         Self::unauthorized(match error {
+            TokenError::TooEarly => return Refusal::TryAgain.into(),
             TokenError::Unauthorized => "no token, or one that does not verify",
             TokenError::Expired => "the token has expired",
             TokenError::Revoked => "the token was revoked",
@@ -185,6 +207,9 @@ impl From<ApplyError> for Problem {
                 "PRECONDITION_FAILED",
                 "the document has content already",
             ),
+            ApplyError::NotStored { is_applied } => Self::not_stored(is_applied),
+            // Nothing was: the answer says so, as the one above does.
+            ApplyError::Refused(Refusal::StoreDown) => Self::not_stored(false),
             ApplyError::Refused(refusal) => refusal.into(),
         }
     }
@@ -214,6 +239,7 @@ impl From<Refusal> for Problem {
             | Refusal::StoreDown
             | Refusal::StoreDamaged
             | Refusal::Slow
+            | Refusal::TryAgain
             | Refusal::LimitConnections
             | Refusal::HeartbeatTimeout
             | Refusal::Replaced => Self::unavailable(refusal.reason()),
@@ -255,7 +281,14 @@ mod tests {
         let refused = |refusal| ApplyError::Refused(refusal);
         check(refused(Refusal::BadUpdate), 400, "BAD_REQUEST");
         check(refused(Refusal::LimitDocument), 413, "TOO_LARGE");
-        check(refused(Refusal::StoreDown), 503, "STORE_DOWN");
+        let response = check(refused(Refusal::StoreDown), 503, "STORE_DOWN");
+        assert_eq!(header(response, RETRY_AFTER), "1");
+        let late = |is_applied| ApplyError::NotStored { is_applied };
+        let response = check(late(false), 503, "STORE_DOWN");
+        assert_eq!(header(response, RETRY_AFTER), "1");
+        let response = check(late(true), 503, "STORE_DOWN");
+        assert!(!response.headers().contains_key(RETRY_AFTER));
+        assert_eq!(Problem::not_stored(true).applied, Some(true));
         check(Problem::not_found(), 404, "NOT_FOUND");
         check(Problem::forbidden("…"), 403, "FORBIDDEN");
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
-use crate::model::{ConnectionId, Grant, RoomName, SessionId, UserId};
+use crate::model::{ConnectionId, Grant, Pattern, RoomName, SessionId, UserId};
 use crate::relay::connection::Newcomer;
 use crate::relay::fanout::Dialect;
 use crate::relay::storage::Committed;
@@ -57,12 +57,12 @@ pub enum ToWorker {
         /// What.
         delivery: Delivery,
     },
-    /// A user's tokens are revoked: end what they opened, in one room or everywhere.
+    /// A user's tokens are revoked: end what they opened, in some rooms or everywhere.
     Revoke {
         /// Whose.
         user: UserId,
         /// Where; everywhere if `None`.
-        room: Option<RoomName>,
+        rooms: Option<Pattern>,
     },
     /// A user hides from everybody, or no longer.
     Hide {

@@ -20,7 +20,9 @@ use crate::clock::{SystemClock, Timestamp};
 use crate::deadlines::Deadlines;
 use crate::limits::{Limits, READ_BUFFER_BYTES, TURN_MAX, WORKER_INBOX_MAX};
 use crate::metrics::Metrics;
-use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
+use crate::model::{
+    ConnectionId, Pattern, Policies, RequestId, RoomName, SessionId, SessionToken, UserId,
+};
 use crate::presence::Participant;
 use crate::relay::Shared;
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, State, Tail};
@@ -334,7 +336,7 @@ impl Worker {
             } => {
                 self.far_delivery(connection, session, delivery);
             }
-            ToWorker::Revoke { user, room } => self.revoke(&user, room.as_ref()),
+            ToWorker::Revoke { user, rooms } => self.revoke(&user, rooms.as_ref()),
             ToWorker::Hide { user, hides } => self.hide(&user, hides),
             ToWorker::Drain { deadline, done } => self.drain(deadline, done),
             ToWorker::Stop => {}
@@ -402,12 +404,16 @@ impl Worker {
         self.schedule(id);
     }
 
-    pub(super) fn revoke(&mut self, user: &UserId, room: Option<&RoomName>) {
+    pub(super) fn revoke(&mut self, user: &UserId, rooms: Option<&Pattern>) {
+        if rooms.is_none() {
+            // Before their connections end, or their windows would linger. The feed is no room.
+            self.feed_expel(user);
+        }
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in ids {
-            self.with_door(id, |door, turn| door.revoked(turn, user, room));
+            self.with_door(id, |door, turn| door.revoked(turn, user, rooms));
         }
-        self.expel(user, room);
+        self.expel(user, rooms);
     }
 
     pub(super) fn drain(&mut self, deadline: Timestamp, done: oneshot::Sender<bool>) {
@@ -615,7 +621,8 @@ impl Worker {
             let _ = asker.send(Reply::Refused(Refusal::Draining));
             return;
         }
-        if matches!(input, Input::Apply { .. }) && self.has_too_much_unsaved() {
+        let takes_nothing = self.around.storage.is_down() || self.has_too_much_unsaved();
+        if matches!(input, Input::Apply { .. }) && takes_nothing {
             // Whoever asked may have given up.
             let _ = asker.send(Reply::Refused(Refusal::StoreDown));
             return;
@@ -639,7 +646,7 @@ mod tests {
     fn about(user: &str) -> ToWorker {
         ToWorker::Revoke {
             user: UserId::parse(user).unwrap(),
-            room: None,
+            rooms: None,
         }
     }
 

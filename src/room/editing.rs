@@ -2,9 +2,8 @@
 
 use crate::clock::Timestamp;
 use crate::limits::APPLY_WITHIN;
-use crate::model::{Access, RequestId, SessionId};
+use crate::model::{Access, SessionId};
 use crate::room::document::Question;
-use crate::room::durability::Waiter;
 use crate::room::holdback::{Held, HoldBack};
 use crate::room::input::FromSession;
 use crate::room::output::{Keep, Message, Output, Reply};
@@ -93,6 +92,7 @@ impl Room {
     /// was sent on before.
     pub(super) fn accept(&mut self, now: Timestamp, origin: Origin, update: Update) {
         let (bytes, updates) = (update.bytes().len(), update.updates());
+        let has_room = self.has_room_for(bytes);
         let Some(holdback) = &mut self.holdback else {
             match self.document_bytes_max < self.early_bytes + bytes {
                 true => self.refuse(origin, Refusal::LimitDocument),
@@ -103,15 +103,13 @@ impl Room {
             }
             return;
         };
-        let running = self.run.as_ref().map_or(0, |run| run.bytes);
-        let coming = running + self.unapplied_bytes + holdback.bytes() + bytes;
-        if self.document_bytes_max < self.document_bytes + coming {
+        if !has_room {
             self.refuse(origin, Refusal::LimitDocument);
             return;
         }
         let from = match origin {
             Origin::Session(session) => Some(session),
-            Origin::Request(_) | Origin::Departed => None,
+            Origin::Request(..) | Origin::Departed => None,
         };
         let Admitted { ready, rest } = holdback.admit(update);
         if let Some(ready) = ready {
@@ -129,8 +127,8 @@ impl Room {
                 self.roster.touch(now, session);
                 self.confirm(session, updates);
             }
-            Origin::Request(request) => {
-                if !self.durability.wait(Waiter::Request(request), 1) {
+            Origin::Request(request, until) => {
+                if !self.durability.wait_until(until, request) {
                     self.answer(request, Reply::Applied);
                 }
             }
@@ -138,8 +136,16 @@ impl Room {
         }
     }
 
+    /// Whether the document may become larger by so much.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        let running = self.run.as_ref().map_or(0, |run| run.bytes);
+        let held = self.holdback.as_ref().map_or(0, HoldBack::bytes);
+        let coming = running + self.unapplied_bytes + held + self.applying.bytes() + bytes;
+        self.document_bytes + coming <= self.document_bytes_max
+    }
+
     /// Keeps what cannot be passed on yet; `false` if too much waits already.
-    fn hold(&mut self, now: Timestamp, from: Option<SessionId>, rest: Rest) -> bool {
+    pub(super) fn hold(&mut self, now: Timestamp, from: Option<SessionId>, rest: Rest) -> bool {
         let Some(holdback) = &self.holdback else {
             return false;
         };
@@ -167,7 +173,7 @@ impl Room {
     }
 
     /// Passes on what waited for what has just come.
-    fn release(&mut self, now: Timestamp) {
+    pub(super) fn release(&mut self, now: Timestamp) {
         while let Some((from, update)) = self.holdback.as_mut().and_then(HoldBack::release) {
             self.append(now, update, from);
         }
@@ -222,7 +228,7 @@ impl Room {
             .sessions
             .get(&session)
             .is_some_and(|known| known.manner.wants_status);
-        if wants_status && !self.durability.wait(Waiter::Session(session), updates) {
+        if wants_status && !self.durability.wait(session, updates) {
             self.status(session, true, updates);
         }
     }
@@ -234,36 +240,6 @@ impl Room {
             .is_some_and(|known| known.manner.wants_status)
         {
             self.tell(session, Message::Status { is_applied, times });
-        }
-    }
-
-    pub(super) fn apply(
-        &mut self,
-        now: Timestamp,
-        request: RequestId,
-        update: Update,
-        only_if_empty: bool,
-    ) {
-        if only_if_empty {
-            self.conditional.insert(request, update);
-            self.questions.push(Question::Emptiness { request });
-        } else if update.is_empty() {
-            self.answer(request, Reply::Applied);
-        } else {
-            self.accept(now, Origin::Request(request), update);
-        }
-    }
-
-    pub(super) fn emptiness_known(&mut self, now: Timestamp, request: RequestId, is_empty: bool) {
-        let waits = self.holdback.as_ref().is_some_and(|it| 0 < it.bytes());
-        if !is_empty || waits {
-            self.conditional.remove(&request);
-            self.answer(request, Reply::NotEmpty);
-        } else if self.run.is_some() || !self.unapplied.is_empty() {
-            // Something came while we looked: look again.
-            self.questions.push(Question::Emptiness { request });
-        } else if let Some(update) = self.conditional.remove(&request) {
-            self.apply(now, request, update, false);
         }
     }
 }

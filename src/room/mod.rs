@@ -11,9 +11,10 @@
 //! and encoding are [`Task`]s that the caller runs wherever it likes; while the document is away with
 //! one, the room goes on.
 //!
-//! Start with `input` and `output`, then [`Room::handle`]; `editing` is what sessions say,
-//! `catching_up` what happens to the document.
+//! Start with `input` and `output`, then [`Room::handle`]; `editing` is what sessions say, `applying`
+//! what back ends bring, `catching_up` what happens to the document.
 
+mod applying;
 pub mod awareness;
 mod catching_up;
 mod document;
@@ -38,11 +39,12 @@ use crate::clock::Timestamp;
 use crate::limits::{ASKS_WITHIN, UNLOAD_RETRY_AFTER};
 use crate::model::{Access, Grant, LastSeen, Policy, RequestId, SessionId, UserId};
 use crate::presence::{self, Admission, Ending, Entering, Participant, Roster, Standing};
+use crate::room::applying::Applying;
 use crate::room::awareness::{Awareness, Event};
 use crate::room::durability::Durability;
 use crate::room::run::Run;
 use crate::room::stamp::appearance_of;
-use crate::small::{SmallIdMap, SmallMap};
+use crate::small::SmallIdMap;
 use crate::wire::close::Refusal;
 use crate::wire::yjs::{StateVector, Update};
 
@@ -92,8 +94,8 @@ pub struct Room {
     silent: VecDeque<(Timestamp, SessionId)>,
     /// Who asked who is here before it was known who was.
     readers: Vec<RequestId>,
-    /// Back ends' updates that wait to hear whether the document is empty.
-    conditional: SmallMap<RequestId, Update>,
+    /// What back ends bring.
+    applying: Applying,
     durability: Durability,
     log_bytes: usize,
     is_snapshot_asked: bool,
@@ -140,7 +142,8 @@ enum Origin {
     Session(SessionId),
     /// A session that could write when it sent this, and has left since.
     Departed,
-    Request(RequestId),
+    /// A back end, and how long it waits.
+    Request(RequestId, Timestamp),
 }
 
 impl Room {
@@ -171,7 +174,7 @@ impl Room {
             questions: Vec::new(),
             silent: VecDeque::new(),
             readers: Vec::new(),
-            conditional: SmallMap::new(),
+            applying: Applying::default(),
             durability: Durability::default(),
             log_bytes: 0,
             is_snapshot_asked: false,
@@ -245,7 +248,7 @@ impl Room {
             Input::Message { session, message } => self.message(now, session, message),
             Input::Resync { session } => self.questions.push(Question::Resync { session }),
             Input::Reported(report) => self.reported(now, *report),
-            Input::Stored { through } => self.stored(through),
+            Input::Stored { through } => self.stored(now, through),
             Input::Read { request } => self.questions.push(Question::Whole { request }),
             Input::Apply {
                 request,
@@ -283,6 +286,8 @@ impl Room {
             unload,
             self.silent.front().map(|&(until, _)| until),
             self.reload_at,
+            self.durability.next_deadline(),
+            self.applying.next_deadline(),
             self.awareness.next_deadline(),
             self.roster.next_deadline(),
         ]
@@ -495,6 +500,7 @@ impl Room {
 
     fn tick(&mut self, now: Timestamp) {
         self.awareness.tick(now);
+        self.give_up_applying(now);
         while let Some(&(until, session)) = self.silent.front()
             && until <= now
         {
@@ -513,7 +519,7 @@ impl Room {
         }
         let is_quiet = matches!(self.document, Slot::Here(_))
             && self.questions.is_empty()
-            && self.conditional.is_empty()
+            && self.applying.is_empty()
             && self.durability.is_durable();
         if is_quiet && self.run.is_none() && self.unapplied.is_empty() {
             // Said once: a deadline that has passed already would be due for ever.
@@ -618,7 +624,7 @@ impl Room {
             Origin::Session(session) => {
                 self.outputs.push_back(Output::Refuse { session, refusal });
             }
-            Origin::Request(request) => self.answer(request, Reply::Refused(refusal)),
+            Origin::Request(request, _) => self.answer(request, Reply::Refused(refusal)),
             Origin::Departed => {}
         }
     }

@@ -3,13 +3,15 @@
 //! A store keeps, per document, a log of updates with ascending sequence numbers, and snapshots
 //! that replace the log up to a number. It knows nothing of Yjs: to it an update is bytes. Beside
 //! the documents it keeps what is to be remembered of [`People`]: when they were last in a room or
-//! in the feed, whom they follow, and the presences of boards.
+//! in the feed, whom they follow, and the presences of boards; and the [`Revocations`], so that whoever
+//! was shut out stays out.
 
 mod memory;
 mod migrations;
 mod people;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod revocations;
 mod sqlite;
 
 use bytes::Bytes;
@@ -23,6 +25,7 @@ pub use people::{
 };
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+pub use revocations::{Revocation, Revocations};
 pub use sqlite::SqliteStore;
 
 /// The place of an update in its document's log; the first is 1.
@@ -79,9 +82,9 @@ pub enum StoreError {
     },
 }
 
-/// What keeps documents, and [`People`]. Methods block; they are called on threads made for it,
+/// What keeps documents, [`People`] and [`Revocations`]. Methods block; they are called on threads made for it,
 /// several at once.
-pub trait Store: People {
+pub trait Store: People + Revocations {
     /// Everything kept of a document; empty for one never seen.
     fn load(&self, room: &RoomName) -> Result<Stored, StoreError>;
 
@@ -99,6 +102,12 @@ pub trait Store: People {
     /// What the store's own means say about its health; nothing when all is well.
     fn complaints(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
+    }
+
+    /// Whether it could be read and written just now, as far as can be told without doing so. It takes
+    /// seconds at most.
+    fn probe(&self) -> Result<(), StoreError> {
+        self.rooms(None, 1).map(drop)
     }
 
     /// Nothing has been written for a while: gives back memory that serves for writing fast.

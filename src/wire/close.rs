@@ -31,6 +31,8 @@ pub enum Refusal {
     /// `STORE_DOWN` for one document that is damaged: the others are as they were.
     StoreDamaged,
     Slow,
+    /// A token of the very second in which its user's tokens were revoked: the next is newer.
+    TryAgain,
 }
 
 impl Refusal {
@@ -51,7 +53,8 @@ impl Refusal {
             | Self::LimitConnections
             | Self::StoreDown
             | Self::StoreDamaged
-            | Self::Slow => 1013,
+            | Self::Slow
+            | Self::TryAgain => 1013,
         }
     }
 
@@ -78,6 +81,7 @@ impl Refusal {
             Self::LimitConnections => "LIMIT_CONNECTIONS",
             Self::StoreDown | Self::StoreDamaged => "STORE_DOWN",
             Self::Slow => "SLOW",
+            Self::TryAgain => "TRY_AGAIN",
         }
     }
     /// Whether coming back later, unchanged, can succeed.
@@ -85,6 +89,7 @@ impl Refusal {
     /// | refusal | come back? |
     /// | --- | --- |
     /// | draining, full, store down, too slow, too fast | yes, after a while |
+    /// | a token of the second of a revocation | yes, with the next token |
     /// | silent for too long | yes, at once |
     /// | a token that is missing, bad, expired or revoked | only with another one |
     /// | no access, a bad name, a forged or oversized message | no: it would end the same |
@@ -101,7 +106,8 @@ impl Refusal {
             | Self::LimitConnections
             | Self::StoreDown
             | Self::StoreDamaged
-            | Self::Slow => true,
+            | Self::Slow
+            | Self::TryAgain => true,
             Self::BadRoom
             | Self::BadMessage
             | Self::BadUpdate
@@ -128,7 +134,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 21] = [
+    const ALL: [Refusal; 22] = [
         Refusal::BadRoom,
         Refusal::BadMessage,
         Refusal::BadUpdate,
@@ -150,6 +156,7 @@ mod tests {
         Refusal::StoreDown,
         Refusal::StoreDamaged,
         Refusal::Slow,
+        Refusal::TryAgain,
     ];
 
     #[test]

@@ -511,7 +511,8 @@ fn after(refusal: Refusal) -> Option<Refusal> {
         Refusal::LimitConnections => Refusal::StoreDown,
         Refusal::StoreDown => Refusal::StoreDamaged,
         Refusal::StoreDamaged => Refusal::Slow,
-        Refusal::Slow => return None,
+        Refusal::Slow => Refusal::TryAgain,
+        Refusal::TryAgain => return None,
     })
 }
 

@@ -35,6 +35,7 @@ mod postgres;
 mod presence;
 mod races;
 mod recorded;
+mod revocations;
 mod store;
 mod support;
 mod tools;

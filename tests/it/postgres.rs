@@ -14,10 +14,10 @@ use copresence::store::{
     TIME_MAX, Write,
 };
 
-use crate::people;
 use crate::support::postgres::{Database, PASSWORD, Postgres};
 use crate::support::random::Random;
 use crate::support::time::{PATIENCE, now};
+use crate::{people, revocations};
 
 fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()
@@ -602,6 +602,11 @@ fn the_password_is_in_no_message() {
             assert!(!error.contains(secret), "{error}");
         }
     }
+}
+
+#[test]
+fn it_keeps_revocations_as_every_store_does() {
+    revocations::conforms(|| Box::new(open(&Postgres::shared().database())));
 }
 
 #[test]

@@ -21,7 +21,7 @@ struct Migration {
     down: &'static str,
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         number: 1,
         up: include_str!("../migrations/postgres/0001_documents.up.sql"),
@@ -31,6 +31,11 @@ const MIGRATIONS: [Migration; 2] = [
         number: 2,
         up: include_str!("../migrations/postgres/0002_people.up.sql"),
         down: include_str!("../migrations/postgres/0002_people.down.sql"),
+    },
+    Migration {
+        number: 3,
+        up: include_str!("../migrations/postgres/0003_revocations.up.sql"),
+        down: include_str!("../migrations/postgres/0003_revocations.down.sql"),
     },
 ];
 
