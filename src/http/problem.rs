@@ -101,7 +101,7 @@ impl Problem {
     }
 
     /// The store did not have it in time. What was not applied can be sent again; what was is kept as
-    /// soon as the store takes it, and sent again it would be the same or too much.
+    /// soon as the store takes it, so nobody is told when to come back.
     pub fn not_stored(applied: bool) -> Self {
         let mut problem = match applied {
             false => Self::unavailable(Refusal::StoreDown.reason()),
