@@ -148,6 +148,16 @@ pub const NOT_BEFORE_LEEWAY: Duration = Duration::from_secs(5);
 /// How often it is looked whether the system's clock was set: an expiry ends what it ends a second
 /// after its time at the latest.
 pub const CLOCK_COMPARED_EVERY: Duration = Duration::from_millis(500);
+/// How long a revocation is kept, in memory and in the store (contract, section 2): tokens that live
+/// longer are good again.
+pub const REVOCATIONS_KEPT_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How many are kept, of different users or rooms: one every 20 s in that time, some 100 MB. Of more the
+/// oldest is forgotten first.
+pub const REVOCATIONS_MAX: usize = 400_000;
+/// Revocations that wait for a store that takes none, before more are refused.
+pub const REVOCATIONS_WAITING_MAX: usize = 10_000;
+/// How long whoever wants something written waits for a store that takes nothing (contract, section 2).
+pub const STORED_WITHIN: Duration = Duration::from_secs(10);
 /// How long before a token's end its bearer is asked for a new one.
 pub const REFRESH_BEFORE: Duration = Duration::from_secs(60);
 /// The largest message of a JSON dialect: a token with a long list of rooms, and room to spare. It is
@@ -360,6 +370,10 @@ pub const FAR_QUEUE_MAX: usize = 1_024;
 pub const THROTTLE_PAUSE: Duration = Duration::from_millis(20);
 /// How long after a failed write the store is tried again.
 pub const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often a store that is given nothing is asked whether it could be written to. Contract, section 2.
+pub const STORE_ASKED_EVERY: Duration = Duration::from_secs(2);
+/// A store that says nothing for so long counts as down: as long as whoever wants something written waits.
+pub const STORE_ANSWERS_WITHIN: Duration = STORED_WITHIN;
 /// How long a client may sync before its token comes, where nobody is let in without.
 pub const TOKEN_WITHIN: Duration = Duration::from_millis(500);
 /// The first retry of a failed write comes sooner: most failures pass.
@@ -407,6 +421,9 @@ pub const LOAD_AFTER_WRITES_WITHIN: Duration = Duration::from_secs(5);
 pub const HEAVY_THREADS_MIN: usize = 4;
 /// Threads that load documents: they wait for the store, not for a core.
 pub const LOAD_THREADS: usize = 8;
+/// Connections that read the embedded store, opened beforehand: one for each thread that loads, and one
+/// for what else is asked meanwhile.
+pub const STORE_READERS: usize = LOAD_THREADS + 1;
 /// The address of a Hocuspocus frame: a room name and the id of a session, with room to spare.
 pub const ADDRESS_BYTES_MAX: usize = 1_024;
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::auth::{Flaw, TokenError};
 use crate::clock::{Moment, Timestamp};
-use crate::limits::NOT_BEFORE_LEEWAY;
+use crate::limits::{NOT_BEFORE_LEEWAY, STORED_ID_BYTES_MAX};
 use crate::model::{Access, Color, Identity, Pattern, RoomRule, Token, UserId};
 
 /// The claims of a token whose signature is good.
@@ -44,7 +44,7 @@ fn read(claims: &Claims, expected: &Expected, now: Timestamp) -> Result<Token, F
     }
     check_is_for_us(claims, expected)?;
     let user = text(claims, "sub")?
-        .and_then(UserId::parse)
+        .and_then(user)
         .ok_or(Flaw::Claim("sub"))?;
     let name = text(claims, "name")?.filter(|name| !name.is_empty());
     let picture = text(claims, "picture")?.filter(|picture| !picture.is_empty());
@@ -64,12 +64,19 @@ fn read(claims: &Claims, expected: &Expected, now: Timestamp) -> Result<Token, F
             .filter_map(UserId::parse)
             .collect(),
         is_service: text(claims, "scope")?
-            .is_some_and(|scope| scope.split_whitespace().any(|word| word == "service")),
+            // RFC 8693: one space and nothing else is between two words.
+            .is_some_and(|scope| scope.split(' ').any(|word| word == "service")),
         is_guest: false,
         // An issuer whose clock is ahead must not make its tokens immune to revocations.
         issued_at: time(claims, "iat")?.map(|issued_at| issued_at.min(now)),
         expires_at: Some(expires_at),
     })
+}
+
+/// Somebody of whom things can be written down: above all, that their tokens are revoked.
+fn user(sub: &str) -> Option<UserId> {
+    let is_storable = sub.len() <= STORED_ID_BYTES_MAX && !sub.contains('\0');
+    UserId::parse(sub).filter(|_| is_storable)
 }
 
 fn check_is_for_us(claims: &Claims, expected: &Expected) -> Result<(), Flaw> {
@@ -264,6 +271,8 @@ mod tests {
             json!({"sub": null}),
             json!({"sub": ""}),
             json!({"sub": 7}),
+            json!({"sub": "a\u{0}nn"}),
+            json!({"sub": "a".repeat(STORED_ID_BYTES_MAX + 1)}),
             json!({"name": 7}),
             json!({"picture": {}}),
             json!({"color": 0x3b82f6}),
@@ -292,6 +301,23 @@ mod tests {
                 panic!("{changes}: {refused:?}");
             };
             assert_eq!(told, name, "{changes}");
+        }
+    }
+
+    #[test]
+    fn a_scope_is_words_with_spaces_between() {
+        for (scope, is_service) in [
+            ("service", true),
+            ("openid service email", true),
+            ("service  openid", true),
+            ("openid\u{a0}service", false),
+            ("openid\u{2003}service", false),
+            ("openid\tservice", false),
+            ("openid\nservice", false),
+            ("Service", false),
+        ] {
+            let token = check(json!({"scope": scope})).unwrap();
+            assert_eq!(token.is_service, is_service, "{scope:?}");
         }
     }
 

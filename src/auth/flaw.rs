@@ -46,7 +46,7 @@ pub enum Flaw {
 
 impl TokenError {
     /// Every word that `reason` has.
-    pub const REASONS: [&'static str; 15] = [
+    pub const REASONS: [&'static str; 16] = [
         "missing",
         "too_long",
         "malformed",
@@ -62,6 +62,7 @@ impl TokenError {
         "expired",
         "revoked",
         "no_keys",
+        "same_second",
     ];
 
     /// In a word, for metrics and lists.
@@ -85,6 +86,7 @@ impl TokenError {
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::NoKeys => "no_keys",
+            Self::TooEarly => "same_second",
         }
     }
 }
@@ -110,7 +112,12 @@ mod tests {
             Flaw::Hasty,
         ];
         let errors = flaws.map(TokenError::Unauthorized);
-        let others = [TokenError::Expired, TokenError::Revoked, TokenError::NoKeys];
+        let others = [
+            TokenError::Expired,
+            TokenError::Revoked,
+            TokenError::NoKeys,
+            TokenError::TooEarly,
+        ];
         let reasons: Vec<_> = errors.into_iter().chain(others).collect();
         let words: Vec<_> = reasons.iter().map(|error| error.reason()).collect();
         assert_eq!(words, TokenError::REASONS);

@@ -25,22 +25,22 @@ use std::time::Duration;
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::Value;
-use tracing::{info, warn};
+use tracing::warn;
 
 mod origin;
 
 use crate::clock::{Moment, Timestamp};
-use crate::model::{RoomName, SessionToken, Token, UserId};
+use crate::limits::REVOCATIONS_MAX;
+use crate::model::{Pattern, RoomName, SessionToken, Token, UserId};
 use crate::wire::close::Refusal;
 use claims::{Claims, Expected, token_of};
 use key_set::{KeySet, KeySetSource, Lookup, Pace};
 use keys::PinnedKey;
-use revocations::Revocations;
+use revocations::{Revocations, Verdict};
 use session_tokens::SessionTokens;
 
 pub use flaw::Flaw;
 pub use keys::{KeyError, Secret};
-pub use revocations::REVOCATIONS_MAX;
 
 /// A longer token is refused unread. Room lists fit; what does not would not fit a URL either.
 pub const TOKEN_BYTES_MAX: usize = 16 << 10;
@@ -109,6 +109,10 @@ pub enum TokenError {
     /// Good otherwise, but its bearer is refused.
     #[error("it was revoked")]
     Revoked,
+    /// Good otherwise, but issued in the very second in which its bearer was refused, and that second
+    /// lasts: the next token is newer.
+    #[error("the token is of the second in which others were revoked")]
+    TooEarly,
     /// Its key is not in the key set: `verify_fresh` re-reads that, `verify` does not.
     #[error("its key is not known")]
     UnknownKey,
@@ -124,6 +128,7 @@ impl From<TokenError> for Refusal {
             TokenError::Expired => Self::TokenExpired,
             TokenError::Revoked => Self::Revoked,
             TokenError::NoKeys => Self::KeysDown,
+            TokenError::TooEarly => Self::TryAgain,
         }
     }
 }
@@ -173,7 +178,7 @@ impl Verifier {
             },
             is_dev: options.is_dev,
             signing_key,
-            revocations: RwLock::new(Revocations::new(REVOCATIONS_MAX)),
+            revocations: RwLock::new(Revocations::new()),
             session_tokens: SessionTokens::new()?,
         })))
     }
@@ -273,28 +278,43 @@ impl Verifier {
         jsonwebtoken::encode(&Header::default(), &claims, key).ok()
     }
 
-    /// Refuses the user's tokens issued until `now`, in one room or everywhere. Tokens say in whole
-    /// seconds when they were issued, so one made within the same second is refused too.
-    pub fn revoke(&self, now: Timestamp, user: &UserId, room: Option<&RoomName>) {
+    /// Refuses the user's tokens issued until `at`, in some rooms or everywhere; one that was made
+    /// later stands. Tokens say in whole seconds when they were issued, so one made within the same
+    /// second is refused too.
+    pub fn revoke(&self, at: Timestamp, user: &UserId, rooms: Option<&Pattern>) {
         let has_forgotten = {
             let lock = &self.0.revocations;
             let mut revocations = lock.write().unwrap_or_else(|poison| poison.into_inner());
-            revocations.revoke(now, user, room)
+            revocations.revoke(at, user, rooms)
         };
-        info!(%user, room = room.map(RoomName::as_str), "tokens revoked");
         if has_forgotten {
             warn!("more than {REVOCATIONS_MAX} revocations: the oldest is forgotten");
         }
     }
 
-    /// Whether a token verified earlier has been revoked since, for this room.
-    pub fn is_revoked(&self, token: &Token, room: &RoomName) -> bool {
-        self.revocations().is_revoked(token, room)
+    /// Whether a token verified earlier may still be shown for this room.
+    pub fn check_in_room(
+        &self,
+        now: Moment,
+        token: &Token,
+        room: &RoomName,
+    ) -> Result<(), TokenError> {
+        said(self.revocations().verdict(now.wall, token, Some(room)))
     }
 
-    /// Whether a token verified earlier has been revoked since, for every room.
-    pub fn is_revoked_everywhere(&self, token: &Token) -> bool {
-        self.revocations().is_revoked_everywhere(token)
+    /// Whether a token verified earlier may still be shown.
+    pub fn check_everywhere(&self, now: Moment, token: &Token) -> Result<(), TokenError> {
+        said(self.revocations().verdict(now.wall, token, None))
+    }
+
+    /// Whether what was opened with a token verified earlier has to end, for this room.
+    pub fn is_revoked(&self, now: Moment, token: &Token, room: &RoomName) -> bool {
+        self.check_in_room(now, token, room).is_err()
+    }
+
+    /// Whether what was opened with a token verified earlier has to end, for every room.
+    pub fn is_revoked_everywhere(&self, now: Moment, token: &Token) -> bool {
+        self.check_everywhere(now, token).is_err()
     }
 
     /// How many revocations were ever made: while this stays the same, no answer about them changes.
@@ -305,9 +325,7 @@ impl Verifier {
     fn check(&self, now: Moment, token: &str) -> Result<Token, TokenError> {
         let claims = self.signed_claims(token)?;
         let token = token_of(&claims, &self.0.expected, now)?;
-        if self.revocations().is_revoked_everywhere(&token) {
-            return Err(TokenError::Revoked);
-        }
+        self.check_everywhere(now, &token)?;
         Ok(token)
     }
 
@@ -342,6 +360,14 @@ impl Verifier {
     fn revocations(&self) -> RwLockReadGuard<'_, Revocations> {
         let lock = &self.0.revocations;
         lock.read().unwrap_or_else(|poison| poison.into_inner())
+    }
+}
+
+fn said(verdict: Verdict) -> Result<(), TokenError> {
+    match verdict {
+        Verdict::Good => Ok(()),
+        Verdict::TooEarly => Err(TokenError::TooEarly),
+        Verdict::Revoked => Err(TokenError::Revoked),
     }
 }
 

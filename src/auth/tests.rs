@@ -199,22 +199,32 @@ fn a_revoked_user_stays_out_until_they_have_a_newer_token() {
     };
     let ann = UserId::parse("ann").unwrap();
     let before = verifier.verify(NOW, &token(json!(1_799_999_999))).unwrap();
-    verifier.revoke(NOW, &ann, Some(&room("a")));
-    assert!(verifier.is_revoked(&before, &room("a")));
-    assert!(!verifier.is_revoked(&before, &room("b")));
+    verifier.revoke(NOW, &ann, Some(&Pattern::new("a")));
+    assert!(verifier.is_revoked(NOW.into(), &before, &room("a")));
+    assert!(!verifier.is_revoked(NOW.into(), &before, &room("b")));
     assert!(verifier.verify(NOW, &token(json!(1_799_999_999))).is_ok());
 
     verifier.clone().revoke(NOW, &ann, None);
-    assert!(verifier.is_revoked(&before, &room("b")));
-    for iat in [json!(1_799_999_999), json!(1_800_000_000), json!(null)] {
-        let outcome = verifier.verify(NOW, &token(iat));
+    assert!(verifier.is_revoked(NOW.into(), &before, &room("b")));
+    let very_second = token(json!(1_800_000_000));
+    for refused in [token(json!(1_799_999_999)), token(json!(null))] {
+        let outcome = verifier.verify(NOW, &refused);
         assert_eq!(outcome.unwrap_err(), TokenError::Revoked);
     }
+    let soon = NOW + Duration::from_millis(999);
+    assert_eq!(
+        verifier.verify(soon, &very_second).unwrap_err(),
+        TokenError::TooEarly
+    );
     let later = NOW + Duration::from_secs(1);
+    assert_eq!(
+        verifier.verify(later, &very_second).unwrap_err(),
+        TokenError::Revoked
+    );
     let after = verifier
         .verify(later, &token(json!(1_800_000_001)))
         .unwrap();
-    assert!(!verifier.is_revoked(&after, &room("a")));
+    assert!(!verifier.is_revoked(later.into(), &after, &room("a")));
 }
 
 #[test]
@@ -225,6 +235,7 @@ fn every_error_is_a_refusal_of_the_contract() {
         (TokenError::Expired, "TOKEN_EXPIRED"),
         (TokenError::Revoked, "REVOKED"),
         (TokenError::NoKeys, "KEYS_DOWN"),
+        (TokenError::TooEarly, "TRY_AGAIN"),
     ] {
         assert_eq!(Refusal::from(error).reason(), reason);
     }

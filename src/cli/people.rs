@@ -1,11 +1,12 @@
 //! All that a store remembers of people, walked through by the tools: to count it, or to copy it.
+//! Whose tokens are refused is part of it.
 
 use std::fmt;
 
 use crate::clock::Timestamp;
 use crate::limits::{OFFLINE_PARTICIPANTS_MAX, TOOL_PEOPLE_MAX, TOOL_ROOMS_MAX};
 use crate::model::{RoomName, UserId};
-use crate::store::{Departed, FollowsChange, FollowsError, Record, Store, StoreError};
+use crate::store::{Departed, FollowsChange, FollowsError, Record, Revocation, Store, StoreError};
 
 /// What was gone through.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -14,12 +15,23 @@ pub(super) struct Sums {
     pub(super) last_seen: usize,
     /// Users whom somebody follows.
     pub(super) follows: usize,
+    /// Whose tokens are refused, and where.
+    pub(super) revocations: usize,
 }
 
 impl fmt::Display for Sums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { last_seen, follows } = self;
-        write!(f, "{last_seen} last seen, {follows} follows")
+        let Self {
+            last_seen,
+            follows,
+            revocations,
+        } = self;
+        write!(f, "{last_seen} last seen, {follows} follows")?;
+        match revocations {
+            // Most stores have none.
+            0 => Ok(()),
+            _ => write!(f, ", {revocations} revocations"),
+        }
     }
 }
 
@@ -28,6 +40,7 @@ enum Known {
     Departed(RoomName, Vec<Departed>),
     FeedSeen(Vec<(UserId, Timestamp)>),
     Follows(UserId, Vec<UserId>),
+    Revocations(Vec<Revocation>),
 }
 
 impl Sums {
@@ -36,6 +49,7 @@ impl Sums {
             Known::Departed(_, people) => self.last_seen += people.len(),
             Known::FeedSeen(seen) => self.last_seen += seen.len(),
             Known::Follows(_, others) => self.follows += others.len(),
+            Known::Revocations(some) => self.revocations += some.len(),
         }
     }
 }
@@ -51,7 +65,7 @@ pub(super) fn count(store: &dyn Store) -> Result<Sums, StoreError> {
 }
 
 /// Writes to `to` all that `from` remembers. Of two times at which somebody was seen the later one
-/// stays; where both have a list of follows, that of `from` counts.
+/// stays, and of two revocations; where both have a list of follows, that of `from` counts.
 pub(super) fn copy(from: &dyn Store, to: &dyn Store) -> Result<Sums, FollowsError> {
     let mut sums = Sums::default();
     let mut records = Vec::new();
@@ -70,6 +84,8 @@ pub(super) fn copy(from: &dyn Store, to: &dyn Store) -> Result<Sums, FollowsErro
                 to.change_follows(&user, &FollowsChange::Replace(others))?;
             }
             Known::Follows(..) => {}
+            // The relay that opens it removes what is old.
+            Known::Revocations(some) => to.revoke(&some, Timestamp::ZERO)?,
         }
         if TOOL_PEOPLE_MAX <= records.len() {
             to.record(&records)?;
@@ -115,16 +131,21 @@ fn each<E: From<StoreError>>(
         }
         after = users.into_iter().next_back();
         if after.is_none() {
-            return Ok(());
+            break;
         }
     }
+    let revocations = store.revocations(Timestamp::ZERO, usize::MAX)?;
+    for some in revocations.chunks(TOOL_PEOPLE_MAX) {
+        show(Known::Revocations(some.to_vec()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Color;
-    use crate::store::{MemoryStore, People};
+    use crate::model::{Color, Pattern};
+    use crate::store::{MemoryStore, People, Revocations};
 
     fn user(id: &str) -> UserId {
         UserId::parse(id).unwrap()
@@ -174,6 +195,10 @@ mod tests {
                         .map(|(user, at)| format!("{user} {}", at.as_millis())),
                 ),
                 Known::Follows(user, others) => told.push(format!("{user}: {others:?}")),
+                Known::Revocations(some) => told.extend(some.iter().map(|one| {
+                    let rooms = one.rooms.as_ref().map(Pattern::as_str);
+                    format!("{} out of {rooms:?} {}", one.user, one.at.as_millis())
+                })),
             }
             Ok::<_, StoreError>(())
         })
@@ -194,9 +219,19 @@ mod tests {
             from.record(&[feed_seen(&id, 1)]).unwrap();
             follow(&from, &id, &["ann", "bob", "zoë"]);
         }
+        let revoked = |number: u64, rooms: Option<&str>| Revocation {
+            user: user(&format!("{number}")),
+            rooms: rooms.map(Pattern::new),
+            at: at(number),
+        };
+        let revocations: Vec<_> = (0..2 * TOOL_PEOPLE_MAX as u64)
+            .flat_map(|number| [revoked(number, None), revoked(number, Some("event/*"))])
+            .collect();
+        from.revoke(&revocations, Timestamp::ZERO).unwrap();
         let sums = Sums {
             last_seen: 4 * TOOL_ROOMS_MAX + 2 * TOOL_PEOPLE_MAX,
             follows: 6 * TOOL_PEOPLE_MAX,
+            revocations: 4 * TOOL_PEOPLE_MAX,
         };
         assert_eq!(count(&from).unwrap(), sums);
         for _ in 0..2 {

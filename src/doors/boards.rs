@@ -14,7 +14,7 @@ use crate::doors::upgrade::{Knock, Welcome, knock, room_of_segment};
 use crate::doors::{DoorOptions, renewal, sync};
 use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::DoorLabel;
-use crate::model::{Grant, Kind, RoomName, SessionId, Token, UserId};
+use crate::model::{Grant, Kind, Pattern, RoomName, SessionId, Token, UserId};
 use crate::presence::Status;
 use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
@@ -45,11 +45,11 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
 async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
     let token = knock.verify(relay).await?;
     let room = room_of_segment(Kind::Board, &knock.path.as_str()[PREFIX.len()..])?;
-    let grant = renewal::grant(relay.verifier(), &token, &room)?;
+    renewal::grant(relay.verifier(), relay.clock().moment(), &token, &room)?;
     let now = relay.clock().now();
     let door = BoardDoor {
         conversation: Conversation::new(now, room.clone(), token, write),
-        arriving: Some(grant),
+        is_arriving: true,
         seat: None,
         silence_max: relay.policies().of(Kind::Board).heartbeat_timeout,
         last_message: now,
@@ -63,8 +63,8 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
 /// One board client.
 struct BoardDoor {
     conversation: Conversation,
-    /// What it may do, until it has taken its seat.
-    arriving: Option<Grant>,
+    /// Until it has taken its seat, or been refused one.
+    is_arriving: bool,
     seat: Option<Seat>,
     /// How long it may send no message. Answered pings are none: a browser answers them for a
     /// program that has hung.
@@ -113,8 +113,8 @@ impl Door for BoardDoor {
         turn.close(refusal);
     }
 
-    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
-        self.conversation.revoked(turn, user, room);
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, rooms: Option<&Pattern>) {
+        self.conversation.revoked(turn, user, rooms);
     }
 
     fn verified(&mut self, turn: &mut Turn<'_>, _key: &str, outcome: Result<Token, TokenError>) {
@@ -123,12 +123,17 @@ impl Door for BoardDoor {
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) {
-        if let Some(grant) = self.arriving.take() {
-            let room = self.conversation.room();
-            let dialect = Dialect::Board {
-                board: board_of(room).into(),
-            };
-            self.seat = Some(turn.enter(room, grant, dialect));
+        if std::mem::take(&mut self.is_arriving) {
+            match self.conversation.arrive(turn) {
+                Ok(grant) => {
+                    let room = self.conversation.room();
+                    let dialect = Dialect::Board {
+                        board: board_of(room).into(),
+                    };
+                    self.seat = Some(turn.enter(room, grant, dialect));
+                }
+                Err(refusal) => turn.close(refusal),
+            }
         }
         self.conversation.tick(turn);
         if self.silence_ends().is_some_and(|at| at <= turn.now()) {

@@ -21,7 +21,7 @@ use crate::limits::{
     UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
 };
 use crate::metrics::DoorLabel;
-use crate::model::{RoomName, SessionId, Token, UserId};
+use crate::model::{Pattern, RoomName, SessionId, Token, UserId};
 use crate::relay::{Departure, Dialect, Door, Handling, Home, Relay, Reopening, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
@@ -62,6 +62,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
         has_authenticated: false,
         unauthenticated: Early::default(),
         waits: Early::default(),
+        says_version: false,
         documents: HashMap::new(),
         addresses: HashMap::new(),
         closed: ClosedDocuments::new(),
@@ -89,6 +90,8 @@ struct CollabDoor {
     unauthenticated: Early,
     /// What waits for a document's token now.
     waits: Early,
+    /// Whether its provider says its version: then it knows all messages.
+    says_version: bool,
     documents: HashMap<String, Document>,
     /// Of open documents and closed ones.
     addresses: HashMap<SessionId, String>,
@@ -133,9 +136,32 @@ enum Document {
         deny_at: Option<Timestamp>,
         /// What its client counts as not saved of what it sent after it had been refused.
         unheard: u32,
+        again: Again,
     },
     /// Let in.
     Open(Box<OpenDocument>),
+}
+
+/// What is done about a token of the second in which its user's tokens were revoked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Again {
+    /// There was none.
+    No,
+    /// Its client was asked for another.
+    Asked,
+    /// It is asked when that second is over: it brought one of the same second again.
+    AskAt(Timestamp),
+    /// It cannot be asked, so it is sent away when that second is over.
+    CloseAt(Timestamp),
+}
+
+impl Again {
+    fn due_at(self) -> Option<Timestamp> {
+        match self {
+            Self::No | Self::Asked => None,
+            Self::AskAt(at) | Self::CloseAt(at) => Some(at),
+        }
+    }
 }
 
 struct OpenDocument {
@@ -213,11 +239,11 @@ impl Door for CollabDoor {
         }
     }
 
-    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, rooms: Option<&Pattern>) {
         let revoked: Vec<String> = self
             .open()
             .filter(|(_, open)| open.token.identity.user == *user)
-            .filter(|(_, open)| room.is_none_or(|room| *room == open.room))
+            .filter(|(_, open)| rooms.is_none_or(|rooms| rooms.covers(&open.room)))
             .map(|(address, _)| address.to_owned())
             .collect();
         for address in revoked {
@@ -267,6 +293,7 @@ impl Door for CollabDoor {
         let mut expired = Vec::new();
         let mut tiring = Vec::new();
         let mut silent = Vec::new();
+        let mut must_go = false;
         for (address, document) in &mut self.documents {
             match document {
                 Document::Open(open) if due(open.token.expires_at) => expired.push(address.clone()),
@@ -275,8 +302,17 @@ impl Door for CollabDoor {
                     tiring.push(address.clone());
                 }
                 Document::Waiting { deny_at, .. } if due(*deny_at) => silent.push(address.clone()),
+                Document::Waiting { again, .. } if due(again.due_at()) => {
+                    must_go |= matches!(again, Again::CloseAt(_));
+                    *again = Again::Asked;
+                    tiring.push(address.clone());
+                }
                 Document::Open(_) | Document::Waiting { .. } => {}
             }
+        }
+        if must_go {
+            turn.close(Refusal::TryAgain);
+            return;
         }
         for address in silent {
             self.authenticated(turn, &address, Err(TokenError::Unauthorized(Flaw::Missing)));
@@ -308,7 +344,10 @@ impl CollabDoor {
         frame: &[u8],
     ) {
         match message {
-            ClientMessage::Auth { token, version: _ } => self.authenticate(turn, address, token),
+            ClientMessage::Auth { token, version } => {
+                self.says_version |= version.is_some();
+                self.authenticate(turn, address, token);
+            }
             ClientMessage::Close => self.close_document(turn, address, frame),
             ClientMessage::Forbidden(_) | ClientMessage::Unknown(_) => {
                 turn.count_refused(Refusal::BadMessage);
@@ -395,6 +434,7 @@ impl CollabDoor {
         } else if let Some(Document::Waiting {
             is_checking: false,
             deny_at,
+            again: Again::No,
             ..
         }) = self.documents.get_mut(address)
         {
@@ -418,6 +458,7 @@ impl CollabDoor {
                 is_checking: false,
                 deny_at: None,
                 unheard,
+                again: Again::No,
             };
             self.documents.insert(address.to_owned(), waiting);
         }
@@ -478,6 +519,10 @@ impl CollabDoor {
         };
         match admitted {
             Ok(()) => self.reschedule(),
+            Err(Unwelcome::Token(error @ TokenError::TooEarly)) => {
+                turn.refuse_token(error);
+                self.ask_again(turn, address);
+            }
             Err(Unwelcome::Token(error)) => {
                 turn.refuse_token(error);
                 let why = Some(error.reason());
@@ -489,13 +534,41 @@ impl CollabDoor {
         }
     }
 
+    /// A token is good or not, and nobody can tell before the next second: until then its client, which
+    /// gives up for good when it is refused, is neither let in nor refused.
+    fn ask_again(&mut self, turn: &mut Turn<'_>, address: &str) {
+        let second_ends = renewal::second_ends(turn.moment());
+        let says_version = self.says_version;
+        match self.documents.get_mut(address) {
+            Some(Document::Open(open)) => open.refresh_at = Some(second_ends),
+            Some(Document::Waiting {
+                is_checking, again, ..
+            }) => {
+                *is_checking = false;
+                *again = match again {
+                    Again::No if says_version => {
+                        send(turn, address, ServerMessage::TokenRequest);
+                        Again::Asked
+                    }
+                    _ if says_version => Again::AskAt(second_ends),
+                    _ => Again::CloseAt(second_ends),
+                };
+            }
+            None => {}
+        }
+        self.reschedule();
+    }
+
     fn admit(&mut self, turn: &mut Turn<'_>, address: &str, token: Token) -> Result<(), Unwelcome> {
         let room = RoomName::parse(split_address(address).0)
             .map_err(|_| Unwelcome::Refused(Refusal::BadRoom))?;
         let grant =
-            renewal::grant(turn.verifier(), &token, &room).map_err(|refusal| match refusal {
-                Refusal::Revoked => Unwelcome::Token(TokenError::Revoked),
-                other => Unwelcome::Refused(other),
+            renewal::grant(turn.verifier(), turn.moment(), &token, &room).map_err(|refusal| {
+                match refusal {
+                    Refusal::Revoked => Unwelcome::Token(TokenError::Revoked),
+                    Refusal::TryAgain => Unwelcome::Token(TokenError::TooEarly),
+                    other => Unwelcome::Refused(other),
+                }
             })?;
         let refresh_at = renewal::refresh_at(turn.now(), token.expires_at);
         if let Some(Document::Open(open)) = self.documents.get_mut(address) {
@@ -637,7 +710,9 @@ impl CollabDoor {
         let grant = match (has_expired, is_full) {
             (true, _) => Err(Refusal::TokenExpired),
             (false, true) => Err(Refusal::LimitDocuments),
-            (false, false) => renewal::grant(turn.verifier(), &open.token, &open.room),
+            (false, false) => {
+                renewal::grant(turn.verifier(), turn.moment(), &open.token, &open.room)
+            }
         };
         match grant {
             Ok(grant) => {
@@ -702,7 +777,7 @@ impl CollabDoor {
     fn reschedule(&mut self) {
         let due = self.documents.values().flat_map(|document| match document {
             Document::Open(open) => [open.refresh_at, open.token.expires_at],
-            Document::Waiting { deny_at, .. } => [*deny_at, None],
+            Document::Waiting { deny_at, again, .. } => [*deny_at, again.due_at()],
         });
         let patience = (!self.has_authenticated).then_some(self.patience_ends);
         self.deadline = due.flatten().chain(patience).min();

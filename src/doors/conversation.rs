@@ -5,7 +5,7 @@ use crate::auth::TokenError;
 use crate::clock::Timestamp;
 use crate::doors::manners::{Manners, Reproof};
 use crate::doors::renewal::{Due, Renewal, grant};
-use crate::model::{Grant, RoomName, Token, UserId};
+use crate::model::{Grant, Pattern, RoomName, Token, UserId};
 use crate::relay::Turn;
 use crate::wire::close::Refusal;
 use crate::wire::dialect::Complaint;
@@ -84,12 +84,23 @@ impl Conversation {
         self.take(turn, outcome)
     }
 
-    /// The user's tokens are revoked, in one room or everywhere.
-    pub fn revoked(&self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
+    /// The user's tokens are revoked, in some rooms or everywhere.
+    pub fn revoked(&self, turn: &mut Turn<'_>, user: &UserId, rooms: Option<&Pattern>) {
         let is_theirs = self.renewal.token().identity.user == *user;
-        if is_theirs && room.is_none_or(|room| *room == self.room) {
+        if is_theirs && rooms.is_none_or(|rooms| rooms.covers(&self.room)) {
             turn.close(Refusal::Revoked);
         }
+    }
+
+    /// What the token allows when the connection arrives where it lives: on its way there it hears of
+    /// no revocation.
+    pub fn arrive(&self, turn: &mut Turn<'_>) -> Result<Grant, Refusal> {
+        grant(
+            turn.verifier(),
+            turn.moment(),
+            self.renewal.token(),
+            &self.room,
+        )
     }
 
     /// What time has brought: the token is to be renewed, or has ended.
@@ -108,13 +119,11 @@ impl Conversation {
 
     fn take(&mut self, turn: &mut Turn<'_>, outcome: Result<Token, TokenError>) -> Option<Grant> {
         // One that was revoked for this room does not take the place of one that is good.
-        let outcome =
-            outcome.and_then(
-                |token| match turn.verifier().is_revoked(&token, &self.room) {
-                    true => Err(TokenError::Revoked),
-                    false => Ok(token),
-                },
-            );
+        let now = turn.moment();
+        let outcome = outcome.and_then(|token| {
+            turn.verifier().check_in_room(now, &token, &self.room)?;
+            Ok(token)
+        });
         let token = match self.renewal.take(turn.now(), outcome) {
             Ok(token) => token,
             Err(error) => {
@@ -124,7 +133,7 @@ impl Conversation {
             }
         };
         let expires_at = token.expires_at.unwrap_or_default();
-        match grant(turn.verifier(), token, &self.room) {
+        match grant(turn.verifier(), now, token, &self.room) {
             Ok(grant) => {
                 let expires_at_millis = expires_at.as_millis();
                 self.say(turn, Answer::AuthOk { expires_at_millis });

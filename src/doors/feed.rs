@@ -8,14 +8,14 @@ use warp::{Filter, Reply};
 
 use crate::auth::{Flaw, TokenError};
 use crate::clock::Timestamp;
-use crate::doors::DoorOptions;
 use crate::doors::manners::{Manners, Reproof};
 use crate::doors::renewal::{Due, Renewal};
 use crate::doors::upgrade::{Knock, Welcome, knock};
+use crate::doors::{DoorOptions, renewal};
 use crate::feed::{ResumeToken, Said, Update};
 use crate::limits::{FEED_LOGIN_WITHIN, UNAUTHENTICATED_BYTES_MAX};
 use crate::metrics::DoorLabel;
-use crate::model::{RoomName, SessionId, Token, UserId};
+use crate::model::{Pattern, SessionId, Token, UserId};
 use crate::relay::{Door, Handling, Home, Relay, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
@@ -75,6 +75,8 @@ enum Phase {
         resume: Option<ResumeToken>,
         first: Update,
     },
+    /// Nobody can tell yet whether its token is good: it is to come back with the next.
+    Leaving { at: Timestamp },
     /// It has logged in.
     Window(Renewal),
 }
@@ -143,15 +145,15 @@ impl Door for FeedDoor {
         turn.close(refusal);
     }
 
-    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, rooms: Option<&Pattern>) {
         let token = match &self.phase {
             Phase::Stranger(stranger) => stranger.token.as_ref(),
             // What is being checked is found to be revoked.
-            Phase::Verifying { .. } => None,
+            Phase::Verifying { .. } | Phase::Leaving { .. } => None,
             Phase::Window(renewal) => Some(renewal.token()),
         };
-        // The feed is no room: what is revoked for one room is of no concern here.
-        if room.is_none() && token.is_some_and(|token| token.identity.user == *user) {
+        // The feed is no room: what is revoked for some rooms is of no concern here.
+        if rooms.is_none() && token.is_some_and(|token| token.identity.user == *user) {
             turn.close(Refusal::Revoked);
         }
     }
@@ -164,7 +166,7 @@ impl Door for FeedDoor {
                 turn.pause_reading(false);
                 self.let_in(turn, outcome, resume, first);
             }
-            Phase::Verifying { .. } => {}
+            Phase::Verifying { .. } | Phase::Leaving { .. } => {}
             Phase::Window(_) => self.renew(turn, outcome),
         }
     }
@@ -182,6 +184,11 @@ impl Door for FeedDoor {
                 }
             }
             Phase::Verifying { .. } => {}
+            Phase::Leaving { at } => {
+                if *at <= turn.now() {
+                    turn.close(Refusal::TryAgain);
+                }
+            }
             Phase::Window(renewal) => match renewal.due(turn.now()) {
                 Due::Nothing => {}
                 Due::Refresh => say(turn, &ServerMessage::Error(Complaint::TokenRefreshRequired)),
@@ -194,6 +201,7 @@ impl Door for FeedDoor {
         match &self.phase {
             Phase::Stranger(stranger) => Some(stranger.until),
             Phase::Verifying { .. } => None,
+            Phase::Leaving { at } => Some(*at),
             Phase::Window(renewal) => renewal.next_deadline(),
         }
     }
@@ -225,7 +233,7 @@ impl FeedDoor {
     ) {
         let from_address = match &mut self.phase {
             Phase::Stranger(stranger) => stranger.token.take(),
-            Phase::Verifying { .. } | Phase::Window(_) => None,
+            Phase::Verifying { .. } | Phase::Leaving { .. } | Phase::Window(_) => None,
         };
         let outcome = match (token, from_address) {
             (Some(token), _) => {
@@ -253,6 +261,13 @@ impl FeedDoor {
     ) {
         let token = match outcome {
             Ok(token) => token,
+            Err(error @ TokenError::TooEarly) => {
+                turn.refuse_token(error);
+                turn.pause_reading(true);
+                let at = renewal::second_ends(turn.moment());
+                self.phase = Phase::Leaving { at };
+                return;
+            }
             Err(error) => {
                 turn.refuse_token(error);
                 return turn.close(Refusal::from(error));
@@ -288,10 +303,9 @@ const MISSING: TokenError = TokenError::Unauthorized(Flaw::Missing);
 fn still_good(turn: &Turn<'_>, token: Token) -> Result<Token, TokenError> {
     if token.expires_at.is_some_and(|at| at <= turn.now()) {
         Err(TokenError::Expired)
-    } else if turn.verifier().is_revoked_everywhere(&token) {
-        Err(TokenError::Revoked)
     } else {
-        Ok(token)
+        let checked = turn.verifier().check_everywhere(turn.moment(), &token);
+        checked.map(|()| token)
     }
 }
 

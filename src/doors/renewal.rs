@@ -1,7 +1,7 @@
 //! A socket's token, and the newer ones that take its place while the socket stays.
 
 use crate::auth::{Flaw, TokenError, Verifier};
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 use crate::limits::REFRESH_BEFORE;
 use crate::model::{Grant, RoomName, Token};
 use crate::relay::Turn;
@@ -97,12 +97,26 @@ impl Renewal {
 }
 
 /// What a token lets its bearer do in a room, unless that has been revoked.
-pub fn grant(verifier: &Verifier, token: &Token, room: &RoomName) -> Result<Grant, Refusal> {
+pub fn grant(
+    verifier: &Verifier,
+    now: Moment,
+    token: &Token,
+    room: &RoomName,
+) -> Result<Grant, Refusal> {
     let grant = token.grant(room).ok_or(Refusal::Forbidden)?;
-    match verifier.is_revoked(token, room) {
-        true => Err(Refusal::Revoked),
-        false => Ok(grant),
-    }
+    verifier.check_in_room(now, token, room)?;
+    Ok(grant)
+}
+
+/// When a token that was issued now is surely newer than one that was issued in this second. Whoever has
+/// one of those that came too early is sent away then and not before: their program asks for another when
+/// they are, and may give up for good if that is of the same second.
+///
+/// Tokens go by the world's clock; the answer is in the relay's own time.
+pub fn second_ends(now: Moment) -> Timestamp {
+    now.own_time_of(Timestamp::from_millis(
+        (now.wall.as_millis() / 1_000 + 1) * 1_000,
+    ))
 }
 
 /// When the bearer of a token is asked for a new one. Who brings one that ends sooner than that is

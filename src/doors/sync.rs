@@ -11,7 +11,7 @@ use crate::doors::upgrade::{Knock, Welcome, knock, room_of_path};
 use crate::doors::{DoorOptions, checked, renewal};
 use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::DoorLabel;
-use crate::model::{Grant, RoomName, SessionId, UserId};
+use crate::model::{Pattern, RoomName, SessionId, Token, UserId};
 use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
@@ -36,12 +36,12 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
                     .answer(relay, options, async |knock, relay| {
                         let token = knock.verify(relay).await?;
                         let room = room_of_path(&knock.path.as_str()[PREFIX.len()..])?;
-                        let grant = renewal::grant(relay.verifier(), &token, &room)?;
+                        renewal::grant(relay.verifier(), relay.clock().moment(), &token, &room)?;
                         let door = Box::new(SyncDoor {
-                            user: token.identity.user,
+                            user: token.identity.user.clone(),
                             expires_at: token.expires_at,
                             room: room.clone(),
-                            arriving: Some(Box::new(grant)),
+                            arriving: Some(Box::new(token)),
                             seat: None,
                         });
                         Ok(Welcome {
@@ -62,8 +62,8 @@ struct SyncDoor {
     /// When its token ends.
     expires_at: Option<Timestamp>,
     room: RoomName,
-    /// What it may do, until it has taken its seat.
-    arriving: Option<Box<Grant>>,
+    /// Its token, until it has taken its seat: on its way here it heard of no revocation.
+    arriving: Option<Box<Token>>,
     seat: Option<Seat>,
 }
 
@@ -109,15 +109,20 @@ impl Door for SyncDoor {
         turn.close(refusal);
     }
 
-    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
-        if self.user == *user && room.is_none_or(|room| *room == self.room) {
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, rooms: Option<&Pattern>) {
+        if self.user == *user && rooms.is_none_or(|rooms| rooms.covers(&self.room)) {
             turn.close(Refusal::Revoked);
         }
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) {
-        if let Some(grant) = self.arriving.take() {
-            self.seat = Some(turn.enter(&self.room, *grant, Dialect::YWebsocket));
+        if let Some(token) = self.arriving.take() {
+            match renewal::grant(turn.verifier(), turn.moment(), &token, &self.room) {
+                Ok(grant) => {
+                    self.seat = Some(turn.enter(&self.room, grant, Dialect::YWebsocket));
+                }
+                Err(refusal) => turn.close(refusal),
+            }
         }
         if self.expires_at.is_some_and(|at| at <= turn.now()) {
             turn.close(Refusal::TokenExpired);

@@ -324,7 +324,7 @@ impl Unfit {
             ),
         };
         let title = status.canonical_reason().unwrap_or_default();
-        let body = problem::write(status.as_u16(), title, code, &detail);
+        let body = problem::write(status.as_u16(), title, code, &detail, None);
         let mut response = Response::new(body.into());
         *response.status_mut() = status;
         let common = [

@@ -12,7 +12,7 @@ use crate::doors::conversation::{Answer, Conversation};
 use crate::doors::upgrade::{Knock, Welcome, knock, room_of_segment};
 use crate::doors::{DoorOptions, renewal};
 use crate::metrics::DoorLabel;
-use crate::model::{Grant, Kind, RoomName, SessionId, Token, UserId};
+use crate::model::{Grant, Kind, Pattern, SessionId, Token, UserId};
 use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
 use crate::wire::close::Refusal;
@@ -43,10 +43,10 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
     let token = knock.verify(relay).await?;
     let name = knock.path.as_str()[PARTY.len()..].strip_prefix(PREFIX);
     let room = room_of_segment(Kind::Workspace, name.ok_or(Refusal::BadRoom)?)?;
-    let grant = renewal::grant(relay.verifier(), &token, &room)?;
+    renewal::grant(relay.verifier(), relay.clock().moment(), &token, &room)?;
     let door = WorkspaceDoor {
         conversation: Conversation::new(relay.clock().now(), room.clone(), token, write),
-        arriving: Some(grant),
+        is_arriving: true,
         seat: None,
     };
     Ok(Welcome {
@@ -58,8 +58,8 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
 /// One client of a workspace.
 struct WorkspaceDoor {
     conversation: Conversation,
-    /// What it may do, until it has taken its seat.
-    arriving: Option<Grant>,
+    /// Until it has taken its seat, or been refused one.
+    is_arriving: bool,
     seat: Option<Seat>,
 }
 
@@ -97,8 +97,8 @@ impl Door for WorkspaceDoor {
         turn.close(refusal);
     }
 
-    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>) {
-        self.conversation.revoked(turn, user, room);
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, rooms: Option<&Pattern>) {
+        self.conversation.revoked(turn, user, rooms);
     }
 
     fn verified(&mut self, turn: &mut Turn<'_>, _key: &str, outcome: Result<Token, TokenError>) {
@@ -107,9 +107,14 @@ impl Door for WorkspaceDoor {
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) {
-        if let Some(grant) = self.arriving.take() {
-            let room = self.conversation.room();
-            self.seat = Some(turn.enter(room, grant, Dialect::Workspace));
+        if std::mem::take(&mut self.is_arriving) {
+            match self.conversation.arrive(turn) {
+                Ok(grant) => {
+                    let room = self.conversation.room();
+                    self.seat = Some(turn.enter(room, grant, Dialect::Workspace));
+                }
+                Err(refusal) => turn.close(refusal),
+            }
         }
         self.conversation.tick(turn);
     }

@@ -37,6 +37,11 @@ pub enum Input {
         /// Whether everything that the window was to be told had left for its client.
         was_all_sent: bool,
     },
+    /// The user's tokens are revoked: all their windows are gone, those that linger too.
+    Expel {
+        /// Whose.
+        user: UserId,
+    },
     /// Whom a user follows in the store is another list now; what tokens claim stays beside.
     Follows {
         /// Whose follows.

@@ -119,6 +119,7 @@ impl Feed {
                 ending,
                 was_all_sent,
             } => self.close(now, window, ending, was_all_sent),
+            Input::Expel { user } => self.expel(now, &user),
             Input::Follows { user, stored, seen } => self.change_follows(&user, &stored, &seen),
             Input::Tick => {}
             Input::Stop => self.stop(now),
@@ -299,6 +300,14 @@ impl Feed {
             // Another window may have waited for this one.
             self.refresh(now, &user);
         }
+    }
+
+    fn expel(&mut self, now: Timestamp, user: &UserId) {
+        let windows = self.people.get(user).map(Person::window_names);
+        for name in windows.into_iter().flatten() {
+            self.remove(now, name);
+        }
+        self.refresh(now, user);
     }
 
     fn change_follows(&mut self, user: &UserId, stored: &BTreeSet<UserId>, seen: &Seen) {

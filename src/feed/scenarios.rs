@@ -86,6 +86,23 @@ fn five_minutes_without_an_update_are_away() {
 }
 
 #[test]
+fn whoever_is_revoked_is_gone_at_once_with_all_windows_and_cannot_resume() {
+    check(
+        "
+          0s  bob1 login follows ann  -> seen bob 0s, bob1 hello, bob1 sync ann:never
+          0s  ann1 login              -> seen ann 0s, bob1 o ann Online Idle, ann1 hello, ann1 sync
+          1s  ann2 login              -> ann2 hello, ann2 sync
+          2s  ann1 closes             ->
+          3s  ann is revoked          -> seen ann 3s, bob1 x ann 3s
+          3s  ann2 closes             ->
+          4s  ann is revoked          ->
+          4s  cid is revoked          ->
+          5s  ann3 login resume ann1  -> seen ann 5s, bob1 o ann Online Idle, ann3 hello, ann3 sync
+        ",
+    );
+}
+
+#[test]
 fn the_most_active_window_is_shown() {
     check(
         "
@@ -765,6 +782,7 @@ impl Play {
             [name, "logout"] => Input::Logout {
                 window: self.window(name),
             },
+            [name, "is", "revoked"] => Input::Expel { user: user(name) },
             [name, "closes"] => Input::Closed {
                 window: self.window(name),
                 ending: Ending::Clean,

@@ -30,6 +30,7 @@ pub(super) async fn identify_by_header(api: &Api, head: &Head) -> Result<Token, 
 }
 
 async fn verify(api: &Api, head: &Head, token: Option<String>) -> Result<Token, Problem> {
+    api.relay.admits()?;
     let verifier = api.relay.verifier();
     let now = api.relay.clock().moment();
     let verified = match token {
@@ -38,10 +39,7 @@ async fn verify(api: &Api, head: &Head, token: Option<String>) -> Result<Token, 
             .guest()
             .ok_or(TokenError::Unauthorized(Flaw::Missing)),
     };
-    verified.map_err(|error| {
-        api.relay.refuse_token(&head.path, error);
-        error.into()
-    })
+    counted(api, &head.path, verified)
 }
 
 /// Lets the caller into a room for `needed`, or says why not. Rooms they may not enter look the
@@ -72,11 +70,27 @@ pub(super) fn check_access(
     if !is_allowed {
         return Err(Problem::forbidden("the token does not allow this"));
     }
-    if api.relay.verifier().is_revoked(token, room) {
-        api.relay.refuse_token(room.as_str(), TokenError::Revoked);
-        return Err(TokenError::Revoked.into());
-    }
-    Ok(())
+    let now = api.relay.clock().moment();
+    let checked = api.relay.verifier().check_in_room(now, token, room);
+    counted(api, room.as_str(), checked)
+}
+
+/// Whether the token is still good behind a body, which may have taken minutes to come.
+pub(super) fn check_again(api: &Api, head: &Head, token: &Token) -> Result<(), Problem> {
+    let now = api.relay.clock().moment();
+    let checked = match token.expires_at {
+        Some(expires_at) if expires_at <= now.own_time() => Err(TokenError::Expired),
+        Some(_) | None => api.relay.verifier().check_everywhere(now, token),
+    };
+    counted(api, &head.path, checked)
+}
+
+/// Tells whoever runs the relay of a token that is not taken.
+fn counted<T>(api: &Api, at: &str, outcome: Result<T, TokenError>) -> Result<T, Problem> {
+    outcome.map_err(|error| {
+        api.relay.refuse_token(at, error);
+        error.into()
+    })
 }
 
 /// `Authorization: Bearer`, else, where a link or an `EventSource` may have to do without

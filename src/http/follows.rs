@@ -43,6 +43,7 @@ where
     let user = presence::user_in_path(raw_user)?;
     may_write(&token)?;
     let body = body::read(head, body, FOLLOWS_BODY_BYTES_MAX, &api.bodies).await?;
+    caller::check_again(api, head, &token)?;
     let list: List<String> = serde_json::from_slice(&body.bytes)
         .map_err(|error| Problem::bad_request(format!("not the JSON expected: {error}")))?;
     let all = list.parse()?;

@@ -25,6 +25,7 @@ where
 {
     let token = caller::identify(api, head).await?;
     let body = body::read(head, body, BODY_BYTES_MAX as usize, &api.bodies).await?;
+    caller::check_again(api, head, &token)?;
     let said = heartbeat::decode(&body.bytes)?;
     let (token, session_token) = own_session(api, token, &said.room, &said.session)?;
     let grant = token.grant(&said.room).ok_or(Problem::forbidden(NOBODY))?;
@@ -55,6 +56,11 @@ where
         api.heartbeats.give_back(now, user);
     }
     let has_left = attendance? == Attendance::HasLeft;
+    // A revocation that was made meanwhile may have come to the room before.
+    if let Err(revoked) = caller::check_access(api, &token, &said.room, Access::Read) {
+        api.relay.leave(&session_token, Some(&said.room)).await?;
+        return Err(revoked);
+    }
     Ok(json_response(heartbeat::answer(&session_token, has_left)))
 }
 

@@ -3,6 +3,7 @@
 use warp::reply::Response;
 
 use crate::auth::Verifier;
+use crate::clock::SystemClock;
 use crate::http::problem::Problem;
 use crate::http::{Api, Head, caller, json_response, shapes};
 use crate::limits::ROOMS_AT_ONCE;
@@ -57,18 +58,31 @@ pub(super) fn prefix_in_query(head: &Head) -> Result<RoomName, Problem> {
 pub(super) struct View {
     pub token: Token,
     pub verifier: Verifier,
+    pub clock: SystemClock,
 }
 
 impl View {
     pub async fn of_caller(api: &Api, head: &Head) -> Result<Self, Problem> {
         let token = caller::identify(api, head).await?;
-        let verifier = api.relay.verifier().clone();
-        Ok(Self { token, verifier })
+        Ok(Self::of(api, token))
+    }
+
+    /// Of somebody who is known already.
+    pub fn of(api: &Api, token: Token) -> Self {
+        Self {
+            token,
+            verifier: api.relay.verifier().clone(),
+            clock: api.relay.clock(),
+        }
     }
 
     /// Whether the caller may read the room, as of now.
     pub fn shows(&self, room: &RoomName) -> bool {
-        self.token.may_read(room) && !self.verifier.is_revoked(&self.token, room)
+        let is_revoked = || {
+            let now = self.clock.moment();
+            self.verifier.is_revoked(now, &self.token, room)
+        };
+        self.token.may_read(room) && !is_revoked()
     }
 
     /// Those of these rooms in which somebody is, by their names. Those that the caller may not see

@@ -19,9 +19,8 @@ pub(super) async fn of_room(api: &Api, head: &Head, raw_room: &str) -> Result<Re
     let (token, room) = caller::enter(api, head, raw_room, Access::Read).await?;
     let events = api.relay.watch_room(&room).await?;
     let ends_at = token.expires_at;
-    let verifier = api.relay.verifier().clone();
     let source = RoomSource {
-        view: View { token, verifier },
+        view: View::of(api, token),
         room,
         events,
         event: None,
@@ -204,17 +203,22 @@ impl Shown {
     /// Whether no revocation takes anything back of what the caller was shown. Whoever begins again
     /// is shown what is left.
     fn is_allowed(&mut self) -> bool {
-        let View { token, verifier } = &self.view;
+        let View {
+            token,
+            verifier,
+            clock,
+        } = &self.view;
         let made = verifier.revocations_made();
         if made == self.revocations {
             return true;
         }
         self.revocations = made;
-        !verifier.is_revoked_everywhere(token)
+        let now = clock.moment();
+        !verifier.is_revoked_everywhere(now, token)
             && !self
                 .rooms
                 .iter()
-                .any(|room| verifier.is_revoked(token, room))
+                .any(|room| verifier.is_revoked(now, token, room))
     }
 
     /// Whether the room's new entry is to be shown: not where the caller may not read, and not

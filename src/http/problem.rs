@@ -24,6 +24,8 @@ pub(super) struct Problem {
     code: &'static str,
     detail: Cow<'static, str>,
     header: Option<(HeaderName, HeaderValue)>,
+    /// Whether what was asked for was done all the same, where that is in question.
+    applied: Option<bool>,
 }
 
 impl Problem {
@@ -100,7 +102,23 @@ impl Problem {
             code,
             detail: detail.into(),
             header: None,
+            applied: None,
         }
+    }
+
+    /// The store did not have it in time. What was not applied can be sent again; what was is kept as
+    /// soon as the store takes it, so nobody is told when to come back.
+    pub fn not_stored(applied: bool) -> Self {
+        let mut problem = match applied {
+            false => Self::unavailable(Refusal::StoreDown),
+            true => {
+                let detail = "in force, but not on disk yet: the store has not taken it in time";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(status, Refusal::StoreDown.reason(), detail)
+            }
+        };
+        problem.applied = Some(applied);
+        problem
     }
 
     fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -110,7 +128,8 @@ impl Problem {
 
     pub fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");
-        let text = problem::write(self.status.as_u16(), title, self.code, &self.detail);
+        let status = self.status.as_u16();
+        let text = problem::write(status, title, self.code, &self.detail, self.applied);
         let mut response = Response::new(text.into());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -135,8 +154,8 @@ pub(super) fn method_list(methods: &[Method]) -> String {
 
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
-        if error == TokenError::NoKeys {
-            return Self::from(Refusal::KeysDown);
+        if let TokenError::NoKeys | TokenError::TooEarly = error {
+            return Self::from(Refusal::from(error));
         }
         // A limit is no secret; everything else that is wrong with a token is for the operator.
         Self::unauthorized(match error {
@@ -144,9 +163,10 @@ impl From<TokenError> for Problem {
             TokenError::Unauthorized(Flaw::TooLong) => {
                 Cow::from(format!("a token has at most {TOKEN_BYTES_MAX} bytes"))
             }
-            TokenError::Unauthorized(_) | TokenError::UnknownKey | TokenError::NoKeys => {
-                Cow::from("the token does not verify")
-            }
+            TokenError::Unauthorized(_)
+            | TokenError::UnknownKey
+            | TokenError::NoKeys
+            | TokenError::TooEarly => Cow::from("the token does not verify"),
             TokenError::Expired => Cow::from("the token has expired"),
             TokenError::Revoked => Cow::from("the token was revoked"),
         })
@@ -186,6 +206,9 @@ impl From<ApplyError> for Problem {
                 "PRECONDITION_FAILED",
                 "the document has content already",
             ),
+            ApplyError::NotStored { is_applied } => Self::not_stored(is_applied),
+            // Nothing was: the answer says so, as the one above does.
+            ApplyError::Refused(Refusal::StoreDown) => Self::not_stored(false),
             ApplyError::Refused(refusal) => refusal.into(),
         }
     }
@@ -216,6 +239,7 @@ impl From<Refusal> for Problem {
             | Refusal::StoreDamaged
             | Refusal::Slow
             | Refusal::KeysDown
+            | Refusal::TryAgain
             | Refusal::LimitConnections
             | Refusal::LimitDocuments
             | Refusal::HeartbeatTimeout
@@ -260,7 +284,14 @@ mod tests {
         let refused = |refusal| ApplyError::Refused(refusal);
         check(refused(Refusal::BadUpdate), 400, "BAD_REQUEST");
         check(refused(Refusal::LimitDocument), 413, "TOO_LARGE");
-        check(refused(Refusal::StoreDown), 503, "STORE_DOWN");
+        let response = check(refused(Refusal::StoreDown), 503, "STORE_DOWN");
+        assert_eq!(header(response, RETRY_AFTER), "1");
+        let late = |is_applied| ApplyError::NotStored { is_applied };
+        let response = check(late(false), 503, "STORE_DOWN");
+        assert_eq!(header(response, RETRY_AFTER), "1");
+        let response = check(late(true), 503, "STORE_DOWN");
+        assert!(!response.headers().contains_key(RETRY_AFTER));
+        assert_eq!(Problem::not_stored(true).applied, Some(true));
         check(Problem::not_found(), 404, "NOT_FOUND");
         check(Problem::forbidden("…"), 403, "FORBIDDEN");
     }

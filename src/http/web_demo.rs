@@ -1,4 +1,4 @@
-//! The files of the built web demo, below `/demo/`.
+//! The files of the built web demo, below `/demo/`: those in its folder, wherever links in it lead.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,11 +38,18 @@ pub fn web_demo(folder: Option<PathBuf>, metrics: Arc<Metrics>) -> BoxedFilter<(
         return warp::any().and_then(nothing).boxed();
     };
     let index = folder.join("index.html");
-    let root = folder.clone();
+    let root: Arc<Path> = folder.clone().into();
+    let assets = folder.join(HASHED);
+    let of_folder = warp::any().map({
+        let root = Arc::clone(&root);
+        move || Arc::clone(&root)
+    });
     let files = warp::path(PLACE)
         .and(warp::fs::dir(folder))
+        .and(of_folder.clone())
+        .and_then(only_within)
         .map(move |file: File| {
-            let is_hashed = file.path().starts_with(root.join(HASHED));
+            let is_hashed = file.path().starts_with(&assets);
             answer(file, if is_hashed { FOR_GOOD } else { ASK_AGAIN })
         });
     let pages = warp::path(PLACE)
@@ -54,6 +61,8 @@ pub fn web_demo(folder: Option<PathBuf>, metrics: Arc<Metrics>) -> BoxedFilter<(
         })
         .untuple_one()
         .and(warp::fs::file(index))
+        .and(of_folder)
+        .and_then(only_within)
         .map(|file| answer(file, ASK_AGAIN));
     let nothing = warp::path(PLACE).and(warp::method()).map(|method| {
         let problem = match method {
@@ -72,6 +81,19 @@ pub fn web_demo(folder: Option<PathBuf>, metrics: Arc<Metrics>) -> BoxedFilter<(
             response
         })
         .boxed()
+}
+
+/// A link in the folder may lead out of it, to what is nobody's business.
+async fn only_within(file: File, root: Arc<Path>) -> Result<File, Rejection> {
+    // Asked each time: the folder itself may be a link that leads to another build now.
+    let found = tokio::try_join!(
+        tokio::fs::canonicalize(&root),
+        tokio::fs::canonicalize(file.path()),
+    );
+    match found {
+        Ok((root, path)) if path.starts_with(&root) => Ok(file),
+        Ok(_) | Err(_) => Err(warp::reject::not_found()),
+    }
 }
 
 /// Whether somebody typed it who wants to see the application.

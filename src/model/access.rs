@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::model::room_name::{BadRoomName, ROOM_NAME_BYTES_MAX};
 use crate::model::{Identity, Role, RoomName, UserId};
 
 /// What may be done with a document. Whoever may write may read.
@@ -15,7 +16,7 @@ pub enum Access {
 }
 
 /// A room name, or a prefix of room names when it ends in `*` (any text, `/` too).
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Pattern(Arc<str>);
 
 impl Pattern {
@@ -31,6 +32,36 @@ impl Pattern {
             Some(prefix) => name.as_str().starts_with(prefix) || is_under(prefix, name.as_str()),
             None => is_under(&self.0, name.as_str()),
         }
+    }
+
+    /// A pattern that some room's name fits; others are a mistake where they are not a token's.
+    pub fn parse(text: &str) -> Result<Self, BadRoomName> {
+        match text.strip_suffix('*') {
+            Some(prefix) if ROOM_NAME_BYTES_MAX < prefix.len() => Err(BadRoomName::Length),
+            // The segment that the prefix ends in may go on; all before it are whole.
+            Some(prefix) => RoomName::parse(&format!("{prefix}x"))
+                .or_else(|error| match prefix.len() {
+                    ROOM_NAME_BYTES_MAX => RoomName::parse(prefix),
+                    _ => Err(error),
+                })
+                .map(|_| Self::new(text)),
+            None => RoomName::parse(text).map(|_| Self::new(text)),
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the names of its rooms begin with, if it is not the name of one.
+    pub fn prefix(&self) -> Option<&str> {
+        self.0.strip_suffix('*')
+    }
+
+    /// Whether the room is one of those.
+    pub fn covers(&self, room: &RoomName) -> bool {
+        self.fit(room).is_some()
     }
 
     /// How well the pattern fits: `None` not at all, else greater is better; the exact name wins,
@@ -211,6 +242,27 @@ mod tests {
             Some((Some("guest".into()), Access::Read))
         );
         assert_eq!(access(&token, "sessions"), None);
+    }
+
+    #[test]
+    fn a_pattern_that_no_room_fits_is_a_mistake() {
+        for good in [
+            "a",
+            "session/42",
+            "*",
+            "session/*",
+            "session/4*",
+            "a/b/*",
+            "a*b",
+        ] {
+            assert!(Pattern::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "/*", "a//*", "a/../*", "a\n*", "a/", "**/", "/a"] {
+            assert!(Pattern::parse(bad).is_err(), "{bad}");
+        }
+        let longest = "x".repeat(ROOM_NAME_BYTES_MAX);
+        assert!(Pattern::parse(&format!("{longest}*")).is_ok());
+        assert!(Pattern::parse(&format!("{longest}x*")).is_err());
     }
 
     #[test]

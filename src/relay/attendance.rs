@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::model::{Grant, LastSeen, RequestId, RoomName, SessionId, SessionToken, UserId};
+use crate::model::{
+    Grant, LastSeen, Pattern, RequestId, RoomName, SessionId, SessionToken, UserId,
+};
 use crate::presence::{Participant, SessionRecord, Status};
 use crate::relay::inbox::ToWorker;
 use crate::relay::rooms::{Beating, RoomKey};
@@ -180,11 +182,12 @@ impl Worker {
         }
     }
 
-    /// What stays of the user ends: in one room, or in all.
-    pub(super) fn expel(&mut self, user: &UserId, room: Option<&RoomName>) {
+    /// What stays of the user ends: in some rooms, or in all.
+    pub(super) fn expel(&mut self, user: &UserId, rooms: Option<&Pattern>) {
         for key in self.rooms_with(user) {
-            let is_meant =
-                |open: &crate::relay::rooms::OpenRoom| room.is_none_or(|room| open.name == *room);
+            let is_meant = |open: &crate::relay::rooms::OpenRoom| {
+                rooms.is_none_or(|rooms| rooms.covers(&open.name))
+            };
             if self.rooms.get(key).is_some_and(is_meant) {
                 self.let_happen(key, Input::Expel { user: user.clone() });
             }

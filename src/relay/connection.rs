@@ -12,7 +12,7 @@ use crate::auth::TokenError;
 use crate::clock::Timestamp;
 use crate::limits::{CLOSE_LINGER, RATE_BURST_SECONDS, WRITE_PIECE_BYTES};
 use crate::metrics::DoorLabel;
-use crate::model::{ConnectionId, RoomName, SessionId, Token, UserId};
+use crate::model::{ConnectionId, Pattern, RoomName, SessionId, Token, UserId};
 use crate::relay::pulse::Pulse;
 use crate::relay::rooms::RoomKey;
 use crate::relay::socket::{RawSocket, Socket};
@@ -38,8 +38,8 @@ pub trait Door: Send {
         let _ = (turn, session, closes);
     }
 
-    /// The user's tokens are revoked, in one room or everywhere: end what they opened.
-    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, room: Option<&RoomName>);
+    /// The user's tokens are revoked, in some rooms or everywhere: end what they opened.
+    fn revoked(&mut self, turn: &mut Turn<'_>, user: &UserId, rooms: Option<&Pattern>);
 
     /// Something large has been looked through; `key` is what `check_later` was given.
     fn checked(&mut self, turn: &mut Turn<'_>, key: &str, outcome: Result<FromSession, Refusal>);

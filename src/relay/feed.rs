@@ -287,6 +287,12 @@ impl Worker {
         });
     }
 
+    /// A user's tokens are revoked: followers are told at once, whatever windows there are.
+    pub(super) fn feed_expel(&mut self, user: &UserId) {
+        let user = user.clone();
+        self.let_feed(Input::Expel { user });
+    }
+
     /// The process ends: that those who are here were seen now is to be remembered.
     pub(super) fn feed_stop(&mut self) {
         self.let_feed(Input::Stop);

@@ -206,6 +206,10 @@ impl Worker {
         let write = match keep {
             Keep::Append { sequence, update } => Write::Append { sequence, update },
             Keep::Snapshot { through, update } => Write::Snapshot { through, update },
+            Keep::Withdraw { sequence } => {
+                tracing::info!(room = %open.name, sequence, "an update came too late to the store");
+                Write::Quarantine { sequence }
+            }
             Keep::Quarantine { sequence } => {
                 tracing::error!(room = %open.name, sequence, "an update broke its document");
                 Write::Quarantine { sequence }

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::clock::Timestamp;
 use crate::limits::{READ_BUFFER_BYTES, WRITE_PIECE_BYTES};
 use crate::metrics::DoorLabel;
-use crate::model::{ConnectionId, Grant, RoomName, SessionId, UserId};
+use crate::model::{ConnectionId, Grant, Pattern, RoomName, SessionId, UserId};
 use crate::relay::connection::{Door, Handling, Newcomer, Place, Seat};
 use crate::relay::fanout::Dialect;
 use crate::relay::fixtures::idle_worker;
@@ -375,7 +375,7 @@ impl Door for EndlessDoor {
         panic!("refused: {refusal:?}");
     }
 
-    fn revoked(&mut self, _turn: &mut Turn<'_>, _user: &UserId, _room: Option<&RoomName>) {}
+    fn revoked(&mut self, _turn: &mut Turn<'_>, _user: &UserId, _rooms: Option<&Pattern>) {}
 
     fn tick(&mut self, turn: &mut Turn<'_>) {
         if let Some((room, grant)) = self.arriving.take() {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::model::{ConnectionId, Grant, RoomName, SessionId, UserId};
+use crate::model::{ConnectionId, Grant, Pattern, RoomName, SessionId, UserId};
 use crate::relay::closing::Reopening;
 use crate::relay::connection::Newcomer;
 use crate::relay::fanout::Dialect;
@@ -59,12 +59,12 @@ pub enum ToWorker {
     },
     /// A room on another worker asks which sockets here answer.
     AskSockets(Box<SocketsAsked>),
-    /// A user's tokens are revoked: end what they opened, in one room or everywhere.
+    /// A user's tokens are revoked: end what they opened, in some rooms or everywhere.
     Revoke {
         /// Whose.
         user: UserId,
         /// Where; everywhere if `None`.
-        room: Option<RoomName>,
+        rooms: Option<Pattern>,
     },
     /// A user hides from everybody, or no longer.
     Hide {

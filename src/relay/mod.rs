@@ -33,6 +33,7 @@ mod people;
 mod placement;
 mod pulse;
 mod refused;
+mod revoking;
 mod rooms;
 mod socket;
 mod storage;
@@ -69,6 +70,7 @@ use crate::relay::inbox::ToWorker;
 use crate::relay::people::PeopleWriter;
 use crate::relay::placement::worker_of;
 use crate::relay::refused::Refused;
+use crate::relay::revoking::Revoking;
 use crate::relay::storage::Storage;
 use crate::relay::turn_times::TurnTimes;
 use crate::relay::worker::{Surroundings, Worker};
@@ -89,6 +91,7 @@ pub use observation::{
 };
 pub use placement::Home;
 pub use refused::{RefusedLists, RefusedOrigin, RefusedTokens};
+pub use revoking::RevokeError;
 pub use socket::{RawSocket, RawStream, Stream};
 pub use timeline::{Departure, Happening, Passage, Spot, Timeline, Way};
 pub use turn::Turn;
@@ -111,6 +114,7 @@ struct Inner {
     policies: Policies,
     storage: Storage,
     people: PeopleWriter,
+    revoking: Revoking,
 }
 
 /// What a relay is made with.
@@ -171,6 +175,12 @@ pub enum ApplyError {
     /// It was to be applied to an empty document only.
     #[error("the document has content already")]
     NotEmpty,
+    /// The store has not taken it in time.
+    #[error("the store has not answered in time")]
+    NotStored {
+        /// Whether it is in the document, and kept as soon as the store takes it; else it never was.
+        is_applied: bool,
+    },
     /// For a reason that a socket would be closed for.
     #[error("refused: {}", .0.reason())]
     Refused(Refusal),
@@ -217,6 +227,7 @@ impl Relay {
             storage.suspect(&StoreError::Down(whom));
         }
         let people = PeopleWriter::start(store.clone())?;
+        let revoking = Revoking::start(store.clone(), verifier.clone(), clock)?;
         let threads = cores.max(HEAVY_THREADS_MIN);
         let heavy = HeavyPool::start("heavy", threads, store.clone(), &storage)?;
         // Threads of their own: a store that answers slowly must not hold up what needs it not.
@@ -263,6 +274,7 @@ impl Relay {
             policies,
             storage,
             people,
+            revoking,
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -322,6 +334,7 @@ impl Relay {
             // Clients that are told that their token is bad do not come back.
             return Err(Refusal::KeysDown);
         }
+        self.admits().map_err(|Unavailable(refusal)| refusal)?;
         Place::take(&self.0.shared.connections, self.0.limits.connections_max)
             .ok_or(Refusal::LimitConnections)
     }
@@ -430,6 +443,7 @@ impl Relay {
         match reply.map_err(|Unavailable(refusal)| ApplyError::Refused(refusal))? {
             Reply::Applied => Ok(()),
             Reply::NotEmpty => Err(ApplyError::NotEmpty),
+            Reply::NotStored { is_applied } => Err(ApplyError::NotStored { is_applied }),
             Reply::Refused(refusal) => Err(ApplyError::Refused(refusal)),
             _ => Err(ApplyError::Refused(Refusal::StoreDown)),
         }
@@ -480,25 +494,6 @@ impl Relay {
         Ok(())
     }
 
-    /// Refuses the user's tokens issued until now, and ends what they opened with them: in one room
-    /// or everywhere.
-    pub async fn revoke(&self, user: &UserId, room: Option<&RoomName>) -> Result<(), Unavailable> {
-        // Tokens say by the world's clock when they were issued.
-        let now = self.0.clock.moment().wall;
-        self.0.verifier.revoke(now, user, room);
-        for inbox in self.0.inboxes.iter() {
-            let revoke = ToWorker::Revoke {
-                user: user.clone(),
-                room: room.cloned(),
-            };
-            inbox
-                .send(revoke)
-                .await
-                .map_err(|_| Unavailable(Refusal::Draining))?;
-        }
-        Ok(())
-    }
-
     /// Why the relay is not ready; nothing when it is.
     pub fn unready_reasons(&self) -> Vec<String> {
         let shared = &self.0.shared;
@@ -506,12 +501,9 @@ impl Relay {
         if shared.is_draining.load(Ordering::Relaxed) {
             reasons.push(Refusal::Draining.reason().to_owned());
         }
-        if shared.is_store_down.load(Ordering::Relaxed) {
-            let error = shared
-                .store_error
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            reasons.push(format!("{}: {error}", Refusal::StoreDown.reason()));
+        let troubles = [self.0.storage.trouble(), self.0.revoking.trouble()];
+        for trouble in troubles.into_iter().flatten() {
+            reasons.push(format!("{}: {trouble}", Refusal::StoreDown.reason()));
         }
         if let Some(why) = self.0.verifier.missing_keys() {
             reasons.push(format!("{}: {why}", Refusal::KeysDown.reason()));
@@ -561,6 +553,12 @@ impl Relay {
         let remembered = tokio::task::spawn_blocking(move || people.flush(for_people)).await;
         if !remembered.is_ok_and(|all| all) {
             tracing::warn!("what was to be remembered of people is not all written");
+        }
+        let revoking = self.0.revoking.clone();
+        let for_revocations = left();
+        let revoked = tokio::task::spawn_blocking(move || revoking.flush(for_revocations)).await;
+        if !revoked.is_ok_and(|all| all) {
+            tracing::error!("a revocation is not stored, and ends with this process");
         }
         let all_closed = futures::future::join_all(workers_closed);
         if tokio::time::timeout(left(), all_closed).await.is_err() {
@@ -615,6 +613,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.storage.stop();
         self.people.stop();
+        self.revoking.stop();
         for inbox in self.inboxes.iter() {
             // A full inbox belongs to a worker that is stuck; there is nobody left to tell.
             let _ = inbox.try_send(ToWorker::Stop);
@@ -673,6 +672,12 @@ impl Shared {
 
     fn is_store_down(&self) -> bool {
         self.is_store_down.load(Ordering::Relaxed)
+    }
+
+    /// What the store said last when it did not do something.
+    fn store_error(&self) -> String {
+        let error = self.store_error.lock();
+        error.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn store_works(&self) {

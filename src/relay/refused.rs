@@ -208,7 +208,7 @@ impl Shared {
         let at = cut(at);
         match error {
             // As tokens go.
-            TokenError::Expired | TokenError::Revoked => {
+            TokenError::Expired | TokenError::Revoked | TokenError::TooEarly => {
                 tracing::info!(at, reason, count, "a token was refused: {error}");
             }
             TokenError::Unauthorized(_) | TokenError::UnknownKey | TokenError::NoKeys => {

@@ -4,19 +4,22 @@
 //! it writes is the next. A single write is carried out at once. While many come, some milliseconds'
 //! worth are gathered first: a commit costs as much as writing dozens of updates. A store that
 //! fails is tried again with the same batch until it takes it; what waits is bounded, because
-//! workers take no more edits once `--max-unsaved` is reached. A store that others have written to
-//! takes nothing more from this relay: it has failed.
+//! workers take no more edits once `--max-unsaved` is reached. While there is nothing to write, the store
+//! is asked whether it could. One that others have written to takes nothing more from this relay: it has
+//! failed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::clock::SystemClock;
 use crate::limits::{
     COMMIT_BYTES_MAX, COMMIT_WRITES_MAX, GATHER_FIRST, GATHER_FROM_WRITES, GATHER_MAX,
-    GATHER_WRITES_MAX, STORE_RESTS_AFTER, STORE_RETRY_AFTER, STORE_RETRY_AFTER_FIRST,
+    GATHER_WRITES_MAX, STORE_ANSWERS_WITHIN, STORE_ASKED_EVERY, STORE_RESTS_AFTER,
+    STORE_RETRY_AFTER, STORE_RETRY_AFTER_FIRST,
 };
 use crate::metrics::Metrics;
 use crate::model::RoomName;
@@ -76,6 +79,9 @@ struct Inner {
     unsaved_bytes: AtomicUsize,
     /// Why nothing can ever be written again, once that is so.
     failure: watch::Sender<Option<StoreError>>,
+    clock: SystemClock,
+    /// Since when, by the clock's count in microseconds, the store has not answered; 0: it owes nothing.
+    asked_at: AtomicU64,
 }
 
 #[derive(Default)]
@@ -107,6 +113,8 @@ impl Storage {
             metrics,
             unsaved_bytes: AtomicUsize::new(0),
             failure: watch::Sender::new(None),
+            clock: SystemClock::new(),
+            asked_at: AtomicU64::new(0),
         });
         let told: Weak<Inner> = Arc::downgrade(&inner);
         inner.store.on_taken(Box::new(move |error| {
@@ -152,6 +160,21 @@ impl Storage {
     /// What is accepted and not on disk, in bytes over all rooms.
     pub fn unsaved_bytes(&self) -> usize {
         self.0.unsaved_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Why the store counts as down, if it does: it said so, or it says nothing.
+    pub fn trouble(&self) -> Option<String> {
+        if self.0.shared.is_store_down() {
+            return Some(self.0.shared.store_error());
+        }
+        let silence = self.0.silence();
+        let is_too_long = STORE_ANSWERS_WITHIN <= silence;
+        is_too_long.then(|| format!("it has not answered for {} s", silence.as_secs()))
+    }
+
+    /// Whether the store counts as down.
+    pub fn is_down(&self) -> bool {
+        self.0.shared.is_store_down() || STORE_ANSWERS_WITHIN <= self.0.silence()
     }
 
     /// The store could not be used: see that it works again.
@@ -241,6 +264,8 @@ impl Inner {
     fn next_batch(&self, previous: usize) -> Option<Vec<Kept>> {
         let mut queue = self.queue();
         let mut has_rested = previous == 0;
+        let mut idle = Duration::ZERO;
+        let mut is_to_be_asked = false;
         loop {
             if !queue.waiting.is_empty() {
                 if GATHER_FROM_WRITES <= previous {
@@ -251,33 +276,69 @@ impl Inner {
             if queue.is_stopped {
                 return None;
             }
-            if self.shared.is_store_down() {
+            if is_to_be_asked || self.shared.is_store_down() {
+                is_to_be_asked = false;
                 drop(queue);
-                // Nothing waits to be written, so ask for something small.
-                if self.store.rooms(None, 1).is_ok() {
-                    self.shared.store_works();
-                }
+                self.ask();
                 queue = self.queue();
-                if !self.shared.is_store_down() || !queue.waiting.is_empty() {
+                if !queue.waiting.is_empty() {
                     continue;
                 }
             }
             queue.is_idle = true;
             let patience = match self.shared.is_store_down() {
                 true => STORE_RETRY_AFTER,
-                false if has_rested => Duration::MAX,
-                false => STORE_RESTS_AFTER,
+                // Nothing happens to it, and nothing is left with it.
+                false if self.store.is_immediate() => Duration::MAX,
+                false => STORE_ASKED_EVERY,
             };
             let waited = self.filled.wait_timeout(queue, patience);
             let (still, waited) = waited.unwrap_or_else(PoisonError::into_inner);
             queue = still;
             queue.is_idle = false;
-            if waited.timed_out() && !has_rested {
+            if !waited.timed_out() {
+                continue;
+            }
+            is_to_be_asked = true;
+            idle = idle.saturating_add(patience);
+            if !has_rested && STORE_RESTS_AFTER <= idle {
                 has_rested = true;
                 drop(queue);
                 self.store.rest();
                 queue = self.queue();
             }
+        }
+    }
+
+    /// Asks the store whether it could write, so that whoever asks us knows.
+    fn ask(&self) {
+        match self.timed(|| self.store.probe()) {
+            Ok(()) => self.shared.store_works(),
+            Err(error) => {
+                self.metrics.store_errors.inc();
+                match error.is_final() {
+                    true => self.fail(&error),
+                    false => self.shared.store_failed(&error),
+                }
+            }
+        }
+    }
+
+    /// Notes how long the store takes.
+    fn timed<T>(&self, act: impl FnOnce() -> T) -> T {
+        let micros = self.clock.elapsed().as_micros();
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX).max(1);
+        self.asked_at.store(micros, Ordering::Relaxed);
+        let done = act();
+        self.asked_at.store(0, Ordering::Relaxed);
+        done
+    }
+
+    /// How long the store has owed an answer.
+    fn silence(&self) -> Duration {
+        match self.asked_at.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            micros => (self.clock.elapsed()).saturating_sub(Duration::from_micros(micros)),
         }
     }
 
@@ -312,7 +373,7 @@ impl Inner {
         let id = batches.next_id();
         let mut pause = STORE_RETRY_AFTER_FIRST;
         loop {
-            match self.store.commit(Some(id), &writes) {
+            match self.timed(|| self.store.commit(Some(id), &writes)) {
                 Ok(()) => {
                     self.shared.store_works();
                     return true;

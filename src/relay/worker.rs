@@ -23,7 +23,9 @@ use crate::limits::{
     WORKER_INBOX_MAX,
 };
 use crate::metrics::Metrics;
-use crate::model::{ConnectionId, Policies, RequestId, RoomName, SessionId, SessionToken, UserId};
+use crate::model::{
+    ConnectionId, Pattern, Policies, RequestId, RoomName, SessionId, SessionToken, UserId,
+};
 use crate::presence::{Farewells, Participant};
 use crate::relay::Shared;
 use crate::relay::connection::{Bucket, Connection, Ears, Handling, Newcomer, State, Tail};
@@ -418,7 +420,7 @@ impl Worker {
                 self.far_delivery(connection, session, delivery);
             }
             ToWorker::AskSockets(asked) => self.answer_for_sockets(*asked),
-            ToWorker::Revoke { user, room } => self.revoke(&user, room.as_ref()),
+            ToWorker::Revoke { user, rooms } => self.revoke(&user, rooms.as_ref()),
             ToWorker::Hide { user, hides } => self.hide(&user, hides),
             ToWorker::Drain { saved, closed } => self.drain(saved, closed),
             ToWorker::Stop => {}
@@ -488,12 +490,16 @@ impl Worker {
         self.schedule(id);
     }
 
-    pub(super) fn revoke(&mut self, user: &UserId, room: Option<&RoomName>) {
+    pub(super) fn revoke(&mut self, user: &UserId, rooms: Option<&Pattern>) {
+        if rooms.is_none() {
+            // Before their connections end, or their windows would linger. The feed is no room.
+            self.feed_expel(user);
+        }
         let ids: Vec<ConnectionId> = self.bearers.places(user).collect();
         for id in ids {
-            self.with_door(id, |door, turn| door.revoked(turn, user, room));
+            self.with_door(id, |door, turn| door.revoked(turn, user, rooms));
         }
-        self.expel(user, room);
+        self.expel(user, rooms);
     }
 
     /// One of the connection's tokens is this user's: a revocation finds it.
@@ -733,7 +739,8 @@ impl Worker {
             let _ = asker.send(Reply::Refused(Refusal::Draining));
             return;
         }
-        if matches!(input, Input::Apply { .. }) && self.has_too_much_unsaved() {
+        let takes_nothing = self.around.storage.is_down() || self.has_too_much_unsaved();
+        if matches!(input, Input::Apply { .. }) && takes_nothing {
             // Whoever asked may have given up.
             let _ = asker.send(Reply::Refused(Refusal::StoreDown));
             return;
@@ -757,7 +764,7 @@ mod tests {
     fn about(user: &str) -> ToWorker {
         ToWorker::Revoke {
             user: UserId::parse(user).unwrap(),
-            room: None,
+            rooms: None,
         }
     }
 

@@ -16,10 +16,12 @@ use crate::room::{Origin, Room, Slot};
 use crate::wire::close::Refusal;
 
 impl Room {
-    pub(super) fn loaded(&mut self, updates: Vec<(Sequence, Bytes)>, last: Sequence) {
+    pub(super) fn loaded(&mut self, mut updates: Vec<(Sequence, Bytes)>, last: Sequence) {
         if !matches!(self.document, Slot::Loading) {
             return;
         }
+        // The store may have it before we have heard so.
+        updates.retain(|&(sequence, _)| !self.applying.excludes(sequence));
         if !self.has_loaded {
             self.has_loaded = true;
             self.durability.continue_from(last);
@@ -54,14 +56,19 @@ impl Room {
             self.refuse(Origin::Session { session, saved: 0 }, refusal);
         }
         for question in std::mem::take(&mut self.questions) {
-            if let Question::Whole { request } | Question::Emptiness { request } = question {
-                self.conditional.remove(&request);
-                self.answer(request, Reply::Refused(refusal));
+            match question {
+                Question::Whole { request } => self.answer(request, Reply::Refused(refusal)),
+                Question::Emptiness { request } => self.emptiness_unknown(request, refusal),
+                Question::Ask { .. }
+                | Question::Diff { .. }
+                | Question::Resync { .. }
+                | Question::Novelty { .. }
+                | Question::Snapshot => {}
             }
         }
         self.early_bytes = 0;
         for (origin, _) in std::mem::take(&mut self.early) {
-            if let Origin::Request(_) = origin {
+            if let Origin::Request(..) = origin {
                 self.refuse(origin, refusal);
             }
         }
@@ -152,6 +159,10 @@ impl Room {
     /// Whether the log has outgrown what it would be as one update; sooner near the limit, so that
     /// nobody is refused for what a snapshot would have saved.
     pub(super) fn is_snapshot_due(&self) -> bool {
+        if self.applying.proposed().is_some() {
+            // It would be replaced by a document that it is not in.
+            return false;
+        }
         let is_long = SNAPSHOT_LOG_BYTES_MIN.max(2 * self.snapshot_bytes) < self.log_bytes;
         let is_near_limit = self.document_bytes_max / 2 < self.document_bytes
             && self.document_bytes_max / 8 < self.log_bytes;
@@ -206,9 +217,14 @@ impl Room {
                 }
             }
             Answer::Whole { request, update } => {
+                let is_durable = match self.applying.proposed() {
+                    // It is not in there.
+                    Some(place) => self.durability.is_durable_but(place),
+                    None => self.durability.is_durable(),
+                };
                 let reply = Reply::Document {
                     update,
-                    is_durable: self.durability.is_durable(),
+                    is_durable,
                     waiting_updates: self.waiting().updates,
                 };
                 self.answer(request, reply);
@@ -218,6 +234,10 @@ impl Room {
             }
             Answer::Snapshot { update } => {
                 self.is_snapshot_asked = false;
+                if self.applying.proposed().is_some_and(|at| at <= applied) {
+                    // As above.
+                    return;
+                }
                 self.keep_held_beyond(now, applied);
                 self.snapshot_bytes = update.len();
                 self.log_bytes = self.unapplied_bytes;
@@ -243,8 +263,12 @@ impl Room {
         }
     }
 
-    pub(super) fn stored(&mut self, through: Sequence) {
+    pub(super) fn stored(&mut self, now: Timestamp, through: Sequence) {
         self.durability.stored(through);
+        if self.durability.is_durable() {
+            self.applying.note_durable();
+        }
+        self.settle_proposed(now);
         while let Some((waiter, times)) = self.durability.pop_answered() {
             match waiter {
                 Waiter::Session(session) => self.status(session, true, times),

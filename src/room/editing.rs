@@ -2,11 +2,10 @@
 
 use crate::clock::Timestamp;
 use crate::limits::{APPLY_WITHIN, EARLY_AT_ONCE, SIFT_INLINE_BYTES_MAX};
-use crate::model::{Access, RequestId, SessionId};
+use crate::model::{Access, SessionId};
 use crate::room::closing::Closed;
 use crate::room::document::{Question, Sequence};
-use crate::room::durability::Waiter;
-use crate::room::holdback::{Held, Left, Sift, Sifted};
+use crate::room::holdback::{Held, HoldBack, Left, Sift, Sifted};
 use crate::room::input::FromSession;
 use crate::room::output::{Keep, Message, Output, Reply};
 use crate::room::run::Run;
@@ -179,13 +178,12 @@ impl Room {
     }
 
     fn accept_now(&mut self, now: Timestamp, origin: Origin, update: Update) {
+        let bytes = update.bytes().len();
+        let has_room = self.has_room_for(bytes);
         let Some(holdback) = &mut self.holdback else {
             return;
         };
-        let bytes = update.bytes().len();
-        let running = self.run.as_ref().map_or(0, |run| run.bytes);
-        let coming = running + self.unapplied_bytes + holdback.bytes() + bytes;
-        if self.document_bytes_max < self.document_bytes + coming {
+        if !has_room {
             self.refuse(origin, Refusal::LimitDocument);
             return;
         }
@@ -215,8 +213,8 @@ impl Room {
                 self.roster.touch(now, session);
                 self.confirm(session, saved);
             }
-            Origin::Request(request) => {
-                if !self.durability.wait(Waiter::Request(request), 1) {
+            Origin::Request(request, until) => {
+                if !self.durability.wait_until(until, request) {
                     self.answer(request, Reply::Applied);
                 }
             }
@@ -224,8 +222,16 @@ impl Room {
         }
     }
 
+    /// Whether the document may become larger by so much.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        let running = self.run.as_ref().map_or(0, |run| run.bytes);
+        let held = self.holdback.as_ref().map_or(0, HoldBack::bytes);
+        let coming = running + self.unapplied_bytes + held + self.applying.bytes() + bytes;
+        self.document_bytes + coming <= self.document_bytes_max
+    }
+
     /// Keeps what cannot be passed on yet; `false` if too much waits already.
-    fn hold(&mut self, now: Timestamp, from: Option<SessionId>, rest: Rest) -> bool {
+    pub(super) fn hold(&mut self, now: Timestamp, from: Option<SessionId>, rest: Rest) -> bool {
         let Some(holdback) = &self.holdback else {
             return false;
         };
@@ -259,7 +265,7 @@ impl Room {
     }
 
     /// Passes on what waited for what has just come.
-    fn release(&mut self, now: Timestamp) {
+    pub(super) fn release(&mut self, now: Timestamp) {
         while let Some(holdback) = &mut self.holdback {
             if holdback.releases_much() {
                 self.send_to_be_sifted(None, None);
@@ -273,7 +279,7 @@ impl Room {
     }
 
     /// What comes until it is back is `early`.
-    fn send_to_be_sifted(&mut self, asked: Option<Origin>, update: Option<Update>) {
+    pub(super) fn send_to_be_sifted(&mut self, asked: Option<Origin>, update: Option<Update>) {
         let Some(holdback) = self.holdback.take() else {
             return;
         };
@@ -320,6 +326,8 @@ impl Room {
         if let Some(report) = report {
             self.reported(now, *report);
         }
+        // A template may have been stored meanwhile.
+        self.settle_proposed(now);
         self.take_early(now);
     }
 
@@ -382,10 +390,7 @@ impl Room {
 
     /// Says yes to a session for each of its updates, once all it may have seen is durable.
     pub(super) fn confirm(&mut self, session: SessionId, updates: u32) {
-        if 0 < updates
-            && self.wants_status(session)
-            && !self.durability.wait(Waiter::Session(session), updates)
-        {
+        if 0 < updates && self.wants_status(session) && !self.durability.wait(session, updates) {
             self.status(session, true, updates);
         }
     }
@@ -401,40 +406,6 @@ impl Room {
         match self.sessions.get(&session) {
             Some(known) => known.manner.wants_status,
             None => self.closed.get(&session).is_some_and(Closed::wants_status),
-        }
-    }
-
-    pub(super) fn apply(
-        &mut self,
-        now: Timestamp,
-        request: RequestId,
-        update: Update,
-        only_if_empty: bool,
-    ) {
-        if only_if_empty {
-            self.conditional.insert(request, update);
-            self.questions.push(Question::Emptiness { request });
-        } else if update.is_empty() {
-            self.answer(request, Reply::Applied);
-        } else {
-            self.accept(now, Origin::Request(request), update);
-        }
-    }
-
-    pub(super) fn emptiness_known(&mut self, now: Timestamp, request: RequestId, is_empty: bool) {
-        let waits = self.holdback.as_ref().is_some_and(|it| 0 < it.bytes());
-        if !is_empty || waits {
-            self.conditional.remove(&request);
-            self.answer(request, Reply::NotEmpty);
-        } else if self.run.is_some()
-            || self.sifting.is_some()
-            || !self.early.is_empty()
-            || !self.unapplied.is_empty()
-        {
-            // Something came while we looked: look again.
-            self.questions.push(Question::Emptiness { request });
-        } else if let Some(update) = self.conditional.remove(&request) {
-            self.apply(now, request, update, false);
         }
     }
 }

@@ -12,8 +12,10 @@
 //! one, the room goes on.
 //!
 //! Start with `input` and `output`, then [`Room::handle`]; `editing` is what sessions say, `closing` what
-//! becomes of those that their clients close, `catching_up` what happens to the document.
+//! becomes of those that their clients close, `applying` what back ends bring, `catching_up` what happens
+//! to the document.
 
+mod applying;
 pub mod awareness;
 mod catching_up;
 mod closing;
@@ -40,13 +42,14 @@ use crate::clock::Timestamp;
 use crate::limits::{ASKS_WITHIN, UNLOAD_RETRY_AFTER};
 use crate::model::{Access, Grant, LastSeen, Policy, RequestId, SessionId, UserId};
 use crate::presence::{self, Admission, Ending, Entering, Participant, Roster, Saying, Standing};
+use crate::room::applying::Applying;
 use crate::room::awareness::{Awareness, Event};
 use crate::room::closing::Closed;
 use crate::room::durability::Durability;
 use crate::room::run::Run;
 use crate::room::stamp::appearance_of;
 use crate::room::tally::Tally;
-use crate::small::{SmallIdMap, SmallMap};
+use crate::small::SmallIdMap;
 use crate::wire::close::Refusal;
 use crate::wire::yjs::{StateVector, Update};
 
@@ -96,8 +99,8 @@ pub struct Room {
     silent: VecDeque<(Timestamp, SessionId)>,
     /// Who asked who is here before it was known who was.
     readers: Vec<RequestId>,
-    /// Back ends' updates that wait to hear whether the document is empty.
-    conditional: SmallMap<RequestId, Update>,
+    /// What back ends bring.
+    applying: Applying,
     durability: Durability,
     log_bytes: usize,
     is_snapshot_asked: bool,
@@ -168,14 +171,15 @@ enum Origin {
     },
     /// A session that could write when it sent this, and has left since.
     Departed,
-    Request(RequestId),
+    /// A back end, and how long it waits.
+    Request(RequestId, Timestamp),
 }
 
 impl Origin {
     fn session(self) -> Option<SessionId> {
         match self {
             Self::Session { session, .. } => Some(session),
-            Self::Request(_) | Self::Departed => None,
+            Self::Request(..) | Self::Departed => None,
         }
     }
 }
@@ -209,7 +213,7 @@ impl Room {
             questions: Vec::new(),
             silent: VecDeque::new(),
             readers: Vec::new(),
-            conditional: SmallMap::new(),
+            applying: Applying::default(),
             durability: Durability::default(),
             log_bytes: 0,
             is_snapshot_asked: false,
@@ -296,7 +300,7 @@ impl Room {
             Input::Resync { session } => self.questions.push(Question::Resync { session }),
             Input::Reported(report) => self.came_back(now, report),
             Input::Sifted(sifted) => self.sifted(now, *sifted),
-            Input::Stored { through } => self.stored(through),
+            Input::Stored { through } => self.stored(now, through),
             Input::Read { request } => self.questions.push(Question::Whole { request }),
             Input::Apply {
                 request,
@@ -334,6 +338,8 @@ impl Room {
             self.silent.front().map(|&(until, _)| until),
             self.reload_at,
             self.early_at,
+            self.durability.next_deadline(),
+            self.applying.next_deadline(),
             self.awareness.next_deadline(),
             self.roster.next_deadline(),
         ]
@@ -573,6 +579,7 @@ impl Room {
         if self.early_at.is_some_and(|at| at <= now) {
             self.take_early(now);
         }
+        self.give_up_applying(now);
         while let Some(&(until, session)) = self.silent.front()
             && until <= now
         {
@@ -595,7 +602,7 @@ impl Room {
             && self.sifting.is_none()
             && self.early.is_empty()
             && self.questions.is_empty()
-            && self.conditional.is_empty()
+            && self.applying.is_empty()
             && self.durability.is_durable();
         if is_quiet && self.run.is_none() && self.unapplied.is_empty() {
             // Said once: a deadline that has passed already would be due for ever.
@@ -712,7 +719,7 @@ impl Room {
             Origin::Session { session, .. } => {
                 self.outputs.push_back(Output::Refuse { session, refusal });
             }
-            Origin::Request(request) => self.answer(request, Reply::Refused(refusal)),
+            Origin::Request(request, _) => self.answer(request, Reply::Refused(refusal)),
             Origin::Departed => {}
         }
     }

@@ -127,6 +127,11 @@ pub enum Keep {
         /// Its place.
         sequence: Sequence,
     },
+    /// Set an update aside: whoever brought it was told that it was not applied.
+    Withdraw {
+        /// Its place.
+        sequence: Sequence,
+    },
 }
 
 /// A message for one session.
@@ -195,6 +200,12 @@ pub enum Reply {
     },
     /// The update is durable.
     Applied,
+    /// The store has not answered in time.
+    NotStored {
+        /// Whether the update is in the document, and kept as soon as the store takes it; else it never
+        /// was there.
+        is_applied: bool,
+    },
     /// There is content already.
     NotEmpty,
     /// Whoever said that they are here is.

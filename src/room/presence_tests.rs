@@ -593,9 +593,11 @@ fn in_words(output: &Output) -> Option<String> {
         Output::Answer { reply, .. } => match reply {
             Reply::Present => "present".to_owned(),
             Reply::Refused(refusal) => format!("refused {}", refusal.reason()),
-            Reply::Document { .. } | Reply::Applied | Reply::NotEmpty | Reply::Participants(_) => {
-                "answer".to_owned()
-            }
+            Reply::Document { .. }
+            | Reply::Applied
+            | Reply::NotEmpty
+            | Reply::NotStored { .. }
+            | Reply::Participants(_) => "answer".to_owned(),
         },
         Output::Unload => "unload".to_owned(),
         Output::AskSockets { .. }

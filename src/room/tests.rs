@@ -11,7 +11,7 @@ use yrs::{Doc, GetString, ReadTxn, StateVector as YrsStateVector, Text, Transact
 use super::*;
 use crate::limits::{
     APPLY_WITHIN, ASKS_WITHIN, EARLY_AT_ONCE, HELD_UPDATES_MAX, RUN_BYTES_MAX,
-    SIFT_INLINE_BYTES_MAX, SNAPSHOT_LOG_BYTES_MIN,
+    SIFT_INLINE_BYTES_MAX, SNAPSHOT_LOG_BYTES_MIN, STORED_WITHIN,
 };
 use crate::model::{Access, Identity, Kind};
 
@@ -34,6 +34,8 @@ struct Driver {
     away: Vec<Task>,
     sifts: Vec<Sift>,
     runs_tasks: bool,
+    /// What a store that is down is given.
+    waiting: Option<Vec<Keep>>,
     told: Vec<Told>,
 }
 
@@ -61,6 +63,7 @@ impl Driver {
             away: Vec::new(),
             sifts: Vec::new(),
             runs_tasks: true,
+            waiting: None,
             told: Vec::new(),
         };
         driver.handle(Input::Tick);
@@ -101,18 +104,10 @@ impl Driver {
                 inputs.push_back(Input::Sifted(Box::new(sift.run())));
             }
             Output::Sift(sift) => self.sifts.push(*sift),
-            Output::Keep(Keep::Append { sequence, update }) => {
-                self.stored.push((sequence, update));
-                self.last = sequence;
-                inputs.push_back(Input::Stored { through: sequence });
-            }
-            Output::Keep(Keep::Snapshot { through, update }) => {
-                self.stored.retain(|&(sequence, _)| through < sequence);
-                self.stored.insert(0, (through, update));
-            }
-            Output::Keep(Keep::Quarantine { sequence }) => {
-                self.stored.retain(|&(kept, _)| kept != sequence);
-            }
+            Output::Keep(keep) => match &mut self.waiting {
+                Some(waiting) => waiting.push(keep),
+                None => inputs.extend(self.keep(keep)),
+            },
             Output::Update {
                 sequence,
                 update,
@@ -139,6 +134,56 @@ impl Driver {
             | Output::Seen(_)
             | Output::Stateless { .. } => {}
         }
+    }
+
+    fn keep(&mut self, keep: Keep) -> Option<Input> {
+        match keep {
+            Keep::Append { sequence, update } => {
+                self.stored.push((sequence, update));
+                self.last = sequence;
+                return Some(Input::Stored { through: sequence });
+            }
+            Keep::Snapshot { through, update } => {
+                self.stored.retain(|&(sequence, _)| through < sequence);
+                self.stored.insert(0, (through, update));
+            }
+            Keep::Quarantine { sequence } | Keep::Withdraw { sequence } => {
+                self.stored.retain(|&(kept, _)| kept != sequence);
+            }
+        }
+        None
+    }
+
+    /// The store takes nothing.
+    fn store_goes(&mut self) {
+        self.waiting = Some(Vec::new());
+    }
+
+    /// It is back, and takes what it was given.
+    fn store_takes_what_waits(&mut self) {
+        for keep in self.waiting.take().unwrap_or_default() {
+            if let Some(input) = self.keep(keep) {
+                self.handle(input);
+            }
+        }
+    }
+
+    fn apply(&mut self, request: u64, update: &Bytes, only_if_empty: bool) {
+        self.handle(Input::Apply {
+            request: RequestId(request),
+            update: checked(update),
+            only_if_empty,
+        });
+    }
+
+    /// What back ends were answered since the last time.
+    fn replies(&mut self) -> Vec<Reply> {
+        let replies = self.take_told().into_iter();
+        let replies = replies.filter_map(|told| match told {
+            Told::Reply(reply) => Some(reply),
+            _ => None,
+        });
+        replies.collect()
     }
 
     fn join(&mut self, session: SessionId, access: Access) {
@@ -1185,4 +1230,192 @@ fn a_room_with_nobody_but_who_closed_it_is_unloaded_and_takes_up_again_what_they
     let is_given = |told: &Told| matches!(told, Told::Message(ANN, Message::Answer { .. }));
     assert!(told.iter().any(is_given));
     assert_eq!(text_of([&driver.content()]), "one two ");
+}
+
+fn was_told_of(told: &[Told], words: &str) -> bool {
+    told.iter().any(|told| match told {
+        Told::Update { update, .. } => text_of([update]).contains(words),
+        Told::Message(_, Message::Answer { update, .. } | Message::Resync { update, .. })
+        | Told::Reply(Reply::Document { update, .. }) => text_of([update]).contains(words),
+        _ => false,
+    })
+}
+
+const NOT_APPLIED: Reply = Reply::NotStored { is_applied: false };
+
+#[test]
+fn a_template_is_in_no_answer_before_the_store_has_it_and_then_in_all() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.answer_to(ANN);
+    driver.store_goes();
+    driver.apply(1, &written_by(8, "template "), true);
+    driver.handle(Input::Read {
+        request: RequestId(2),
+    });
+    driver.handle(Input::Resync { session: ANN });
+    driver.wait(Duration::from_secs(1));
+    assert!(!was_told_of(&driver.told, "template"));
+    let is_durable = true;
+    let empty = Reply::Document {
+        update: Bytes::from_static(&[0, 0]),
+        is_durable,
+        waiting_updates: 0,
+    };
+    assert_eq!(driver.replies(), [empty], "all of that is on disk");
+    assert_eq!(text_of([&driver.answer_to(ANN)]), "");
+
+    // Others go their way, and are shown.
+    driver.join(BOB, Access::Write);
+    driver.edit(BOB, &written_by(9, "edit "));
+    assert!(was_told_of(&driver.told, "edit"));
+    assert_eq!(text_of([&driver.answer_to(ANN)]), "edit ");
+    driver.handle(Input::Read {
+        request: RequestId(3),
+    });
+    let Some(Reply::Document { is_durable, .. }) = driver.replies().pop() else {
+        panic!("it is answered");
+    };
+    assert!(!is_durable, "the edit is not");
+
+    driver.store_takes_what_waits();
+    let told = driver.take_told();
+    assert!(was_told_of(&told, "template"));
+    assert!(told.contains(&Told::Reply(Reply::Applied)));
+    for text in [text_of([&driver.answer_to(ANN)]), {
+        driver.restart();
+        driver.join(ANN, Access::Write);
+        text_of([&driver.answer_to(ANN)])
+    }] {
+        assert!(
+            text.contains("template ") && text.contains("edit "),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_second_template_waits_for_what_becomes_of_the_first() {
+    let mut driver = Driver::new();
+    driver.store_goes();
+    driver.apply(1, &written_by(8, "one "), true);
+    driver.apply(2, &written_by(9, "two "), true);
+    assert_eq!(driver.replies(), []);
+    driver.store_takes_what_waits();
+    assert_eq!(driver.replies(), [Reply::Applied, Reply::NotEmpty]);
+
+    let mut driver = Driver::new();
+    driver.store_goes();
+    driver.apply(1, &written_by(8, "one "), true);
+    driver.wait(Duration::from_secs(4));
+    driver.apply(2, &written_by(9, "two "), true);
+    driver.wait(STORED_WITHIN - Duration::from_secs(4));
+    assert_eq!(driver.replies(), [NOT_APPLIED]);
+    driver.store_takes_what_waits();
+    assert_eq!(driver.replies(), [Reply::Applied]);
+    for _ in 0..2 {
+        driver.join(ANN, Access::Write);
+        assert_eq!(text_of([&driver.answer_to(ANN)]), "two ");
+        driver.restart();
+    }
+}
+
+#[test]
+fn a_template_that_the_store_takes_too_late_was_never_there() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.store_goes();
+    driver.apply(1, &written_by(8, "late "), true);
+    driver.edit(ANN, &written_by(9, "edit "));
+    driver.wait(STORED_WITHIN - Duration::from_millis(1));
+    assert_eq!(driver.replies(), []);
+    driver.wait(Duration::from_millis(1));
+    assert_eq!(driver.replies(), [NOT_APPLIED]);
+    driver.store_takes_what_waits();
+    assert!(!was_told_of(&driver.told, "late"));
+    assert_eq!(driver.statuses()[&ANN], [true], "the edit is stored");
+    for _ in 0..2 {
+        assert_eq!(text_of([&driver.answer_to(ANN)]), "edit ");
+        driver.restart();
+        driver.join(ANN, Access::Write);
+    }
+    driver.wait(STORED_WITHIN);
+    assert_eq!(driver.replies(), [], "nobody is answered twice");
+}
+
+#[test]
+fn what_a_back_end_brings_is_applied_at_once_and_kept_when_the_store_takes_it() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.store_goes();
+    driver.apply(1, &written_by(8, "news "), false);
+    assert!(was_told_of(&driver.told, "news"));
+    driver.wait(STORED_WITHIN);
+    let in_force = Reply::NotStored { is_applied: true };
+    assert_eq!(driver.replies(), [in_force]);
+    assert_eq!(driver.room.next_deadline(), driver.room.due_at);
+    driver.store_takes_what_waits();
+    assert_eq!(driver.replies(), [], "nobody is answered twice");
+    driver.restart();
+    driver.join(ANN, Access::Write);
+    assert_eq!(text_of([&driver.answer_to(ANN)]), "news ");
+}
+
+#[test]
+fn what_waits_for_a_document_that_does_not_load_is_given_back() {
+    let mut driver = Driver::new();
+    driver.runs_tasks = false;
+    driver.restart();
+    driver.apply(1, &written_by(8, "one "), false);
+    driver.apply(2, &written_by(9, "two "), true);
+    driver.wait(STORED_WITHIN);
+    assert_eq!(driver.replies(), [NOT_APPLIED, NOT_APPLIED]);
+    driver.runs_tasks = true;
+    for task in std::mem::take(&mut driver.away) {
+        driver.handle(Input::Reported(Box::new(task.run())));
+    }
+    assert_eq!(driver.replies(), []);
+    driver.join(ANN, Access::Write);
+    assert_eq!(text_of([&driver.answer_to(ANN)]), "");
+    assert!(driver.stored.is_empty());
+}
+
+#[test]
+fn a_snapshot_does_not_take_the_place_of_a_template_that_is_not_in_it() {
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.store_goes();
+    driver.apply(1, &written_by(8, "template "), true);
+    driver.edit(ANN, &written_by(9, &"x".repeat(SNAPSHOT_LOG_BYTES_MIN + 1)));
+    driver.answer_to(ANN);
+    driver.wait(APPLY_WITHIN);
+    let waiting = driver.waiting.as_ref().expect("it is away");
+    let is_snapshot = |keep: &Keep| matches!(keep, Keep::Snapshot { .. });
+    // By now nobody waits for the template any more.
+    let withdrawn = waiting
+        .iter()
+        .position(|keep| matches!(keep, Keep::Withdraw { .. }));
+    let snapshot = waiting.iter().position(is_snapshot);
+    assert!(withdrawn.is_some() && withdrawn < snapshot.or(Some(usize::MAX)));
+
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.store_goes();
+    driver.apply(1, &written_by(8, "template "), true);
+    driver.edit(ANN, &written_by(9, &"x".repeat(SNAPSHOT_LOG_BYTES_MIN + 1)));
+    driver.answer_to(ANN);
+    driver.wait(Duration::from_secs(1));
+    assert!(
+        !driver
+            .waiting
+            .as_ref()
+            .is_some_and(|all| all.iter().any(is_snapshot))
+    );
+    driver.store_takes_what_waits();
+    driver.answer_to(ANN);
+    driver.wait(APPLY_WITHIN);
+    assert_eq!(driver.stored.len(), 1, "there is one now");
+    driver.restart();
+    driver.join(ANN, Access::Write);
+    assert!(text_of([&driver.answer_to(ANN)]).contains("template "));
 }

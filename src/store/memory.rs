@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::limits::{FOLLOWS_MAX, OFFLINE_PARTICIPANTS_MAX};
-use crate::model::{RoomName, UserId};
+use crate::model::{Pattern, RoomName, UserId};
 use crate::store::people::{presences_to_remove, storable};
 use crate::store::{
-    BatchId, Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Sequence, Store,
-    StoreError, Stored, TIME_MAX, Write,
+    BatchId, Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Revocation,
+    Revocations, Sequence, Store, StoreError, Stored, TIME_MAX, Write,
 };
 
 /// Documents and people live as long as the process.
@@ -21,6 +21,8 @@ use crate::store::{
 pub struct MemoryStore {
     documents: Mutex<Documents>,
     people: Mutex<Known>,
+    /// By user and rooms.
+    revocations: Mutex<BTreeMap<(UserId, Option<Pattern>), Timestamp>>,
 }
 
 #[derive(Debug, Default)]
@@ -395,6 +397,38 @@ impl People for MemoryStore {
 
     fn followers(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>, StoreError> {
         Ok(keys_behind(&self.people().follows, after, limit))
+    }
+}
+
+impl Revocations for MemoryStore {
+    fn revoke(&self, batch: &[Revocation], kept_from: Timestamp) -> Result<(), StoreError> {
+        // As above.
+        let revocations = self.revocations.lock();
+        let mut revocations = revocations.unwrap_or_else(PoisonError::into_inner);
+        for one in batch {
+            let key = (one.user.clone(), one.rooms.clone());
+            let at = revocations.entry(key).or_default();
+            *at = one.at.min(TIME_MAX).max(*at);
+        }
+        revocations.retain(|_, at| kept_from <= *at);
+        Ok(())
+    }
+
+    fn revocations(&self, since: Timestamp, limit: usize) -> Result<Vec<Revocation>, StoreError> {
+        let revocations = self.revocations.lock();
+        let revocations = revocations.unwrap_or_else(PoisonError::into_inner);
+        let since = revocations.iter().filter(|&(_, at)| since <= *at);
+        let mut latest: Vec<_> = since
+            .map(|((user, rooms), at)| Revocation {
+                user: user.clone(),
+                rooms: rooms.clone(),
+                at: *at,
+            })
+            .collect();
+        // Those of the same time stay in the order of their keys.
+        latest.sort_by_key(|one| Reverse(one.at));
+        latest.truncate(limit);
+        Ok(latest)
     }
 }
 

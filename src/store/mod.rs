@@ -3,7 +3,8 @@
 //! A store keeps, per document, a log of updates with ascending sequence numbers, and snapshots
 //! that replace the log up to a number. It knows nothing of Yjs: to it an update is bytes. Beside
 //! the documents it keeps what is to be remembered of [`People`]: when they were last in a room or
-//! in the feed, whom they follow, and the presences of boards.
+//! in the feed, whom they follow, and the presences of boards; and the [`Revocations`], so that whoever
+//! was shut out stays out.
 
 mod batches;
 mod memory;
@@ -11,6 +12,7 @@ mod migrations;
 mod people;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod revocations;
 mod sqlite;
 
 use bytes::Bytes;
@@ -25,6 +27,7 @@ pub use people::{
 };
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+pub use revocations::{Revocation, Revocations};
 pub use sqlite::SqliteStore;
 
 /// The place of an update in its document's log; the first is 1.
@@ -117,9 +120,9 @@ impl StoreError {
 /// Is told that another process has the store to write to.
 pub type OnTaken = Box<dyn Fn(&StoreError) + Send + Sync>;
 
-/// What keeps documents, and [`People`]. Methods block; they are called on threads made for it,
+/// What keeps documents, [`People`] and [`Revocations`]. Methods block; they are called on threads made for it,
 /// several at once.
-pub trait Store: People {
+pub trait Store: People + Revocations {
     /// Everything kept of a document; empty for one never seen.
     fn load(&self, room: &RoomName) -> Result<Stored, StoreError>;
 
@@ -156,6 +159,12 @@ pub trait Store: People {
     /// Has somebody told, from whatever thread notices, when another process has taken the store
     /// from this one. From then on nothing is read or written.
     fn on_taken(&self, _tell: OnTaken) {}
+
+    /// Whether it could be read and written just now, as far as can be told without doing so. It takes
+    /// seconds at most.
+    fn probe(&self) -> Result<(), StoreError> {
+        self.rooms(None, 1).map(drop)
+    }
 
     /// Nothing has been written for a while: gives back memory that serves for writing fast.
     fn rest(&self) {}

@@ -34,6 +34,8 @@ pub enum Refusal {
     /// The keys that tokens are verified with have never been read.
     KeysDown,
     Slow,
+    /// A token of the very second in which its user's tokens were revoked: the next is newer.
+    TryAgain,
 }
 
 impl Refusal {
@@ -55,7 +57,8 @@ impl Refusal {
             | Self::StoreDown
             | Self::StoreDamaged
             | Self::KeysDown
-            | Self::Slow => 1013,
+            | Self::Slow
+            | Self::TryAgain => 1013,
         }
     }
 
@@ -83,6 +86,7 @@ impl Refusal {
             Self::StoreDown | Self::StoreDamaged => "STORE_DOWN",
             Self::KeysDown => "KEYS_DOWN",
             Self::Slow => "SLOW",
+            Self::TryAgain => "TRY_AGAIN",
         }
     }
     /// Whether coming back later, unchanged, can succeed.
@@ -90,6 +94,7 @@ impl Refusal {
     /// | refusal | come back? |
     /// | --- | --- |
     /// | draining, full, store or keys down, too slow, too fast | yes, after a while |
+    /// | a token of the second of a revocation | yes, with the next token |
     /// | silent for too long | yes, at once |
     /// | a token that is missing, bad, expired or revoked | only with another one |
     /// | no access, a bad name, a forged or oversized message | no: it would end the same |
@@ -107,7 +112,8 @@ impl Refusal {
             | Self::StoreDown
             | Self::StoreDamaged
             | Self::KeysDown
-            | Self::Slow => true,
+            | Self::Slow
+            | Self::TryAgain => true,
             Self::BadRoom
             | Self::BadMessage
             | Self::BadUpdate
@@ -134,7 +140,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 22] = [
+    const ALL: [Refusal; 23] = [
         Refusal::BadRoom,
         Refusal::BadMessage,
         Refusal::BadUpdate,
@@ -157,6 +163,7 @@ mod tests {
         Refusal::StoreDamaged,
         Refusal::KeysDown,
         Refusal::Slow,
+        Refusal::TryAgain,
     ];
 
     #[test]

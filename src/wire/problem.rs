@@ -6,8 +6,9 @@ use serde::Serialize;
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// A problem as JSON. `title` is the status in words, `code` what programs go by, `detail` what a
-/// person reads: it names the limit that was hit, or the option to change.
-pub fn write(status: u16, title: &str, code: &str, detail: &str) -> String {
+/// person reads: it names the limit that was hit, or the option to change. `applied` says, where that is
+/// in question, whether what was asked for was done all the same.
+pub fn write(status: u16, title: &str, code: &str, detail: &str, applied: Option<bool>) -> String {
     #[derive(Serialize)]
     struct Problem<'a> {
         r#type: &'static str,
@@ -15,6 +16,8 @@ pub fn write(status: u16, title: &str, code: &str, detail: &str) -> String {
         status: u16,
         code: &'a str,
         detail: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        applied: Option<bool>,
     }
     let problem = Problem {
         r#type: "about:blank",
@@ -22,8 +25,9 @@ pub fn write(status: u16, title: &str, code: &str, detail: &str) -> String {
         status,
         code,
         detail,
+        applied,
     };
-    // Five texts and a number are always JSON.
+    // Texts, a number and a truth are always JSON.
     serde_json::to_string(&problem).unwrap_or_default()
 }
 
@@ -33,7 +37,7 @@ mod tests {
 
     #[test]
     fn a_problem_has_its_five_members_whatever_is_in_them() {
-        let text = write(403, "Forbidden", "FORBIDDEN", "not \"this\"\n");
+        let text = write(403, "Forbidden", "FORBIDDEN", "not \"this\"\n", None);
         let problem: serde_json::Value = serde_json::from_str(&text).unwrap();
         let expected = serde_json::json!({
             "type": "about:blank", "title": "Forbidden", "status": 403, "code": "FORBIDDEN",

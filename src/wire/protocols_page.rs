@@ -529,7 +529,8 @@ fn after(refusal: Refusal) -> Option<Refusal> {
         Refusal::StoreDown => Refusal::StoreDamaged,
         Refusal::StoreDamaged => Refusal::KeysDown,
         Refusal::KeysDown => Refusal::Slow,
-        Refusal::Slow => return None,
+        Refusal::Slow => Refusal::TryAgain,
+        Refusal::TryAgain => return None,
     })
 }
 

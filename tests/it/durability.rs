@@ -147,11 +147,12 @@ async fn while_a_store_fails_nothing_is_acknowledged_nothing_is_lost_and_editing
         "{reasons_now:?}"
     );
     assert!(!is_durable(&relay, room).await);
-    let posted = post(&relay, room, saying(700, "From a back end. "));
-    cal.until("the back end's words", |state| {
-        state.text().contains("From a back end. ")
-    })
-    .await;
+    // A back end is told to come back, and nobody sees what it brought.
+    let refused = post(&relay, room, saying(700, "From a back end. "));
+    let refused = refused.await.unwrap();
+    assert_eq!(refused.problem(), (503, "STORE_DOWN".to_owned()));
+    assert_eq!(refused.json()["applied"], false);
+    assert_eq!(refused.header("retry-after"), Some("1"));
     live_together(&ann, &cal).await;
     // They had everything from the relay since: an acknowledgement would have come before.
     assert_eq!(
@@ -164,17 +165,15 @@ async fn while_a_store_fails_nothing_is_acknowledged_nothing_is_lost_and_editing
         ben_had,
         "acknowledged and not on disk"
     );
-    assert!(!posted.is_finished(), "POST was answered before the commit");
+    assert!(!cal.text().contains("From a back end. "));
     assert_eq!(store.on_disk(room).text(), "Before. ");
 
     store.heal_writes();
     saved(&ann).await;
     saved(&ben).await;
-    let posted = within(PATIENCE, "the answer to POST", posted)
-        .await
-        .unwrap();
-    assert_eq!(posted.status, 204);
     until_ready(&relay).await;
+    let posted = post(&relay, room, saying(700, "From a back end. "));
+    assert_eq!(posted.await.unwrap().status, 204);
     assert!(is_durable(&relay, room).await);
     let appended = store.appended(room);
     assert!(
@@ -186,6 +185,140 @@ async fn while_a_store_fails_nothing_is_acknowledged_nothing_is_lost_and_editing
     for (client, clock) in content.clocks {
         assert!(clock <= content_now.clocks[&client]);
     }
+}
+
+#[tokio::test]
+async fn a_store_is_asked_though_nobody_writes() {
+    let store = FaultyStore::new();
+    let relay = Mounted::start(store.clone()).await;
+    assert_eq!(reasons(&relay).await, [""; 0]);
+    for _ in 0..2 {
+        store.fail_writes("the disk is on fire");
+        polled("being not ready", async || {
+            let reasons = reasons(&relay).await;
+            let is_it =
+                |reason: &String| reason.contains("STORE_DOWN: the store is down: the disk");
+            reasons.iter().any(is_it).then_some(())
+        })
+        .await;
+        store.heal_writes();
+        until_ready(&relay).await;
+    }
+    // One that says nothing at all is as bad.
+    store.hold_writes();
+    within(3 * PATIENCE, "being not ready", async {
+        while reasons(&relay).await.is_empty() {
+            tokio::time::sleep(A_WHILE).await;
+        }
+    })
+    .await;
+    let refused = post(&relay, "session/quiet", saying(700, "x"))
+        .await
+        .unwrap();
+    assert_eq!(refused.problem(), (503, "STORE_DOWN".to_owned()));
+    store.release_writes();
+    until_ready(&relay).await;
+}
+
+/// A back end's `POST` that may be answered late, under way.
+fn post_patiently(relay: &Mounted, path: String, update: Vec<u8>) -> JoinHandle<Answer> {
+    let address = relay.address;
+    tokio::spawn(
+        async move { http::post_patiently(address, &path, &tokens::service(), &update).await },
+    )
+}
+
+#[tokio::test]
+async fn a_back_end_hears_after_ten_seconds_what_became_of_its_update() {
+    let store = FaultyStore::new();
+    let relay = Mounted::start(store.clone()).await;
+    let (plain, template) = ("session/plain", "session/template");
+    let ann = relay.join(Provider::YWebsocket, plain).await;
+    let ben = relay.join(Provider::YWebsocket, template).await;
+    store.hold_writes();
+    let begun = now();
+    let plain_answer = post_patiently(&relay, path(plain), saying(700, "News. "));
+    let conditional = format!("{}?if=empty", path(template));
+    let template_answer = post_patiently(&relay, conditional.clone(), saying(701, "Template. "));
+    ann.until_text("News. ").await;
+    let (plain_answer, template_answer) = tokio::join!(plain_answer, template_answer);
+    assert!(
+        Duration::from_secs(9) < now() - begun,
+        "{:?}",
+        now() - begun
+    );
+    let answer = plain_answer.unwrap();
+    assert_eq!(answer.problem(), (503, "STORE_DOWN".to_owned()));
+    assert_eq!(answer.json()["applied"], true);
+    assert_eq!(answer.header("retry-after"), None);
+    let answer = template_answer.unwrap();
+    assert_eq!(answer.problem(), (503, "STORE_DOWN".to_owned()));
+    assert_eq!(answer.json()["applied"], false);
+    assert_eq!(ben.text(), "");
+
+    store.release_writes();
+    until_ready(&relay).await;
+    polled("the news on disk", async || {
+        is_durable(&relay, plain).await.then_some(())
+    })
+    .await;
+    assert_eq!(store.on_disk(plain).text(), "News. ");
+    // It was never there: another may come.
+    polled("the template gone", async || {
+        is_durable(&relay, template).await.then_some(())
+    })
+    .await;
+    assert_eq!(store.on_disk(template).text(), "");
+    let again = post_patiently(&relay, conditional, saying(702, "Again. "));
+    assert_eq!(again.await.unwrap().status, 204);
+    ben.until_text("Again. ").await;
+    assert_eq!(store.on_disk(template).text(), "Again. ");
+}
+
+#[tokio::test]
+async fn a_template_is_shown_when_it_is_on_disk() {
+    let store = FaultyStore::new();
+    let relay = Mounted::start(store.clone()).await;
+    let room = "session/template";
+    let ann = relay.join(Provider::Hocuspocus4, room).await;
+    let ben = relay.join(Provider::YWebsocket, room).await;
+    saved(&ann).await;
+    store.hold_writes();
+    let conditional = format!("{}?if=empty", path(room));
+    let first = post_patiently(&relay, conditional.clone(), saying(700, "Template. "));
+    store
+        .until("the write", |faults| 0 < faults.writes_begun)
+        .await;
+    let second = post_patiently(&relay, conditional, saying(701, "Another. "));
+    // Others go their way, whoever comes is shown theirs, and nobody the template.
+    ann.write("An edit. ");
+    ben.until_text("An edit. ").await;
+    let cal = relay.join(Provider::Hocuspocus2, room).await;
+    assert_eq!(cal.text(), "An edit. ");
+    live_together(&ann, &cal).await;
+    assert!(!ben.text().contains("Template"));
+    let answer = get(&relay, room).await;
+    assert!(
+        !Document::of_update(&answer.body)
+            .text()
+            .contains("Template")
+    );
+    assert!(!first.is_finished() && !second.is_finished());
+
+    store.release_writes();
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(first.unwrap().status, 204);
+    assert_eq!(
+        second.unwrap().problem(),
+        (412, "PRECONDITION_FAILED".to_owned())
+    );
+    for client in [&ann, &ben, &cal] {
+        client
+            .until("the template", |state| state.text().contains("Template. "))
+            .await;
+    }
+    saved(&ann).await;
+    converged([&ann, &ben, &cal]).await;
 }
 
 #[tokio::test]

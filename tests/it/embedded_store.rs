@@ -570,3 +570,122 @@ fn schema(path: &Path) -> BTreeMap<String, Option<String>> {
         .unwrap();
     rows.map(Result::unwrap).collect()
 }
+
+/// The files of a folder that hold these words.
+fn files_with(folder: &Path, words: &str) -> Vec<String> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let holding = files.filter(|file| {
+        let bytes = fs::read(file.path()).unwrap();
+        bytes
+            .windows(words.len())
+            .any(|found| found == words.as_bytes())
+    });
+    holding
+        .map(|file| file.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn what_a_snapshot_leaves_out_is_found_in_no_file() {
+    let (folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    let secret = "whoever reads this reads what was deleted; ";
+    for sequence in 1..=40 {
+        // Alone on a page, and over many.
+        let body = secret.repeat(if sequence % 4 == 0 { 1_000 } else { 5 });
+        store.write(&[append("a", sequence, &body)]).unwrap();
+    }
+    assert!(!files_with(folder.path(), secret).is_empty());
+    store.write(&[snapshot("a", 40, "what is left")]).unwrap();
+    store.rest();
+    assert_eq!(
+        files_with(folder.path(), secret),
+        [""; 0],
+        "while it is open"
+    );
+    assert_stored(&store, "a", &[(40, "what is left")], 40);
+    drop(store);
+    assert_eq!(files_with(folder.path(), secret), [""; 0]);
+    assert!(!files_with(folder.path(), "what is left").is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn its_files_are_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let modes = |folder: &Path| -> BTreeMap<String, u32> {
+        let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+        let mode = |file: &fs::DirEntry| file.metadata().unwrap().permissions().mode() & 0o777;
+        let named = files.map(|file| (file.file_name().into_string().unwrap(), mode(&file)));
+        named.collect()
+    };
+    let all = |mode: u32| -> BTreeMap<String, u32> {
+        ["", "-shm", "-wal", ".lock"]
+            .map(|suffix| (format!("copresence.db{suffix}"), mode))
+            .into()
+    };
+    let (folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    store.write(&[append("a", 1, "x")]).unwrap();
+    assert_eq!(modes(folder.path()), all(0o600));
+    drop(store);
+    // As a former version made them.
+    let set = |mode| {
+        for name in modes(folder.path()).keys() {
+            let permissions = fs::Permissions::from_mode(mode);
+            fs::set_permissions(folder.path().join(name), permissions).unwrap();
+        }
+    };
+    set(0o644);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(modes(folder.path()), all(0o600));
+    drop(store);
+    // As somebody made them who wants a group to read.
+    set(0o640);
+    let store = SqliteStore::open(&path).unwrap();
+    let of_group = modes(folder.path());
+    assert_eq!(of_group["copresence.db"], 0o640);
+    assert_stored(&store, "a", &[(1, "x")], 1);
+}
+
+#[test]
+fn what_is_written_where_nobody_looks_is_not_stored() {
+    let parent = TempDir::new().unwrap();
+    let folder = parent.path().join("data");
+    let path = folder.join("copresence.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.write(&[append("a", 1, "x")]).unwrap();
+    let refused = |number, why: &str| {
+        for outcome in [store.write(&[append("a", number, "y")]), store.probe()] {
+            let error = outcome.unwrap_err().to_string();
+            assert!(
+                error.contains("copresence.db") && error.contains(why),
+                "{error}"
+            );
+        }
+    };
+    let away = parent.path().join("away");
+    fs::rename(&folder, &away).unwrap();
+    refused(2, "was removed");
+    // Another in its place is not touched.
+    drop(SqliteStore::open(&path).unwrap());
+    refused(2, "is another file now");
+    let other = SqliteStore::open_to_read(&path).unwrap();
+    assert_stored(&other, "a", &[], 0);
+    drop(other);
+    fs::remove_dir_all(&folder).unwrap();
+    refused(2, "was removed");
+    fs::rename(&away, &folder).unwrap();
+    store.probe().unwrap();
+    store.write(&[append("a", 2, "y")]).unwrap();
+    assert_stored(&store, "a", &[(1, "x"), (2, "y")], 2);
+    // The log alone is enough.
+    let log = folder.join("copresence.db-wal");
+    fs::rename(&log, folder.join("elsewhere")).unwrap();
+    refused(3, "copresence.db-wal was removed");
+    fs::rename(folder.join("elsewhere"), &log).unwrap();
+    store.write(&[append("a", 3, "y")]).unwrap();
+    assert_stored(&store, "a", &[(1, "x"), (2, "y"), (3, "y")], 3);
+    assert_eq!(store.complaints().unwrap(), [""; 0]);
+}

@@ -41,6 +41,7 @@ mod presence;
 mod races;
 mod recorded;
 mod refusals;
+mod revocations;
 mod store;
 mod support;
 mod tools;

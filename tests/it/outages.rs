@@ -1,5 +1,6 @@
 //! The real store behind a real relay: on a full disk, damaged, stopped; and what is not in it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,11 +9,16 @@ use futures::future::join_all;
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
+use yrs::Text;
 
 use crate::support::client::{Client, Ending, Provider, converged, presence_of};
+#[cfg(feature = "postgres")]
+use crate::support::document::Document;
+use crate::support::frames::{self, Message};
 use crate::support::http;
 #[cfg(feature = "postgres")]
 use crate::support::postgres::Postgres;
+use crate::support::raw::RawSocket;
 use crate::support::relay::{self, Relay};
 use crate::support::time::polled;
 use crate::support::tokens::{self, Claims};
@@ -173,6 +179,74 @@ async fn a_damaged_document_refuses_and_the_others_do_not_notice() {
     assert!(is_named, "the log does not say what is damaged:\n{log}");
     let (is_sound, said) = check(&format!("sqlite:{}", file.display()));
     assert!(!is_sound && said.contains(rooms[0]), "{said}");
+}
+
+#[tokio::test]
+async fn a_data_folder_that_is_gone_costs_acknowledgements_until_it_is_back() {
+    let parent = TempDir::new().unwrap();
+    let data = parent.path().join("data");
+    let relay = Relay::options().data(&data).start();
+    let room = "session/gone";
+    let ann = Client::join(&relay, Provider::Hocuspocus4, room, &tokens::member("ann")).await;
+    let ben = Client::join(&relay, Provider::YWebsocket, room, &tokens::member("ben")).await;
+    ann.write("Before. ");
+    saved(&ann).await;
+    let away = parent.path().join("away");
+    fs::rename(&data, &away).unwrap();
+    // Though nobody writes.
+    until_readiness(&relay, Some("copresence.db was removed")).await;
+    let accepted = ann.state().accepted;
+    ann.write("Meanwhile. ");
+    ben.until_text("Before. Meanwhile. ").await;
+    ben.write("Ben. ");
+    ann.until("what ben wrote", |state| state.text().contains("Ben. "))
+        .await;
+    assert_eq!(ann.state().accepted, accepted, "acknowledged into the void");
+    fs::rename(&away, &data).unwrap();
+    until_readiness(&relay, None).await;
+    saved(&ann).await;
+    drop(relay);
+    let again = Relay::options().idle().data(&data).start();
+    let document = http::document(again.address, room).await;
+    assert_eq!(document.content(), converged([&ann, &ben]).await);
+}
+
+#[tokio::test]
+async fn at_the_limit_of_open_files_those_who_are_in_go_on() {
+    let data = TempDir::new().unwrap();
+    let relay = Relay::options().data(data.path()).start();
+    let token = tokens::member("ann");
+    let ben = Client::join(&relay, Provider::YWebsocket, "session/in", &token).await;
+    let mut socket = RawSocket::open(relay.address, "/collab").await;
+    let open = async |socket: &mut RawSocket, room: &str| {
+        socket
+            .say(&frames::token(room, &token, Some("4.8.0")))
+            .await;
+        socket.say(&frames::named(room, &frames::step1(&[0]))).await;
+    };
+    open(&mut socket, "session/first").await;
+    assert_eq!(socket.fence().await, Ok(()));
+    // Not one more, whatever for.
+    relay.limit_open_files(Some(3));
+    let rooms: Vec<String> = (0..50).map(|number| format!("session/{number}")).collect();
+    for room in &rooms {
+        open(&mut socket, room).await;
+    }
+    let mut answered = BTreeSet::new();
+    while answered.len() < rooms.len() {
+        let frame = socket.heard().await.expect("the socket lasts");
+        let (name, rest) = frames::split_name(&frame).expect("a frame of a document");
+        if let Some(Message::Update { is_answer, .. }) = frames::read(rest)
+            && is_answer
+            && rooms.iter().any(|room| room == name)
+        {
+            answered.insert(name.to_owned());
+        }
+    }
+    ben.write("still here");
+    assert!(ben.state().ending.is_none());
+    relay.limit_open_files(None);
+    until_readiness(&relay, None).await;
 }
 
 #[tokio::test]
@@ -366,6 +440,55 @@ async fn a_postgres_that_is_stopped_and_killed_under_load_is_written_to_when_it_
     }
     let (is_sound, said) = check(&url);
     assert!(is_sound, "{said}");
+    // Where nothing is awaited: it ends a runtime of its own.
+    elsewhere(move || drop(server)).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_database_that_is_gone_is_noticed_though_nobody_writes() {
+    let (mut server, url) = elsewhere(|| {
+        let server = Postgres::begin();
+        let url = server.database().url;
+        (server, url)
+    })
+    .await;
+    let relay = Relay::options().store(&url).start();
+    let path = "/v1/rooms/session/pg/document";
+    let post = async |client| {
+        let update = Document::new(client).edit(|document, transaction| {
+            document.text.push(transaction, "x");
+        });
+        http::ask(
+            relay.address,
+            "POST",
+            path,
+            Some(&tokens::service()),
+            &update,
+        )
+        .await
+    };
+    assert_eq!(post(700).await.status, 204);
+    server = elsewhere(move || {
+        server.stop();
+        server
+    })
+    .await;
+    until_readiness(&relay, Some("STORE_DOWN")).await;
+    let refused = post(701).await;
+    assert_eq!(refused.problem(), (503, "STORE_DOWN".to_owned()));
+    assert_eq!(refused.json()["applied"], false);
+    server = elsewhere(move || {
+        server.start();
+        server
+    })
+    .await;
+    until_readiness(&relay, None).await;
+    assert_eq!(post(702).await.status, 204);
+    assert_eq!(
+        http::document(relay.address, "session/pg").await.text(),
+        "xx"
+    );
     // Where nothing is awaited: it ends a runtime of its own.
     elsewhere(move || drop(server)).await;
 }

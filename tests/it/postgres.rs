@@ -16,7 +16,7 @@ use copresence::store::{
 
 use crate::support::postgres::{Database, PASSWORD, Postgres};
 use crate::support::time::{PATIENCE, now};
-use crate::{people, store};
+use crate::{people, revocations, store};
 
 fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()
@@ -520,6 +520,11 @@ fn the_password_is_in_no_message() {
             assert!(!error.contains(secret), "{error}");
         }
     }
+}
+
+#[test]
+fn it_keeps_revocations_as_every_store_does() {
+    revocations::conforms(|| Box::new(open(&Postgres::shared().database())));
 }
 
 #[test]

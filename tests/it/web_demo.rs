@@ -101,6 +101,32 @@ async fn nothing_outside_of_the_folder_is_read() {
     }
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_lead_out_of_the_folder_lead_nowhere() {
+    let demo = Demo::start();
+    let folder = demo._folder.path();
+    let link = |to: &str, from: &str| {
+        std::os::unix::fs::symlink(folder.join(to), folder.join("dist").join(from)).unwrap();
+    };
+    link("secret.txt", "notes.txt");
+    link("", "up");
+    link("dist/favicon.svg", "icon.svg");
+    for path in ["/demo/notes.txt", "/demo/up/secret.txt"] {
+        let answer = demo.ask("GET", path).await;
+        assert_eq!(answer.problem(), (404, "NOT_FOUND".to_owned()), "{path}");
+    }
+    let inside = demo.ask("GET", "/demo/icon.svg").await;
+    assert_eq!((inside.status, text(&inside).as_str()), (200, "<svg/>"));
+    // The application's own page is no exception.
+    fs::remove_file(folder.join("dist/index.html")).unwrap();
+    link("secret.txt", "index.html");
+    for path in ["/demo/", "/demo/session"] {
+        let answer = demo.ask("GET", path).await;
+        assert_eq!(answer.problem(), (404, "NOT_FOUND".to_owned()), "{path}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_for_reading_only_and_leaves_other_paths_alone() {
     let demo = Demo::start();

@@ -27,11 +27,12 @@ macro_rules! migration {
 }
 
 /// For SQLite, in order.
-pub const SQLITE: [Migration; 4] = [
+pub const SQLITE: [Migration; 5] = [
     migration!(1, "sqlite/0001_documents"),
     migration!(2, "sqlite/0002_people"),
     migration!(3, "sqlite/0003_packed_updates"),
     migration!(4, "sqlite/0004_batches"),
+    migration!(5, "sqlite/0005_revocations"),
 ];
 
 /// What to run next.

@@ -21,7 +21,7 @@ struct Migration {
     down: &'static str,
 }
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration {
         number: 1,
         up: include_str!("../migrations/postgres/0001_documents.up.sql"),
@@ -36,6 +36,11 @@ const MIGRATIONS: [Migration; 3] = [
         number: 3,
         up: include_str!("../migrations/postgres/0003_batches.up.sql"),
         down: include_str!("../migrations/postgres/0003_batches.down.sql"),
+    },
+    Migration {
+        number: 4,
+        up: include_str!("../migrations/postgres/0004_revocations.up.sql"),
+        down: include_str!("../migrations/postgres/0004_revocations.down.sql"),
     },
 ];
 

@@ -7,7 +7,7 @@
 //! Methods block and run the driver on the calling thread: call them from threads of your own, not
 //! from within tokio. Start with [`PostgresStore`], then `session` for what is said to the
 //! database, `batch` for how little of it there is, `people` for what is
-//! kept of people, `connections` for what happens when the
+//! kept of people, `revocations` for whom is refused, `connections` for what happens when the
 //! database goes away, `seat` and `keeper` for the lock, `address` for URLs and TLS, `migrations` for the
 //! tables.
 
@@ -17,6 +17,7 @@ mod connections;
 mod keeper;
 mod migrations;
 mod people;
+mod revocations;
 mod seat;
 mod session;
 
@@ -42,6 +43,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(40);
 const BYTES_PER_SECOND_MIN: usize = 1 << 20;
 /// How long a document may take to arrive: the largest, by a slow way.
 const READ_WITHIN: Duration = Duration::from_secs(300);
+/// How long a question that takes no time may take.
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
 /// Names asked for at once.
 const ROOMS_MAX: usize = 10_000;
 
@@ -251,6 +254,14 @@ impl Store for PostgresStore {
         if let Some(writer) = &self.writer {
             writer.seat.on_taken(tell);
         }
+    }
+
+    fn probe(&self) -> Result<(), StoreError> {
+        // A standby, or a server made to be read only, refuses.
+        const PROBE: &str = "BEGIN READ WRITE; ROLLBACK";
+        self.writer()?.run(PROBE_WITHIN, async |session| {
+            session.client.batch_execute(PROBE).await
+        })
     }
 
     fn complaints(&self) -> Result<Vec<String>, StoreError> {

@@ -18,7 +18,7 @@ use crate::store::people::{is_storable, presences_to_remove, storable};
 use crate::store::postgres::session::{
     BEGIN_READING, BEGIN_WRITING, COMMIT, Column, Saying, Session, all_at_once,
 };
-use crate::store::postgres::{PostgresStore, READ_WITHIN, ROOMS_MAX, WRITE_WITHIN};
+use crate::store::postgres::{PostgresStore, READ_WITHIN, ROOMS_MAX, WRITE_WITHIN, revocations};
 use crate::store::{
     Departed, FollowsChange, FollowsError, People, PresenceRow, Record, RecordedStatus, StoreError,
     TIME_MAX,
@@ -142,7 +142,7 @@ const FOLLOWERS: &str = "
 /// All rows of a table, and whether one can be read.
 type Table = (&'static str, &'static str, fn(&Row) -> bool);
 
-const TABLES: [Table; 5] = [
+const TABLES: [Table; 6] = [
     (
         "presence",
         "SELECT board_id, user_id, session_id, status::text, cursor_x, cursor_y, last_heartbeat_at,
@@ -165,6 +165,9 @@ const TABLES: [Table; 5] = [
     }),
     ("follow", "SELECT user_id FROM collab.follow", |row| {
         user_at(row, 0).is_some()
+    }),
+    ("revocation", revocations::ALL, |row| {
+        revocations::revocation_of(row).is_some()
     }),
 ];
 
@@ -614,19 +617,19 @@ fn room_at(row: &Row, column: usize) -> Option<RoomName> {
     RoomName::parse(text_at(row, column)?).ok()
 }
 
-fn user_at(row: &Row, column: usize) -> Option<UserId> {
+pub(super) fn user_at(row: &Row, column: usize) -> Option<UserId> {
     UserId::parse(text_at(row, column)?)
 }
 
-fn text_at(row: &Row, column: usize) -> Option<&str> {
+pub(super) fn text_at(row: &Row, column: usize) -> Option<&str> {
     row.try_get(column).ok()
 }
 
-fn time_at(row: &Row, column: usize) -> Option<Timestamp> {
+pub(super) fn time_at(row: &Row, column: usize) -> Option<Timestamp> {
     timestamp(row.try_get(column).ok()?)
 }
 
-fn time(at: Timestamp) -> SystemTime {
+pub(super) fn time(at: Timestamp) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(at.min(TIME_MAX).as_millis())
 }
 
@@ -636,6 +639,6 @@ fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Some(Timestamp::from_millis(millis))
 }
 
-fn count(number: usize) -> i64 {
+pub(super) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

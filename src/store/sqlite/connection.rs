@@ -13,7 +13,7 @@ use crate::store::migrations::{Migration, SQLITE, Step, steps};
 use crate::store::sqlite::down;
 
 /// How long to wait for a lock that another program (a backup, a shell) has on the database.
-const BUSY_FOR_MAX: Duration = Duration::from_secs(2);
+pub const BUSY_FOR_MAX: Duration = Duration::from_secs(2);
 /// Changed pages and index pages stay in memory up to so many KiB; documents pass through.
 const WRITER_CACHE_KIB: i32 = 16 << 10;
 /// The same per reader.
@@ -22,6 +22,13 @@ const READER_CACHE_KIB: i32 = 2 << 10;
 const LOG_BYTES_KEPT: u32 = 64 << 20;
 /// Statements kept prepared per connection; there are fewer.
 const STATEMENTS_MAX: usize = 32;
+
+/// To be read and written by its owner.
+#[cfg(unix)]
+const PRIVATE: u32 = 0o600;
+/// What everybody may do with a file.
+#[cfg(unix)]
+const OTHERS: u32 = 0o007;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,6 +73,8 @@ pub fn connect(path: &Path, purpose: Purpose) -> rusqlite::Result<Connection> {
     connection.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;",
     )?;
+    // What was deleted is not left on free pages, for whoever gets hold of the file.
+    connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
     Ok(connection)
@@ -88,6 +97,47 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Sees to it that nobody but the process's own user reads the file, and those that SQLite makes
+/// beside it, which get the same permissions. Where somebody has let a group in, that stays: it is
+/// no default of any system's.
+#[cfg(unix)]
+pub fn keep_private(path: &Path, purpose: Purpose) -> io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+    if purpose == Purpose::Create && !path.exists() {
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false);
+        options.mode(PRIVATE).open(path)?;
+    }
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        let mut name = OsString::from(path.canonicalize()?);
+        name.push(suffix);
+        let path = PathBuf::from(name);
+        let Ok(metadata) = fs::metadata(&path) else {
+            continue;
+        };
+        if metadata.permissions().mode() & OTHERS != 0 {
+            let mut permissions = metadata.permissions();
+            permissions.set_mode(PRIVATE);
+            match fs::set_permissions(&path, permissions) {
+                Ok(()) => {
+                    tracing::info!(path = %path.display(), "everybody could read it; now its owner can")
+                }
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "everybody can read it");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Who may read files is said in other ways elsewhere.
+#[cfg(not(unix))]
+pub fn keep_private(_path: &Path, _purpose: Purpose) -> io::Result<()> {
+    Ok(())
+}
+
 /// Takes the database for this process; it is given back when the file is dropped, or the process
 /// ends in whatever way.
 pub fn lock(path: &Path) -> Result<File, StoreError> {
@@ -97,12 +147,11 @@ pub fn lock(path: &Path) -> Result<File, StoreError> {
     name.push(".lock");
     let name = PathBuf::from(name);
     let failed = |error: io::Error| StoreError::Unusable(format!("{}: {error}", name.display()));
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&name)
-        .map_err(failed)?;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE);
+    let file = options.open(&name).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Taken(format!(

@@ -1,16 +1,20 @@
 //! Documents and people in one SQLite file: the embedded store.
 //!
 //! A [`SqliteStore`] has the file for itself (a lock beside it), one connection that writes
-//! ([`writer`]) and a few that read. The file is in write-ahead-log mode with `synchronous = FULL`:
-//! a commit is one append to the log and one sync, readers never wait for the writer nor the writer
-//! for them. It knows nothing of what the updates mean; a checksum beside each tells whether it
-//! still is what was handed in. Start with [`SqliteStore::open`]; what is kept of
-//! people is in `people`; the tables are described in `docs/schema.md`.
+//! ([`writer`]) and a few that read ([`readers`]). The file is in write-ahead-log mode with
+//! `synchronous = FULL`: a commit is one append to the log and one sync, readers never wait for the
+//! writer nor the writer for them. Before a commit is answered for, the file is looked for where it
+//! should be (`opened_files`). It knows nothing of what the updates mean; a checksum beside each tells
+//! whether it still is what was handed in. Start with [`SqliteStore::open`]; what is kept of
+//! people is in `people` and `revocations`; the tables are described in `docs/schema.md`.
 
 mod connection;
+mod opened_files;
 mod packed;
 mod people;
 mod reader;
+mod readers;
+mod revocations;
 mod writer;
 
 use std::fmt::Display;
@@ -19,25 +23,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use rusqlite::{Connection, Transaction};
+use rusqlite::Transaction;
 
+use crate::limits::STORE_READERS;
 use crate::model::RoomName;
 use crate::store::sqlite::connection::{
-    Purpose, connect, is_current, lock, make_folder, migrate, undo,
+    Purpose, connect, is_current, keep_private, lock, make_folder, migrate, undo,
 };
+use crate::store::sqlite::opened_files::OpenedFiles;
 use crate::store::sqlite::reader::{Fault, is_corruption};
-use crate::store::sqlite::writer::{Failure, Writer};
+use crate::store::sqlite::readers::Readers;
+use crate::store::sqlite::writer::Writer;
 use crate::store::{BatchId, Sequence, Store, StoreError, Stored, Write};
-
-/// Readers that wait for work; more at once are opened and closed again.
-const IDLE_READERS_MAX: usize = 4;
 
 /// The store in a file.
 pub struct SqliteStore {
     path: PathBuf,
     /// None for a store that was opened to be read.
     writer: Option<Mutex<Writer>>,
-    idle_readers: Mutex<Vec<Connection>>,
+    readers: Readers,
     /// Held, not used. The last field: it is dropped after the connections.
     _lock: Option<File>,
 }
@@ -71,14 +75,14 @@ impl SqliteStore {
     pub fn open_to_read(path: &Path) -> Result<Self, StoreError> {
         must_exist(path)?;
         let failed = |error| down(path, error).at_opening();
-        let reader = connect(path, Purpose::Read).map_err(failed)?;
-        if !is_current(&reader).map_err(failed)? {
+        let readers = Readers::open(path, 1).map_err(failed)?;
+        if !readers.read(|reader| is_current(reader)).map_err(failed)? {
             return Err(unusable(path, "its tables are not those of this version"));
         }
         Ok(Self {
             path: path.to_owned(),
             writer: None,
-            idle_readers: Mutex::new(vec![reader]),
+            readers,
             _lock: None,
         })
     }
@@ -95,36 +99,26 @@ impl SqliteStore {
 
     fn open_for(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
         let lock = lock(path)?;
-        let mut connection =
-            connect(path, purpose).map_err(|error| down(path, error).at_opening())?;
+        keep_private(path, purpose).map_err(|error| unusable(path, error))?;
+        let failed = |error| down(path, error).at_opening();
+        let mut connection = connect(path, purpose).map_err(failed)?;
         migrate(&mut connection, path).map_err(StoreError::at_opening)?;
+        let readers = Readers::open(path, STORE_READERS).map_err(failed)?;
+        let opened = OpenedFiles::of(path).map_err(|error| unusable(path, error))?;
+        let writer = Writer::new(path.to_owned(), connection, opened);
         Ok(Self {
             path: path.to_owned(),
-            writer: Some(Mutex::new(Writer::new(path.to_owned(), connection))),
-            idle_readers: Mutex::default(),
+            writer: Some(Mutex::new(writer)),
+            readers,
             _lock: Some(lock),
         })
     }
 
-    /// Reads in one transaction, so that what is read belongs together. A connection that failed is
-    /// not used again.
     fn read<T, E: From<rusqlite::Error>>(
         &self,
         read: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let idle = self.idle_readers().pop();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => connect(&self.path, Purpose::Read)?,
-        };
-        let transaction = connection.transaction()?;
-        let result = read(&transaction)?;
-        transaction.finish()?;
-        let mut idle = self.idle_readers();
-        if idle.len() < IDLE_READERS_MAX {
-            idle.push(connection);
-        }
-        Ok(result)
+        self.readers.read(read)
     }
 
     /// Does something in a transaction that may write; `Ok` means that it is on disk.
@@ -132,8 +126,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let done = self.writer()?.transact(work);
-        done.map_err(|error| down(&self.path, error))
+        self.writer()?.transact(work)
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
@@ -158,13 +151,6 @@ impl SqliteStore {
             },
         }
     }
-
-    fn idle_readers(&self) -> MutexGuard<'_, Vec<Connection>> {
-        // A list of connections is whole whatever happened to who held it.
-        self.idle_readers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Store for SqliteStore {
@@ -174,11 +160,7 @@ impl Store for SqliteStore {
     }
 
     fn commit(&self, id: Option<BatchId>, batch: &[(RoomName, Write)]) -> Result<(), StoreError> {
-        let mut writer = self.writer()?;
-        writer.write(id, batch).map_err(|failure| match failure {
-            Failure::Database(error) => down(&self.path, error),
-            Failure::Conflict(room, sequence) => StoreError::Conflict { room, sequence },
-        })
+        self.writer()?.write(id, batch)
     }
 
     fn rooms(&self, after: Option<&RoomName>, limit: usize) -> Result<Vec<RoomName>, StoreError> {
@@ -192,9 +174,13 @@ impl Store for SqliteStore {
             .map_err(|fault| self.failed(room, fault))
     }
 
+    fn probe(&self) -> Result<(), StoreError> {
+        self.rooms(None, 1)?;
+        self.writer()?.probe()
+    }
+
     fn rest(&self) {
-        // They are opened again when somebody reads.
-        self.idle_readers().clear();
+        self.readers.rest();
         if let Ok(mut writer) = self.writer() {
             writer.rest();
         }

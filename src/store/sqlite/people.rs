@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::limits::{FOLLOWS_MAX, OFFLINE_PARTICIPANTS_MAX};
 use crate::model::{Color, RoomName, UserId};
 use crate::store::people::{presences_to_remove, storable};
+use crate::store::sqlite::revocations::revocation_of;
 use crate::store::sqlite::{SqliteStore, down};
 use crate::store::{
     Departed, FollowsChange, FollowsError, People, PresenceRow, Record, RecordedStatus, StoreError,
@@ -132,7 +133,7 @@ impl SqliteStore {
 /// Rows that cannot be read, each by its table and its place there.
 pub fn complaints(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     type IsReadable = fn(&Row<'_>) -> bool;
-    const TABLES: [(&str, &str, IsReadable); 5] = [
+    const TABLES: [(&str, &str, IsReadable); 6] = [
         (
             "presence",
             "SELECT board_id, user_id, session_id, status, cursor_x, cursor_y, last_heartbeat_at,
@@ -155,6 +156,11 @@ pub fn complaints(connection: &Connection) -> rusqlite::Result<Vec<String>> {
         ("follow", "SELECT user_id FROM follow", |row| {
             user_of(row, 0).is_some()
         }),
+        (
+            "revocation",
+            "SELECT user_id, rooms, revoked_at FROM revocation",
+            |row| revocation_of(row).is_some(),
+        ),
     ];
     let mut complaints = Vec::new();
     for (table, query, is_readable) in TABLES {
@@ -362,18 +368,18 @@ fn room_at(row: &Row<'_>, column: usize) -> Option<RoomName> {
     RoomName::parse(&row.get::<_, String>(column).ok()?).ok()
 }
 
-fn user_of(row: &Row<'_>, column: usize) -> Option<UserId> {
+pub(super) fn user_of(row: &Row<'_>, column: usize) -> Option<UserId> {
     UserId::parse(&row.get::<_, String>(column).ok()?)
 }
 
-fn time_of(row: &Row<'_>, column: usize) -> Option<Timestamp> {
+pub(super) fn time_of(row: &Row<'_>, column: usize) -> Option<Timestamp> {
     Timestamp::parse_rfc3339(&row.get::<_, String>(column).ok()?)
 }
 
-fn time(at: Timestamp) -> String {
+pub(super) fn time(at: Timestamp) -> String {
     at.min(TIME_MAX).to_rfc3339()
 }
 
-fn count(number: usize) -> i64 {
+pub(super) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{
     CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params,
@@ -9,9 +10,10 @@ use rusqlite::{
 
 use crate::limits::{BATCH_WRITERS_KEPT, PACK_FROM_WRITES};
 use crate::model::RoomName;
-use crate::store::sqlite::connection::{Purpose, connect};
-use crate::store::sqlite::{number, packed};
-use crate::store::{BatchId, Sequence, Write};
+use crate::store::sqlite::connection::{BUSY_FOR_MAX, Purpose, connect};
+use crate::store::sqlite::opened_files::OpenedFiles;
+use crate::store::sqlite::{down, number, packed};
+use crate::store::{BatchId, Sequence, StoreError, Write};
 
 /// Rooms whose row is known without asking. They are forgotten all at once, which costs each of
 /// them one more query.
@@ -23,7 +25,7 @@ const FREE_PAGES_RETURNED: u32 = 512;
 
 /// Why a batch was not carried out.
 #[derive(Debug)]
-pub enum Failure {
+enum Failure {
     /// The database did not do it.
     Database(rusqlite::Error),
     /// There is something else at that place of that document.
@@ -39,6 +41,9 @@ impl From<rusqlite::Error> for Failure {
 /// Writes, from one thread at a time.
 pub struct Writer {
     path: PathBuf,
+    /// The files as they were when the store was opened: for good, because what this process knows
+    /// of the documents is true of no others.
+    opened: OpenedFiles,
     /// None after a failure: the next write begins with a new connection.
     connection: Option<Connection>,
     /// As of the last commit; this process alone writes, so it stays true.
@@ -49,6 +54,8 @@ pub struct Writer {
     owes_space: bool,
     /// Whether updates that come in a large batch may share a row.
     shares_rows: bool,
+    /// Whether the log still has what was deleted.
+    has_remains: bool,
 }
 
 /// A document's row.
@@ -75,14 +82,16 @@ struct Appending<'a> {
 
 impl Writer {
     /// Writes to `path` through `connection`.
-    pub fn new(path: PathBuf, connection: Connection) -> Self {
+    pub fn new(path: PathBuf, connection: Connection, opened: OpenedFiles) -> Self {
         Self {
             path,
+            opened,
             connection: Some(connection),
             known: HashMap::new(),
             noted_writer: None,
             owes_space: true,
             shares_rows: false,
+            has_remains: true,
         }
     }
 
@@ -91,12 +100,26 @@ impl Writer {
         self.shares_rows = true;
     }
 
-    /// Gives back the pages that are kept in memory.
+    /// Gives back the pages that are kept in memory, and the log if there is something in it that was
+    /// deleted: the beginning of the next would be written over the beginning of this one only.
     pub fn rest(&mut self) {
-        if let Some(connection) = &self.connection
-            && let Err(error) = connection.execute_batch("PRAGMA shrink_memory")
-        {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        if let Err(error) = connection.execute_batch("PRAGMA shrink_memory") {
             tracing::debug!(%error, "the store keeps its pages in memory");
+        }
+        if self.has_remains {
+            // It does not wait for whoever reads for long: the next rest comes.
+            let emptied = connection.busy_timeout(Duration::ZERO).and_then(|()| {
+                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                    row.get::<_, bool>(0)
+                })
+            });
+            self.has_remains = !matches!(emptied, Ok(false));
+            if let Err(error) = connection.busy_timeout(BUSY_FOR_MAX) {
+                tracing::debug!(%error, "the store waits for nobody");
+            }
         }
     }
 
@@ -105,34 +128,49 @@ impl Writer {
         &mut self,
         id: Option<BatchId>,
         batch: &[(RoomName, Write)],
-    ) -> Result<(), Failure> {
-        let written = self.try_write(id, batch);
-        if written.is_err() {
-            self.begin_again();
-        }
-        written
+    ) -> Result<(), StoreError> {
+        self.attempt(|writer| writer.try_write(id, batch))
     }
 
     /// Does something that is not about documents, or nothing of it.
     pub fn transact<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        let done = self.try_transact(work);
+    ) -> Result<T, StoreError> {
+        self.attempt(|writer| {
+            let transaction = begin(&mut writer.connection, &writer.path)?;
+            let done = work(&transaction)?;
+            transaction.commit()?;
+            Ok::<T, rusqlite::Error>(done)
+        })
+    }
+
+    /// Whether it could write: takes the right to, and gives it back.
+    pub fn probe(&mut self) -> Result<(), StoreError> {
+        self.attempt(|writer| begin(&mut writer.connection, &writer.path)?.finish())
+    }
+
+    /// Does something with the files that the path names, and knows afterwards that it still does.
+    fn attempt<T, E: Into<Failure>>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, StoreError> {
+        if self.connection.is_none() {
+            // Another file in the place of ours is not to be touched.
+            self.opened.check().map_err(StoreError::Down)?;
+        }
+        let done = act(self).map_err(|failure| match failure.into() {
+            Failure::Database(error) => down(&self.path, error),
+            Failure::Conflict(room, sequence) => StoreError::Conflict { room, sequence },
+        });
+        let done = done.and_then(|done| match self.opened.check() {
+            Ok(()) => Ok(done),
+            Err(why) => Err(StoreError::Down(why)),
+        });
         if done.is_err() {
             self.begin_again();
         }
         done
-    }
-
-    fn try_transact<T>(
-        &mut self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        let transaction = begin(&mut self.connection, &self.path)?;
-        let done = work(&transaction)?;
-        transaction.commit()?;
-        Ok(done)
     }
 
     /// After a failure: rows may be known that were rolled back, and what the connection thinks of
@@ -197,6 +235,7 @@ impl Writer {
                     }
                     row.last = row.last.max(*through);
                     self.owes_space = true;
+                    self.has_remains = true;
                 }
                 Write::Quarantine { sequence } => {
                     appending.append(row.id, &mut document.updates)?;

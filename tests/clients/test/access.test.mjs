@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { COLLAB_KINDS, KINDS, SYNC_KINDS, collabSocket, converge, host, until } from '../lib/clients.mjs';
 import { Relay, freshRoom } from '../lib/relay.mjs';
@@ -250,6 +251,79 @@ describe('a revocation ends what the token began', { concurrency: 2 }, () => {
     await inside.whenSaved();
     assert.deepEqual([inside.denials, inside.closes], [[], []]);
   });
+
+  test('in all rooms of a pattern', async t => {
+    const [revoked, kept] = [freshRoom('revoked'), freshRoom('kept')];
+    const join = host(t, relay);
+    const sub = 'revoked-by-pattern';
+    const rooms = { [revoked]: { access: 'write' }, [kept]: { access: 'write' } };
+    const token = relay.token(revoked, { sub, rooms });
+    const theirs = KINDS.map(kind => join(kind, revoked, { token }));
+    const inside = join('hp4', kept, { token });
+    await inside.whenSaved();
+    await until(theirs, 'everybody', () => theirs.every(client => client.isSynced));
+    await revoke({ userId: sub, room: `${revoked.slice(0, -1)}*` });
+    const told = client => (isCollab(client.kind) ? client.denials[0] : client.closes[0]?.reason);
+    await until(theirs, 'the end of all', () => theirs.every(told));
+    assert.deepEqual(theirs.map(told), KINDS.map(() => 'REVOKED'));
+    inside.type('still in');
+    await inside.whenSaved();
+    assert.deepEqual([inside.denials, inside.closes], [[], []]);
+  });
+
+  // Tokens have whole seconds: a program that signs its user in again at once has one that cannot be told from those
+  // that are refused. Clients that are refused give up for good.
+  for (const kind of KINDS) {
+    test(`${kind} with a new token of the very second is in when that is over`, async t => {
+      const room = freshRoom('very-second');
+      const join = host(t, relay);
+      for (let round = 1; ; round++) {
+        assert.ok(round <= 10, 'no round within one second on this machine');
+        const sub = `signed-in-again-${kind}-${round}`;
+        const token = () => relay.token(room, { sub, iat: inSeconds(0) });
+        await sleep(1_000 - (Date.now() % 1_000) + 20);
+        const second = inSeconds(0);
+        await revoke({ userId: sub });
+        let asked = 0;
+        const fresh = () => {
+          asked += 1;
+          return token();
+        };
+        const client = join(kind, room, { token: isCollab(kind) ? fresh : fresh() });
+        if (!isCollab(kind)) {
+          // Its program does that when it is sent away.
+          client.provider.on('connection-close', () => (client.provider.params.token = fresh()));
+        }
+        await client.whenSynced();
+        client.type(`${round}`);
+        if (isCollab(kind)) await client.whenSaved({ wasOffline: true });
+        assert.deepEqual([client.denials, client.stopped], [[], []]);
+        if (asked === 1) continue; // The second was over before.
+        assert.ok(inSeconds(0) > second);
+        assert.deepEqual(
+          client.closes,
+          kind === 'hp4' ? [] : client.closes.map(() => ({ code: 1013, reason: 'TRY_AGAIN' })),
+        );
+        // It does not knock without end: providers of version 2 come back without a pause.
+        assert.ok(client.closes.length <= (isCollab(kind) ? 1 : 5), `${client.closes.length} times`);
+        return;
+      }
+    });
+
+    test(`${kind} with the same token of that second is refused when it is over`, async t => {
+      const room = freshRoom('very-second');
+      const sub = `stubborn-${kind}`;
+      const iat = inSeconds(0);
+      await revoke({ userId: sub });
+      if (inSeconds(0) > iat) return; // What was meant is over.
+      const client = host(t, relay)(kind, room, { token: relay.token(room, { sub, iat }) });
+      const told = () =>
+        isCollab(kind) ? client.denials[0] : client.closes.find(({ code }) => code === 4401)?.reason;
+      await client.until('the refusal', told);
+      assert.equal(told(), 'REVOKED');
+      assert.equal(client.isSynced, false);
+    });
+  }
 
   async function revoke(what) {
     const headers = { 'content-type': 'application/json' };

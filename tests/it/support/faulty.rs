@@ -9,8 +9,8 @@ use bytes::Bytes;
 use copresence::clock::Timestamp;
 use copresence::model::{RoomName, UserId};
 use copresence::store::{
-    BatchId, Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Sequence,
-    SqliteStore, Store, StoreError, Stored, Write,
+    BatchId, Departed, FollowsChange, FollowsError, People, PresenceRow, Record, Revocation,
+    Revocations, Sequence, SqliteStore, Store, StoreError, Stored, Write,
 };
 use copresence::wire::validator;
 use tempfile::TempDir;
@@ -36,6 +36,7 @@ pub struct Faults {
     answers_to_lose: usize,
     /// Writes that were carried out, and answered with an error.
     pub answers_lost: usize,
+    revocations_error: Option<String>,
     load_errors: HashMap<String, String>,
     held_loads: HashSet<String>,
     /// How often each document was asked for.
@@ -69,6 +70,26 @@ impl FaultyStore {
 
     pub fn heal_writes(&self) {
         self.faults().write_error = None;
+    }
+
+    /// Whose tokens are refused cannot be read.
+    pub fn fail_revocations(&self, reason: &str) {
+        self.faults().revocations_error = Some(reason.to_owned());
+    }
+
+    pub fn heal_revocations(&self) {
+        self.faults().revocations_error = None;
+    }
+
+    /// Puts a revocation into the store, by nobody's leave.
+    pub fn revoke_directly(&self, revocation: &Revocation) {
+        let batch = std::slice::from_ref(revocation);
+        self.real.revoke(batch, Timestamp::ZERO).unwrap();
+    }
+
+    /// The revocations on disk.
+    pub fn revocations_directly(&self) -> Vec<Revocation> {
+        self.real.revocations(Timestamp::ZERO, usize::MAX).unwrap()
     }
 
     /// Writes begin and do not end until they are released.
@@ -208,6 +229,15 @@ impl Store for FaultyStore {
         self.real.rooms(after, limit)
     }
 
+    fn probe(&self) -> Result<(), StoreError> {
+        let faults = self.wait_while(|faults| faults.is_write_held);
+        if let Some(reason) = faults.write_error.clone() {
+            return Err(StoreError::Down(reason));
+        }
+        drop(faults);
+        self.real.probe()
+    }
+
     fn quarantined(&self, room: &RoomName) -> Result<Vec<(Sequence, Bytes)>, StoreError> {
         self.real.quarantined(room)
     }
@@ -262,5 +292,24 @@ impl People for FaultyStore {
 
     fn followers(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>, StoreError> {
         self.real.followers(after, limit)
+    }
+}
+
+/// Written as everything else is.
+impl Revocations for FaultyStore {
+    fn revoke(&self, batch: &[Revocation], kept_from: Timestamp) -> Result<(), StoreError> {
+        let faults = self.wait_while(|faults| faults.is_write_held);
+        if let Some(reason) = faults.write_error.clone() {
+            return Err(StoreError::Down(reason));
+        }
+        drop(faults);
+        self.real.revoke(batch, kept_from)
+    }
+
+    fn revocations(&self, since: Timestamp, limit: usize) -> Result<Vec<Revocation>, StoreError> {
+        if let Some(reason) = self.faults().revocations_error.clone() {
+            return Err(StoreError::Down(reason));
+        }
+        self.real.revocations(since, limit)
     }
 }

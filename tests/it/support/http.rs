@@ -73,35 +73,60 @@ pub async fn ask_with(
     headers: &str,
     body: &[u8],
 ) -> Answer {
-    within(PATIENCE, path, async {
-        let (mut tcp, head, mut bytes) = begin(address, method, path, headers, body).await;
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
-        while length.is_none_or(|length| bytes.len() < length) {
-            if tcp.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
-                break;
-            }
-        }
-        if head.contains("transfer-encoding: chunked") {
-            let mut whole = Vec::new();
-            while let Some(chunk) = take_chunk(&mut bytes) {
-                whole.extend_from_slice(&chunk);
-            }
-            bytes = whole;
-        }
-        Answer {
-            status,
-            head,
-            body: bytes,
-        }
-    })
+    within(PATIENCE, path, answer(address, method, path, headers, body)).await
+}
+
+/// Asks for something that is answered after ten seconds if the store does not.
+pub async fn post_patiently(address: SocketAddr, path: &str, token: &str, body: &[u8]) -> Answer {
+    let kind = match body.first() {
+        Some(b'{') => "application/json",
+        _ => "application/octet-stream",
+    };
+    let length = body.len();
+    let headers = format!(
+        "Content-Type: {kind}\r\nContent-Length: {length}\r\nAuthorization: Bearer {token}\r\n"
+    );
+    within(
+        2 * PATIENCE,
+        path,
+        answer(address, "POST", path, &headers, body),
+    )
     .await
+}
+
+async fn answer(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> Answer {
+    let (mut tcp, head, mut bytes) = begin(address, method, path, headers, body).await;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    while length.is_none_or(|length| bytes.len() < length) {
+        if tcp.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            break;
+        }
+    }
+    if head.contains("transfer-encoding: chunked") {
+        let mut whole = Vec::new();
+        while let Some(chunk) = take_chunk(&mut bytes) {
+            whole.extend_from_slice(&chunk);
+        }
+        bytes = whole;
+    }
+    Answer {
+        status,
+        head,
+        body: bytes,
+    }
 }
 
 pub async fn get(address: SocketAddr, path: &str, token: &str) -> Answer {

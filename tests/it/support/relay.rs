@@ -89,13 +89,24 @@ impl Relay {
 
     /// No file of the relay's may grow beyond so many bytes; `None` is without limit.
     pub fn limit_files(&self, bytes: Option<u64>) {
-        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        self.limit(
+            "fsize",
+            bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string()),
+        );
+    }
+
+    /// The relay may have so many files open, and as many more as it has; `None` is enough.
+    pub fn limit_open_files(&self, count: Option<u64>) {
+        self.limit("nofile", count.unwrap_or(1_024).to_string());
+    }
+
+    fn limit(&self, what: &str, limit: String) {
         let done = Command::new("prlimit")
             .args(["--pid", &self.pid().to_string()])
             // The soft limit alone: it can be raised again.
-            .arg(format!("--fsize={limit}:"))
+            .arg(format!("--{what}={limit}:"))
             .output()
-            .expect("a full disk is played with the program `prlimit` of util-linux");
+            .expect("a machine at its limits is played with the program `prlimit` of util-linux");
         assert!(done.status.success(), "prlimit failed: {done:?}");
     }
 

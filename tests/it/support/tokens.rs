@@ -13,9 +13,10 @@ pub const SECRET: &str = "a secret that is long enough for the tests of this sui
 pub struct Claims(Map<String, Value>);
 
 impl Claims {
+    /// Issued a second ago: what is of the very second of a revocation is a matter of its own.
     pub fn of(user: &str) -> Self {
         let now = unix_seconds();
-        let Value::Object(claims) = json!({"sub": user, "iat": now, "exp": now + 3600}) else {
+        let Value::Object(claims) = json!({"sub": user, "iat": now - 1, "exp": now + 3600}) else {
             unreachable!("an object was written")
         };
         Self(claims)

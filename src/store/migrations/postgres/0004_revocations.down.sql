@@ -1,0 +1,3 @@
+-- Tokens that were refused are good again.
+
+DROP TABLE IF EXISTS collab.revocation;

@@ -1,0 +1,2 @@
+-- Tokens that were refused are good again.
+DROP TABLE revocation;
