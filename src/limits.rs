@@ -11,6 +11,8 @@ pub struct Limits {
     pub document_bytes_max: usize,
     /// How many sockets the process holds.
     pub connections_max: usize,
+    /// How many sockets, feed windows, heartbeat sessions and streams of one user, together.
+    pub per_user_max: usize,
     /// How much may wait for a store that cannot write, in bytes over all rooms.
     pub unsaved_bytes_max: usize,
     /// Messages per second and connection, sustained.
@@ -23,11 +25,42 @@ impl Default for Limits {
             message_bytes_max: 64 << 20,
             document_bytes_max: 256 << 20,
             connections_max: 20_000,
+            per_user_max: 100,
             unsaved_bytes_max: 256 << 20,
             rate: 1_000,
         }
     }
 }
+
+impl Limits {
+    /// How many sockets may be open that have not said whose they are. They take nobody else's place.
+    pub fn strangers_max(&self) -> usize {
+        (self.connections_max / STRANGERS_SHARE).max(STRANGERS_MIN)
+    }
+}
+
+/// Sockets that have not authenticated are this part of `connections_max`: who comes is one for a
+/// moment, and ten thousand that come back at once do so over some seconds.
+pub const STRANGERS_SHARE: usize = 10;
+/// As many of them are let in however few connections there may be.
+pub const STRANGERS_MIN: usize = 64;
+/// When all their places are taken, one that has been here for so long gives way to the next: it had
+/// the time to fetch a token and say who it is, and must not keep out those who are about to.
+pub const STRANGER_GIVES_WAY_AFTER: Duration = Duration::from_secs(5);
+/// What all of them together may have sent: each may send 5 MiB, which waits for its token.
+pub const STRANGER_BYTES_MAX: usize = 64 << 20;
+/// What may have come of all further messages of a user, when one that has not ended is of any allowed
+/// size: somebody who comes back with two tabs sends two documents at once, a thousand nobody does.
+pub const UNFINISHED_FURTHER_BYTES_MAX: usize = 16 << 20;
+/// Less than this of an unfinished message is not counted: a read ends within one every few
+/// milliseconds on a busy socket.
+pub const UNFINISHED_COUNTED_FROM: usize = 4 << 10;
+/// A message or a body that has begun must go on: in each such time...
+pub const PACE_WITHIN: Duration = Duration::from_secs(30);
+/// ... by so much. That is 2 KiB a second, the worst of networks that anybody edits over.
+pub const PACE_BYTES: usize = 60 << 10;
+/// A stateless message: a notice between clients, sent on to everybody in the document.
+pub const STATELESS_BYTES_MAX: usize = 256 << 10;
 
 /// A burst is this many seconds' worth of messages at once.
 pub const RATE_BURST_SECONDS: u32 = 2;

@@ -191,6 +191,7 @@ fn limits(options: &Options) -> Result<Limits, ConfigError> {
         message_bytes_max: bytes(options.max_message, default.message_bytes_max),
         document_bytes_max: bytes(options.max_document, default.document_bytes_max),
         connections_max: options.max_connections.unwrap_or(default.connections_max),
+        per_user_max: options.max_per_user.unwrap_or(default.per_user_max),
         unsaved_bytes_max: bytes(options.max_unsaved, default.unsaved_bytes_max),
         rate: options.rate.unwrap_or(default.rate),
     };
@@ -207,6 +208,11 @@ fn limits(options: &Options) -> Result<Limits, ConfigError> {
     if limits.connections_max == 0 {
         return Err(ConfigError::new(
             "--max-connections is 0: nobody could connect",
+        ));
+    }
+    if limits.per_user_max == 0 {
+        return Err(ConfigError::new(
+            "--max-per-user is 0: nobody could connect",
         ));
     }
     if limits.unsaved_bytes_max == 0 {
@@ -397,7 +403,7 @@ mod tests {
             "--listen 127.0.0.1:0 --data d --store memory: --drain-timeout 500ms --jwt-secret s \
              --jwt-issuer us --jwt-audience relay --allow-origin https://a.test --dev \
              --allow-origin https://b.test --trust-awareness --max-message 1MiB \
-             --max-document 2MB --max-connections 5 --max-unsaved 3000 --rate 7 --web dist",
+             --max-document 2MB --max-connections 5 --max-per-user 6 --max-unsaved 3000 --rate 7 --web dist",
             "",
         );
         let file = check(
@@ -416,6 +422,7 @@ mod tests {
             max_message = "1MiB"
             max_document = "2MB"
             max_connections = 5
+            max_per_user = 6
             max_unsaved = 3000
             rate = 7
             web = "dist"
@@ -534,6 +541,7 @@ mod tests {
         assert_error("--dev --max-message 1", "", &["--max-message", "1KiB"]);
         assert_error("--dev --max-document 3GiB", "", &["--max-document"]);
         assert_error("--dev --max-connections 0", "", &["--max-connections"]);
+        assert_error("--dev --max-per-user 0", "", &["--max-per-user"]);
         assert_error("--dev --max-unsaved 0", "", &["--max-unsaved"]);
         assert_error("--dev --rate 0", "", &["--rate"]);
         assert_error("--dev --drain-timeout 2h", "", &["--drain-timeout"]);

@@ -16,8 +16,8 @@ use crate::clock::Timestamp;
 use crate::doors::upgrade::{Knock, Welcome, knock};
 use crate::doors::{DoorOptions, checked, renewal};
 use crate::limits::{
-    ADDRESS_BYTES_MAX, DOCUMENTS_PER_SOCKET_MAX, INLINE_BYTES_MAX, TOKEN_WITHIN,
-    UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
+    ADDRESS_BYTES_MAX, DOCUMENTS_PER_SOCKET_MAX, INLINE_BYTES_MAX, STATELESS_BYTES_MAX,
+    TOKEN_WITHIN, UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
 };
 use crate::metrics::DoorLabel;
 use crate::model::{Access, RoomName, SessionId, Token, UserId};
@@ -426,7 +426,9 @@ impl CollabDoor {
         {
             Ok(()) => self.reschedule(),
             Err(refusal) => {
-                turn.count_auth_failure();
+                if refusal != Refusal::LimitConnections {
+                    turn.count_auth_failure();
+                }
                 self.deny_user(turn, address, user, refusal);
             }
         }
@@ -450,6 +452,7 @@ impl CollabDoor {
             send(turn, address, ServerMessage::Authenticated(scope));
             return Ok(());
         }
+        turn.identify(&token)?;
         if !self.has_authenticated {
             self.has_authenticated = true;
             turn.limit_messages(None);
@@ -554,6 +557,9 @@ fn read(message: ClientMessage<'_>) -> Result<FromSession, Refusal> {
         ClientMessage::Sync(message) => checked::sync(message),
         ClientMessage::Awareness(payload) => checked::awareness(payload),
         ClientMessage::QueryAwareness => Ok(FromSession::QueryAwareness),
+        ClientMessage::Stateless(text) if STATELESS_BYTES_MAX < text.len() => {
+            Err(Refusal::LimitMessage)
+        }
         ClientMessage::Stateless(text) => Ok(FromSession::Stateless(Bytes::copy_from_slice(
             text.as_bytes(),
         ))),

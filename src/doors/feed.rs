@@ -43,7 +43,11 @@ pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)
 
 async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
     let token = match knock.token().filter(|token| !token.is_empty()) {
-        Some(token) => Some(verify(relay, Some(&token)).await?),
+        Some(token) => {
+            let token = verify(relay, Some(&token)).await?;
+            knock.note(&token);
+            Some(token)
+        }
         None => None,
     };
     let door = FeedDoor {
@@ -236,6 +240,9 @@ impl FeedDoor {
                 return turn.close(Refusal::from(error));
             }
         };
+        if let Err(refusal) = turn.identify(&token) {
+            return turn.close(refusal);
+        }
         let user = token.identity.user.clone();
         let claimed = token.follows.iter().cloned().collect();
         self.phase = Phase::Window(Renewal::new(turn.now(), token));

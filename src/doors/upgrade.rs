@@ -19,8 +19,8 @@ use warp::{Filter, Rejection, Reply};
 use crate::auth::{TokenError, origin_allowed};
 use crate::doors::DoorOptions;
 use crate::limits::CLOSE_LINGER;
-use crate::model::{Kind, RoomName, Token, UserId};
-use crate::relay::{Door, Home, Newcomer, RawSocket, RawStream, Relay};
+use crate::model::{Kind, RoomName, Token};
+use crate::relay::{Door, Holder, Home, Newcomer, RawSocket, RawStream, Relay};
 use crate::wire::close::Refusal;
 use crate::wire::{url, websocket};
 
@@ -33,7 +33,7 @@ pub struct Knock {
     headers: HeaderMap,
     upgrade: Option<OnUpgrade>,
     /// Who it is, once that is known.
-    user: OnceLock<UserId>,
+    holder: OnceLock<Holder>,
 }
 
 /// What a door decides about a knock.
@@ -56,7 +56,7 @@ pub fn knock() -> impl Filter<Extract = (Knock,), Error = Rejection> + Clone {
             query,
             headers,
             upgrade,
-            user: OnceLock::new(),
+            holder: OnceLock::new(),
         })
 }
 
@@ -72,9 +72,14 @@ impl Knock {
     /// Who asks: by the query's token, or as a guest where those are let in.
     pub async fn verify(&self, relay: &Relay) -> Result<Token, Refusal> {
         let token = verify(relay, self.token().as_deref()).await?;
-        // Who knocks twice at once is still the same.
-        let _ = self.user.set(token.identity.user.clone());
+        self.note(&token);
         Ok(token)
+    }
+
+    /// Notes who it is: their place is taken, not a stranger's.
+    pub fn note(&self, token: &Token) {
+        // Who knocks twice at once is still the same.
+        let _ = self.holder.set(Holder::from(token));
     }
 
     /// Upgrades the request; `welcome` decides whether the socket is let in or closed.
@@ -111,10 +116,11 @@ impl Knock {
             // Before the upgrade: clients that never saw a message wait longer to come back.
             return problem(StatusCode::SERVICE_UNAVAILABLE, Refusal::Draining.reason());
         }
-        let decision = match relay.take_place() {
-            Ok(place) => welcome(&self, &relay).await.map(|welcome| (place, welcome)),
-            Err(refusal) => Err(refusal),
-        };
+        let id = relay.next_connection();
+        let decision = welcome(&self, &relay).await.and_then(|welcome| {
+            let place = relay.take_place(id, self.holder.get().cloned())?;
+            Ok((place, welcome))
+        });
         // Not awaited here: it resolves after the response has left.
         tokio::spawn(async move {
             let Ok(upgraded) = upgrade.await else { return };
@@ -127,7 +133,7 @@ impl Knock {
                         Home::Anywhere => relay.policies().of(Kind::Session),
                     };
                     let newcomer = Newcomer {
-                        id: relay.next_connection(),
+                        id,
                         socket,
                         door,
                         place,
@@ -139,7 +145,8 @@ impl Knock {
                 }
                 Err(refusal) => {
                     relay.metrics().closed(refusal.reason());
-                    relay.note_turned_away(self.path.as_str(), self.user.into_inner(), refusal);
+                    let user = self.holder.into_inner().map(|holder| holder.user);
+                    relay.note_turned_away(self.path.as_str(), user, refusal);
                     turn_away(socket, refusal).await;
                 }
             }

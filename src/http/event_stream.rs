@@ -16,6 +16,7 @@ use warp::reply::Response;
 
 use crate::clock::{SystemClock, Timestamp};
 use crate::limits::{AUTHORITY_CHECK_EVERY, STREAM_COMMENT_EVERY};
+use crate::relay::UserPlace;
 
 /// What a stream is about. It is asked for more only when the client's socket has room, so what a
 /// slow client does not take stays with the source, which bounds it.
@@ -38,8 +39,10 @@ pub(super) fn write_event(out: &mut String, name: &str, data: &str) {
     }
 }
 
-/// A stream that begins with `first`, if that is not empty, and ends with the caller's token.
+/// A stream that begins with `first`, if that is not empty, and ends with the caller's token. It holds
+/// one of the caller's places.
 pub(super) fn respond<S: Source>(
+    place: UserPlace,
     clock: SystemClock,
     ends_at: Option<Timestamp>,
     first: String,
@@ -50,6 +53,7 @@ pub(super) fn respond<S: Source>(
         first,
         schedule: Schedule::new(clock.now(), ends_at),
         clock,
+        _place: place,
     };
     let texts = futures::stream::unfold(stream, |mut stream| async {
         let text = stream.next().await?;
@@ -83,6 +87,7 @@ struct EventStream<S> {
     first: String,
     schedule: Schedule,
     clock: SystemClock,
+    _place: UserPlace,
 }
 
 impl<S: Source> EventStream<S> {

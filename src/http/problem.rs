@@ -78,6 +78,13 @@ impl Problem {
             .with_header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
+    /// The same, for a user who holds as much as they may.
+    fn too_many_of_user() -> Self {
+        Self::rate_limited(
+            "as many sockets, sessions and streams of this user are open as --max-per-user allows",
+        )
+    }
+
     fn board_full() -> Self {
         Self::new(StatusCode::CONFLICT, "BOARD_FULL", "no free place")
     }
@@ -162,6 +169,7 @@ impl From<Unavailable> for Problem {
     fn from(Unavailable(refusal): Unavailable) -> Self {
         match refusal {
             Refusal::BoardFull => Self::board_full(),
+            Refusal::LimitConnections => Self::too_many_of_user(),
             other => Self::unavailable(other.reason()),
         }
     }
@@ -210,11 +218,11 @@ impl From<Refusal> for Problem {
             ),
             Refusal::RateLimited => Self::rate_limited("too many requests"),
             Refusal::BoardFull => Self::board_full(),
+            Refusal::LimitConnections => Self::too_many_of_user(),
             Refusal::Draining
             | Refusal::StoreDown
             | Refusal::StoreDamaged
             | Refusal::Slow
-            | Refusal::LimitConnections
             | Refusal::HeartbeatTimeout
             | Refusal::Replaced => Self::unavailable(refusal.reason()),
         }

@@ -28,6 +28,7 @@ mod observing;
 mod outlet;
 mod people;
 mod placement;
+mod places;
 mod pulse;
 mod rooms;
 mod socket;
@@ -72,7 +73,7 @@ use crate::wire::close::Refusal;
 use crate::wire::yjs::Update;
 
 pub use attendance::Heartbeat;
-pub use connection::{Door, Handling, Newcomer, Place, Seat};
+pub use connection::{Door, Handling, Newcomer, Seat};
 pub use fanout::Dialect;
 pub use feed::ChangeFollowsError;
 pub use heavy::keep_little_memory;
@@ -81,6 +82,7 @@ pub use observation::{
     Question,
 };
 pub use placement::Home;
+pub use places::{Holder, Place, Places, UserPlace};
 pub use socket::{RawSocket, RawStream, Stream};
 pub use timeline::{Departure, Happening, Passage, Spot, Timeline, Way};
 pub use turn::Turn;
@@ -123,7 +125,7 @@ pub struct Shared {
     next_worker: AtomicUsize,
     /// Drawn when the relay started: tells its sessions from those of others, and of before.
     life: u64,
-    connections: Arc<AtomicUsize>,
+    places: Places,
     is_draining: AtomicBool,
     trust_awareness: bool,
     /// Whether the store refused its last write; the text is below.
@@ -272,13 +274,38 @@ impl Relay {
         ConnectionId(self.0.shared.next_id())
     }
 
-    /// A place among the connections that the process may hold.
-    pub fn take_place(&self) -> Result<Place, Refusal> {
-        if self.is_draining() {
-            return Err(Refusal::Draining);
+    /// A place for a socket: its holder's, or one of those for sockets that have not said whose they
+    /// are.
+    pub fn take_place(
+        &self,
+        connection: ConnectionId,
+        holder: Option<Holder>,
+    ) -> Result<Place, Refusal> {
+        let places = &self.0.shared.places;
+        let Some(holder) = holder else {
+            let now = self.0.clock.now();
+            let (place, gives_way) = places.take_as_stranger(now, connection)?;
+            if let Some(oldest) = gives_way {
+                self.close_stranger_soon(oldest);
+            }
+            return Ok(place);
+        };
+        places.take(connection, holder)
+    }
+
+    /// One of the places of a user, for something that is no socket.
+    pub fn take_user_place(&self, holder: &Holder) -> Result<UserPlace, Unavailable> {
+        let places = &self.0.shared.places;
+        places.take_for(holder).map_err(Unavailable)
+    }
+
+    /// Closes the socket of a stranger, wherever it lives.
+    fn close_stranger_soon(&self, connection: ConnectionId) {
+        for inbox in self.0.inboxes.iter() {
+            let close = move |worker: &mut Worker| worker.close_stranger(connection);
+            // With a worker that has no time now it stays until its minute is over.
+            let _ = inbox.try_send(ToWorker::Call(Box::new(close)));
         }
-        Place::take(&self.0.shared.connections, self.0.limits.connections_max)
-            .ok_or(Refusal::LimitConnections)
     }
 
     /// Gives a socket to the worker where it lives, or to the next in turn.
@@ -545,7 +572,7 @@ impl Shared {
             next_id: AtomicU64::new(1),
             next_worker: AtomicUsize::new(0),
             life: draw_life()?,
-            connections: Arc::default(),
+            places: Places::new(&options.limits),
             is_draining: AtomicBool::new(false),
             trust_awareness: options.trust_awareness,
             is_store_down: AtomicBool::new(false),

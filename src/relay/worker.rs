@@ -382,7 +382,8 @@ impl Worker {
             owed_credits: Vec::new(),
             message_bytes_max,
             scheduled: None,
-            _place: place,
+            pace: None,
+            place,
         };
         self.connections.insert(id, connection);
         if self.draining.is_some() {

@@ -112,6 +112,12 @@ impl Decoder {
         })
     }
 
+    /// How many bytes have come of a message, or of a control frame, that has begun and not ended.
+    pub fn unfinished_bytes(&self) -> Option<usize> {
+        let pending = self.pending.as_ref()?;
+        Some(pending.message.len() + pending.control.len())
+    }
+
     /// Takes the next event from the front of `input`; `None` when all of it is used up. Call it
     /// until then: only the last call frees what an event was made of. The input is changed.
     ///
