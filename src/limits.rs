@@ -127,6 +127,25 @@ pub const RATE_LIMITED_FOR_MAX: Duration = Duration::from_secs(10);
 /// ... and forgiven when nothing had to be dropped for so long. More than a second, in which
 /// somebody who sends a little too much is one message over.
 pub const RATE_LIMITED_FORGOTTEN_AFTER: Duration = Duration::from_secs(2);
+/// Where a message replaces all before it, the newest that was dropped for coming too fast is taken so
+/// long after the first: ten a second beside the rate.
+pub const NEWEST_WITHIN: Duration = Duration::from_millis(100);
+/// A message that came too fast is looked into for that up to this length, which all that are good have:
+/// the rest is as dear as it is useless.
+pub const NEWEST_BYTES_MAX: usize = 16 << 10;
+/// A token that was refused for good is remembered for so long. Clients that do not know that it is for
+/// good come back ten times a second, so from the second time on its close is held back...
+pub const KNOCKS_REMEMBERED_FOR: Duration = Duration::from_secs(60);
+/// ... for so long, then twice as long...
+pub const CLOSE_HELD_FIRST: Duration = Duration::from_secs(1);
+/// ... and so on up to this. Clients take a link that says nothing for 30 s for a dead one.
+pub const CLOSE_HELD_MAX: Duration = Duration::from_secs(20);
+/// Sockets that are held so: beside the places of all others, and when another comes the oldest goes.
+pub const CLOSES_HELD_MAX: usize = 256;
+/// What a socket that is held may send before it is read no further.
+pub const CLOSE_HELD_BYTES_MAX: usize = 64 << 10;
+/// Refused tokens remembered at a time.
+pub const KNOCKS_MAX: usize = 16_384;
 /// How long a closed socket may take to answer before it is cut.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
@@ -157,21 +176,34 @@ pub const HEARTBEATS_MAX: usize = 10;
 pub const HEARTBEAT_WINDOW: Duration = Duration::from_secs(10);
 /// Users whose heartbeats are counted at a time: more than could be answered within the window.
 pub const HEARTBEAT_USERS_MAX: usize = 200_000;
-/// Bodies of `POST` requests that are not documents.
+/// Bodies of `POST` requests that are not documents. What is no larger needs nothing of the budget for
+/// bodies: nobody's uploads keep others from a heartbeat, or from revoking.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
-/// How long a request's head may take, and how long a connection may be idle between requests.
+/// How long a connection may take to ask for something first of all.
 pub const HTTP_HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection may be idle between requests, the head of the next included. Longer than
+/// balancers keep theirs (60 s): of two ends that close when they like, one loses a request.
+pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(75);
+/// Connections beside all others, that answer for the relay's health when those are taken, and tell the
+/// rest to come back; when another comes the oldest goes.
+pub const HTTP_SPARE_MAX: usize = 32;
+/// How long one of these may take.
+pub const HTTP_SPARE_WITHIN: Duration = Duration::from_secs(2);
+/// Open files that are no connections: stores and what they write, threads' own, spare connections.
+pub const OPEN_FILES_KEPT: usize = 256;
+/// Of the files that are left for connections, so many in a hundred are sockets if there are not enough
+/// for all: the API must be answered too.
+pub const OPEN_FILES_SOCKETS_PERCENT: usize = 75;
 /// Headers of one request.
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// A request's head in bytes; tokens are in it. Also what is read of a body at once.
 pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// The longest wait after failing to accept a connection.
 pub const LISTENER_BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// How long a request's body may pause before it is given up.
+/// How long a request's body may pause before it is given up; over a longer time see `PACE_BYTES`.
 pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(10);
-/// How long a whole body may take: the memory it holds is shared with others.
-pub const BODY_WITHIN: Duration = Duration::from_secs(120);
-/// Documents of the largest size that may be on their way in at once, over all requests.
+/// Documents of the largest size that may be on their way in at once, over all requests; of each user,
+/// but for back ends, one.
 pub const DOCUMENT_BODIES_MAX: usize = 2;
 /// Work on more bytes than this (about a tenth of a millisecond) is handed to another thread.
 pub const INLINE_BYTES_MAX: usize = 64 << 10;

@@ -95,6 +95,9 @@ pub enum TokenError {
     /// Missing, malformed, signed by somebody else, for somebody else, or not valid yet.
     #[error("no token, or one that does not verify")]
     Unauthorized,
+    /// Longer than `TOKEN_BYTES_MAX`.
+    #[error("the token is longer than 16 KiB")]
+    TooLong,
     /// Good otherwise, but its `exp` has come.
     #[error("the token has expired")]
     Expired,
@@ -110,6 +113,7 @@ impl From<TokenError> for Refusal {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::Unauthorized | TokenError::UnknownKey => Self::Unauthorized,
+            TokenError::TooLong => Self::LimitToken,
             TokenError::Expired => Self::TokenExpired,
             TokenError::Revoked => Self::Revoked,
         }
@@ -254,7 +258,7 @@ impl Verifier {
 
     fn signed_claims(&self, token: &str) -> Result<Claims, TokenError> {
         if TOKEN_BYTES_MAX < token.len() {
-            return Err(TokenError::Unauthorized);
+            return Err(TokenError::TooLong);
         }
         // An algorithm we do not know, `none` among them, is no header at all.
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Unauthorized)?;

@@ -4,8 +4,8 @@
 //! clients say into what a room understands. `upgrade` is what all doors share until the socket has
 //! left for its worker; `sync` is y-websocket, `collab` Hocuspocus, `boards` y-websocket with texts
 //! between, `workspaces` texts alone, as does `feed`, which leads to no room. A socket's token is
-//! renewed as `renewal` says, `manners` is the patience of the doors that speak JSON, `conversation`
-//! both for those that lead to a room. None knows what happens in a room.
+//! renewed as `renewal` says, `manners` is the patience of the doors that speak JSON, `newest` what
+//! they keep of what comes too fast, `conversation` manners and renewal for those that lead to a room. None knows what happens in a room.
 //!
 //! Checks go: origin, token, room name, access. Only a wrong origin refuses the upgrade; everything
 //! else is upgraded and then closed with a code, because browsers cannot read a refused upgrade.
@@ -16,6 +16,7 @@ mod collab;
 mod conversation;
 mod feed;
 mod manners;
+mod newest;
 mod renewal;
 mod sync;
 mod upgrade;

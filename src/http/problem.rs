@@ -152,6 +152,7 @@ impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         Self::unauthorized(match error {
             TokenError::Unauthorized => "no token, or one that does not verify",
+            TokenError::TooLong => "the token is longer than 16 KiB",
             TokenError::Expired => "the token has expired",
             TokenError::Revoked => "the token was revoked",
             TokenError::UnknownKey => "the token's key is not known",
@@ -210,6 +211,7 @@ impl From<Refusal> for Problem {
             Refusal::Unauthorized | Refusal::TokenExpired | Refusal::Revoked => {
                 Self::unauthorized("no token, or one that is no longer good")
             }
+            Refusal::LimitToken => Self::unauthorized("the token is longer than 16 KiB"),
             Refusal::Forbidden => Self::forbidden("the token does not allow this"),
             Refusal::LimitMessage | Refusal::LimitAwareness | Refusal::LimitDocument => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,

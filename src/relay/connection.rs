@@ -8,9 +8,7 @@ use bytes::{Buf, Bytes};
 
 use crate::auth::TokenError;
 use crate::clock::Timestamp;
-use crate::limits::{
-    CLOSE_LINGER, PACE_BYTES, PACE_WITHIN, RATE_BURST_SECONDS, WRITE_PIECE_BYTES,
-};
+use crate::limits::{CLOSE_LINGER, PACE_BYTES, PACE_WITHIN, RATE_BURST_SECONDS, WRITE_PIECE_BYTES};
 use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, RoomName, SessionId, Token, UserId};
 use crate::relay::places::Place;
@@ -61,9 +59,9 @@ pub trait Door: Send {
         false
     }
 
-    /// A message was dropped for coming too fast.
-    fn too_fast(&mut self, turn: &mut Turn<'_>) {
-        let _ = turn;
+    /// A text message was dropped for coming too fast. What replaces all before it may be kept.
+    fn too_fast(&mut self, turn: &mut Turn<'_>, payload: &[u8]) {
+        let _ = (turn, payload);
     }
 }
 
@@ -318,15 +316,10 @@ impl Connection {
                     .as_ref()
                     .and_then(|ears| ears.door.next_deadline());
                 let pace = self.pace.map(|pace| pace.until);
-                [
-                    Some(self.pulse.next_deadline()),
-                    self.resume_at,
-                    door,
-                    pace,
-                ]
-                .into_iter()
-                .flatten()
-                .min()
+                [Some(self.pulse.next_deadline()), self.resume_at, door, pace]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
             State::Closing { until } => Some(until),
             State::Broken => None,

@@ -279,7 +279,7 @@ impl Worker {
                 connection: id,
             };
             if is_too_fast && !rests {
-                door.too_fast(&mut turn);
+                door.too_fast(&mut turn, payload);
                 continue;
             }
             if let Handling::MoveTo(worker) = door.message(&mut turn, is_text, payload) {

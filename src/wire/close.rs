@@ -16,6 +16,7 @@ pub enum Refusal {
     Unauthorized,
     TokenExpired,
     Revoked,
+    LimitToken,
     Forbidden,
     HeartbeatTimeout,
     Replaced,
@@ -39,7 +40,7 @@ impl Refusal {
         match self {
             Self::BadRoom | Self::BadMessage | Self::BadUpdate => 4400,
             Self::BadFrame => 1002,
-            Self::Unauthorized | Self::TokenExpired | Self::Revoked => 4401,
+            Self::Unauthorized | Self::TokenExpired | Self::Revoked | Self::LimitToken => 4401,
             Self::Forbidden => 4403,
             Self::HeartbeatTimeout => 4408,
             Self::Replaced => 4409,
@@ -65,6 +66,7 @@ impl Refusal {
             Self::Unauthorized => "UNAUTHORIZED",
             Self::TokenExpired => "TOKEN_EXPIRED",
             Self::Revoked => "REVOKED",
+            Self::LimitToken => "LIMIT_TOKEN",
             Self::Forbidden => "FORBIDDEN",
             Self::HeartbeatTimeout => "HEARTBEAT_TIMEOUT",
             Self::Replaced => "REPLACED",
@@ -86,7 +88,7 @@ impl Refusal {
     /// | --- | --- |
     /// | draining, full, store down, too slow, too fast | yes, after a while |
     /// | silent for too long | yes, at once |
-    /// | a token that is missing, bad, expired or revoked | only with another one |
+    /// | a token that is missing, bad, too long, expired or revoked | only with another one |
     /// | no access, a bad name, a forged or oversized message | no: it would end the same |
     /// | replaced | no: the newer connection has taken its place |
     ///
@@ -109,6 +111,7 @@ impl Refusal {
             | Self::Unauthorized
             | Self::TokenExpired
             | Self::Revoked
+            | Self::LimitToken
             | Self::Forbidden
             | Self::Replaced
             | Self::InvalidUtf8
@@ -128,7 +131,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 21] = [
+    const ALL: [Refusal; 22] = [
         Refusal::BadRoom,
         Refusal::BadMessage,
         Refusal::BadUpdate,
@@ -136,6 +139,7 @@ mod tests {
         Refusal::Unauthorized,
         Refusal::TokenExpired,
         Refusal::Revoked,
+        Refusal::LimitToken,
         Refusal::Forbidden,
         Refusal::HeartbeatTimeout,
         Refusal::Replaced,
