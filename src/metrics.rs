@@ -124,6 +124,10 @@ pub struct Metrics {
     pub feed_messages: Counter,
     /// Tokens refused, at every door and on the API.
     pub auth_failures: Counter,
+    /// Closes held back from clients that came again with a token refused before.
+    pub closes_held: Counter,
+    /// Idle HTTP connections closed to make room for others.
+    pub http_idle_closed: Counter,
     /// HTTP connections open now, before an upgrade.
     pub http_connections: Gauge,
     closes: Family<[(&'static str, &'static str); 1], Counter>,
@@ -184,6 +188,16 @@ impl Metrics {
             ),
             feed_messages: one(all, "feed_messages", "Messages to windows of the feed"),
             auth_failures: one(all, "auth_failures", "Tokens refused"),
+            closes_held: one(
+                all,
+                "closes_held",
+                "Closes held back from clients that came again with a token refused before",
+            ),
+            http_idle_closed: one(
+                all,
+                "http_idle_closed",
+                "Idle HTTP connections closed to make room for others",
+            ),
             http_connections: one(all, "http_connections", "HTTP connections open now"),
             closes: one(
                 all,

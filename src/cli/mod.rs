@@ -6,8 +6,10 @@
 
 mod check;
 mod copy;
+mod idle;
 mod listener;
 mod logging;
+mod open_files;
 mod people;
 mod reading;
 pub mod serve;

@@ -12,11 +12,13 @@ use tokio::sync::watch;
 use warp::Filter;
 
 use crate::auth::Verifier;
-use crate::cli::listener::{self, Listening};
+use crate::cli::listener::{self, HttpPlaces, Listening};
+use crate::cli::open_files;
 use crate::cli::stores::{self, Purpose};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http::{self, HttpOptions};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay, RelayOptions};
 use crate::store::Store;
@@ -44,10 +46,16 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let is_dev = config.is_dev();
     relay::keep_little_memory();
+    let share = open_files::share_out(&config.limits);
+    let http_max = config.limits.connections_max;
+    let limits = Limits {
+        connections_max: share.sockets_max,
+        ..config.limits.clone()
+    };
     let relay = Relay::start(
         RelayOptions {
             workers: 0,
-            limits: config.limits.clone(),
+            limits,
             policies: config.policies,
             trust_awareness: config.trust_awareness,
         },
@@ -76,7 +84,14 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     let listener = tokio::spawn(listener::run(
         socket,
         TowerToHyperService::new(warp::service(routes)),
-        config.limits.connections_max,
+        HttpPlaces {
+            http_max,
+            files_max: share.connections_max,
+            sockets: Box::new({
+                let relay = relay.clone();
+                move || relay.sockets()
+            }),
+        },
         metrics,
         stopped,
     ));

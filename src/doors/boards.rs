@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::doors::conversation::{Answer, Conversation};
 use crate::doors::newest::{self, Newest};
 use crate::doors::upgrade::{Knock, Welcome, knock, room_of_segment};
-use crate::doors::{DoorOptions, renewal, sync};
+use crate::doors::{Doorstep, renewal, sync};
 use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::DoorLabel;
 use crate::model::{Grant, Kind, RoomName, SessionId, Token, UserId};
@@ -27,7 +27,7 @@ use crate::wire::y_websocket::KEEPALIVE;
 const PREFIX: &str = "ws/boards/";
 
 /// The door as a filter.
-pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+pub fn route(relay: Relay, options: Arc<Doorstep>) -> BoxedFilter<(Response,)> {
     knock()
         .and_then(
             async |knock: Knock| match knock.path.as_str().starts_with(PREFIX) {

@@ -14,7 +14,7 @@ use warp::{Filter, Reply};
 use crate::auth::TokenError;
 use crate::clock::Timestamp;
 use crate::doors::upgrade::{Knock, Welcome, knock};
-use crate::doors::{DoorOptions, checked, renewal};
+use crate::doors::{Doorstep, checked, renewal};
 use crate::limits::{
     ADDRESS_BYTES_MAX, DOCUMENTS_PER_SOCKET_MAX, INLINE_BYTES_MAX, STATELESS_BYTES_MAX,
     TOKEN_WITHIN, UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
@@ -32,7 +32,7 @@ use crate::wire::yjs::SyncMessage;
 const PATH: &str = "collab";
 
 /// The door as a filter.
-pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+pub fn route(relay: Relay, options: Arc<Doorstep>) -> BoxedFilter<(Response,)> {
     knock()
         .and_then(async |knock: Knock| {
             // Providers before version 3 keep a slash at the end of their address.

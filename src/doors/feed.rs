@@ -8,7 +8,7 @@ use warp::{Filter, Reply};
 
 use crate::auth::TokenError;
 use crate::clock::Timestamp;
-use crate::doors::DoorOptions;
+use crate::doors::Doorstep;
 use crate::doors::manners::{Manners, Reproof};
 use crate::doors::newest::{self, Newest};
 use crate::doors::renewal::{BadToken, Due, Renewal};
@@ -28,7 +28,7 @@ const PATH: &str = "ws/feed";
 const LOGIN: &str = "login";
 
 /// The door as a filter.
-pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+pub fn route(relay: Relay, options: Arc<Doorstep>) -> BoxedFilter<(Response,)> {
     knock()
         .and_then(async |knock: Knock| match knock.path.as_str() == PATH {
             true => Ok(knock),

@@ -2,7 +2,7 @@
 //!
 //! A door upgrades a request, finds out who asks and what they may do, and then turns what its
 //! clients say into what a room understands. `upgrade` is what all doors share until the socket has
-//! left for its worker; `sync` is y-websocket, `collab` Hocuspocus, `boards` y-websocket with texts
+//! left for its worker, `knocking` what is done about those who come again with what was refused; `sync` is y-websocket, `collab` Hocuspocus, `boards` y-websocket with texts
 //! between, `workspaces` texts alone, as does `feed`, which leads to no room. A socket's token is
 //! renewed as `renewal` says, `manners` is the patience of the doors that speak JSON, `newest` what
 //! they keep of what comes too fast, `conversation` manners and renewal for those that lead to a room. None knows what happens in a room.
@@ -15,6 +15,7 @@ mod checked;
 mod collab;
 mod conversation;
 mod feed;
+mod knocking;
 mod manners;
 mod newest;
 mod renewal;
@@ -28,6 +29,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
+use crate::doors::knocking::Knocking;
 use crate::relay::Relay;
 
 /// What the doors need to know beside the relay.
@@ -37,9 +39,18 @@ pub struct DoorOptions {
     pub allow_origins: Vec<String>,
 }
 
+/// What all doors share: how they are set, and who comes again and again.
+struct Doorstep {
+    options: DoorOptions,
+    knocking: Knocking,
+}
+
 /// All doors as one filter, which rejects what is not theirs.
 pub fn routes(relay: Relay, options: DoorOptions) -> BoxedFilter<(Response,)> {
-    let options = Arc::new(options);
+    let options = Arc::new(Doorstep {
+        options,
+        knocking: Knocking::default(),
+    });
     sync::route(relay.clone(), options.clone())
         .or(collab::route(relay.clone(), options.clone()))
         .unify()

@@ -59,11 +59,11 @@ mod tests {
 
     #[test]
     fn only_the_newest_is_taken_and_not_much_later_than_the_first() {
-        let at = |millis| Timestamp::from_millis(1_000_000 + millis);
-        let mut newest = Newest::default();
-        assert_eq!(newest.take_due(at(0)), None::<u32>);
+        let at = |millis: u64| Timestamp::from_millis(1_000_000 + millis);
+        let mut newest = Newest::<u32>::default();
+        assert_eq!(newest.take_due(at(0)), None);
         for number in 0..50 {
-            newest.keep(at(number), |_| number as u32);
+            newest.keep(at(number.into()), |_| number);
         }
         assert_eq!(newest.next_deadline(), Some(at(0) + NEWEST_WITHIN));
         assert_eq!(newest.take_due(at(50)), None);

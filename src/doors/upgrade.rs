@@ -1,6 +1,7 @@
 //! What every door shares until its socket has left for a worker.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use headers::authorization::{Authorization, Bearer};
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
@@ -17,12 +18,14 @@ use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
 use crate::auth::{TokenError, origin_allowed};
-use crate::doors::DoorOptions;
-use crate::limits::CLOSE_LINGER;
+use crate::doors::Doorstep;
+use crate::doors::knocking::HeldPlace;
+use crate::limits::{CLOSE_HELD_BYTES_MAX, CLOSE_LINGER};
 use crate::model::{Kind, RoomName, Token};
 use crate::relay::{Door, Holder, Home, Newcomer, RawSocket, RawStream, Relay};
 use crate::wire::close::Refusal;
-use crate::wire::{url, websocket};
+use crate::wire::url;
+use crate::wire::websocket::{self, Decoder, Event};
 
 /// A request to a door, before anything about it has been checked.
 pub struct Knock {
@@ -83,7 +86,7 @@ impl Knock {
     }
 
     /// Upgrades the request; `welcome` decides whether the socket is let in or closed.
-    pub async fn answer<W>(self, relay: Relay, options: Arc<DoorOptions>, welcome: W) -> Response
+    pub async fn answer<W>(self, relay: Relay, doorstep: Arc<Doorstep>, welcome: W) -> Response
     where
         W: AsyncFnOnce(&Self, &Relay) -> Result<Welcome, Refusal>,
     {
@@ -105,7 +108,7 @@ impl Knock {
             None => None,
         };
         let host = text(HOST).and_then(Result::ok);
-        if !origin_allowed(origin, host, &options.allow_origins) {
+        if !origin_allowed(origin, host, &doorstep.options.allow_origins) {
             return problem(StatusCode::FORBIDDEN, "FORBIDDEN");
         }
         let key = self.headers.typed_get::<SecWebsocketKey>();
@@ -120,6 +123,11 @@ impl Knock {
         let decision = welcome(&self, &relay).await.and_then(|welcome| {
             let place = relay.take_place(id, self.holder.get().cloned())?;
             Ok((place, welcome))
+        });
+        let held_for = decision.as_ref().err().and_then(|&refusal| {
+            let token = self.token()?;
+            let now = relay.clock().now();
+            doorstep.knocking.hold_back(now, &token, refusal)
         });
         // Not awaited here: it resolves after the response has left.
         tokio::spawn(async move {
@@ -147,7 +155,22 @@ impl Knock {
                     relay.metrics().closed(refusal.reason());
                     let user = self.holder.into_inner().map(|holder| holder.user);
                     relay.note_turned_away(self.path.as_str(), user, refusal);
-                    turn_away(socket, refusal).await;
+                    let _counted = relay.turn_away();
+                    let Ok(mut stream) = stream_of(socket) else {
+                        return;
+                    };
+                    let refusal = match held_for {
+                        None => refusal,
+                        Some(time) => {
+                            relay.metrics().closes_held.inc();
+                            let place = doorstep.knocking.take_place();
+                            match hold(&relay, &mut stream, place, time, refusal).await {
+                                Some(refusal) => refusal,
+                                None => return,
+                            }
+                        }
+                    };
+                    turn_away(stream, refusal).await;
                 }
             }
         });
@@ -246,19 +269,98 @@ fn raw_socket(upgraded: Upgraded) -> RawSocket {
     }
 }
 
+/// A stream for this runtime, with what was read of it already.
+fn stream_of(socket: RawSocket) -> std::io::Result<Refused> {
+    let stream: Box<dyn crate::relay::Stream> = match socket.stream {
+        RawStream::Tcp(stream) => {
+            stream.set_nonblocking(true)?;
+            Box::new(TcpStream::from_std(stream)?)
+        }
+        RawStream::Other(stream) => stream,
+    };
+    Ok(Refused {
+        stream,
+        read_ahead: socket.read_ahead,
+    })
+}
+
+/// A socket that nobody takes in.
+struct Refused {
+    stream: Box<dyn crate::relay::Stream>,
+    read_ahead: bytes::Bytes,
+}
+
+/// Says nothing to a refused client for a while: as long as its socket is open, it does not come again.
+/// What it is to be told then; nothing if it goes by itself.
+async fn hold(
+    relay: &Relay,
+    socket: &mut Refused,
+    mut place: HeldPlace<'_>,
+    time: Duration,
+    refusal: Refusal,
+) -> Option<Refusal> {
+    let drains = async {
+        while !relay.is_draining() {
+            tokio::time::sleep(DRAINING_CHECKED_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep(time) => Some(refusal),
+        () = place.lost() => Some(refusal),
+        () = drains => Some(Refusal::Draining),
+        () = goes(socket) => None,
+    }
+}
+
+/// How often a socket that is held is told of the end of all.
+const DRAINING_CHECKED_EVERY: Duration = Duration::from_millis(200);
+
+/// Waits until the client ends the socket, by a close frame or without a word. What else it says is
+/// nothing to us; of somebody who says much no more is read.
+async fn goes(socket: &mut Refused) {
+    let mut decoder = Decoder::new(CLOSE_HELD_BYTES_MAX);
+    let mut buffer = socket.read_ahead.to_vec();
+    let mut left = CLOSE_HELD_BYTES_MAX;
+    loop {
+        let mut input = &mut buffer[..];
+        left = left.saturating_sub(input.len());
+        loop {
+            match decoder.decode(&mut input) {
+                Ok(Some(Event::Close { code })) => {
+                    let mut reply = Vec::new();
+                    websocket::write_close_reply(&mut reply, code);
+                    // Who is gone before it is read does not miss it.
+                    let _ = socket.stream.write_all(&reply).await;
+                    return;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    left = 0;
+                    break;
+                }
+            }
+        }
+        if left == 0 {
+            std::future::pending::<()>().await;
+        }
+        buffer.clear();
+        buffer.reserve_exact(HELD_READ_BYTES);
+        if !matches!(socket.stream.read_buf(&mut buffer).await, Ok(count) if 0 < count) {
+            return;
+        }
+    }
+}
+
+/// One read of a socket that is held.
+const HELD_READ_BYTES: usize = 1 << 10;
+
 /// Closes an upgraded socket that nobody takes in, and waits a little for its answer: a socket
 /// dropped with something unread takes the close frame with it.
-async fn turn_away(socket: RawSocket, refusal: Refusal) {
+async fn turn_away(Refused { mut stream, .. }: Refused, refusal: Refusal) {
     let mut frame = Vec::new();
     websocket::write_close(&mut frame, refusal.code(), refusal.reason());
     let farewell = async {
-        let mut stream: Box<dyn crate::relay::Stream> = match socket.stream {
-            RawStream::Tcp(stream) => {
-                stream.set_nonblocking(true)?;
-                Box::new(TcpStream::from_std(stream)?)
-            }
-            RawStream::Other(stream) => stream,
-        };
         stream.write_all(&frame).await?;
         stream.shutdown().await?;
         let mut ignored = [0; 1024];

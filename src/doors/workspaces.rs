@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::doors::conversation::{Answer, Conversation};
 use crate::doors::newest::{self, Newest};
 use crate::doors::upgrade::{Knock, Welcome, knock, room_of_segment};
-use crate::doors::{DoorOptions, renewal};
+use crate::doors::{Doorstep, renewal};
 use crate::metrics::DoorLabel;
 use crate::model::{Grant, Kind, RoomName, SessionId, Token, UserId};
 use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
@@ -24,7 +24,7 @@ const PARTY: &str = "parties/presence/";
 const PREFIX: &str = "presence-";
 
 /// The door as a filter.
-pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+pub fn route(relay: Relay, options: Arc<Doorstep>) -> BoxedFilter<(Response,)> {
     knock()
         .and_then(
             async |knock: Knock| match knock.path.as_str().starts_with(PARTY) {

@@ -82,7 +82,7 @@ pub use observation::{
     Question,
 };
 pub use placement::Home;
-pub use places::{Holder, Place, Places, UserPlace};
+pub use places::{Holder, Place, Places, RefusedSocket, UserPlace};
 pub use socket::{RawSocket, RawStream, Stream};
 pub use timeline::{Departure, Happening, Passage, Spot, Timeline, Way};
 pub use turn::Turn;
@@ -291,6 +291,16 @@ impl Relay {
             return Ok(place);
         };
         places.take(connection, holder)
+    }
+
+    /// Counts a socket that has no place while it is told so.
+    pub fn turn_away(&self) -> RefusedSocket {
+        self.0.shared.places.refuse()
+    }
+
+    /// How many sockets are open, those that are being turned away among them.
+    pub fn sockets(&self) -> usize {
+        self.0.shared.places.sockets()
     }
 
     /// One of the places of a user, for something that is no socket.

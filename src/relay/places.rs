@@ -35,6 +35,8 @@ struct Holdings {
     /// What they have sent.
     stranger_bytes: usize,
     users: HashMap<UserId, Holding>,
+    /// Sockets that are being told that they have no place.
+    refused: usize,
 }
 
 /// What one user holds.
@@ -130,12 +132,33 @@ impl Places {
         })
     }
 
+    /// A socket is told that it has no place, which takes a while.
+    pub fn refuse(&self) -> RefusedSocket {
+        self.lock().refused += 1;
+        RefusedSocket(self.clone())
+    }
+
+    /// How many sockets are open, with a place or without.
+    pub fn sockets(&self) -> usize {
+        let holdings = self.lock();
+        holdings.known + holdings.strangers.len() + holdings.refused
+    }
+
     /// Nothing panics while it holds the lock; if it ever does, the counts are still whole.
     fn lock(&self) -> MutexGuard<'_, Holdings> {
         self.0
             .holdings
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A socket that has no place, counted until it is dropped.
+pub struct RefusedSocket(Places);
+
+impl Drop for RefusedSocket {
+    fn drop(&mut self) {
+        self.0.lock().refused -= 1;
     }
 }
 
