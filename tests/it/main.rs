@@ -22,6 +22,7 @@ mod documents;
 mod drain;
 mod durability;
 mod embedded_store;
+mod fairness;
 mod feed;
 mod ghosts;
 mod heartbeats;

@@ -145,6 +145,8 @@ pub struct Options {
     has_other_key: bool,
     has_store: bool,
     ignores_file_limit: bool,
+    /// What the shell is told before it becomes the relay.
+    ulimit: Option<String>,
     share: Wanted,
 }
 
@@ -197,6 +199,18 @@ impl Options {
         self
     }
 
+    /// It may open so many files and no more.
+    pub fn open_files(mut self, files: usize) -> Self {
+        self.ulimit = Some(format!("ulimit -n {files}"));
+        self
+    }
+
+    /// It may open so many files until it says otherwise.
+    pub fn soft_open_files(mut self, files: usize) -> Self {
+        self.ulimit = Some(format!("ulimit -S -n {files}"));
+        self
+    }
+
     /// For tests that load the machine or measure milliseconds.
     pub fn alone(mut self) -> Self {
         self.share = Wanted::Alone;
@@ -220,8 +234,11 @@ impl Options {
         let folder = tempfile::tempdir().unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut command = match self.ignores_file_limit {
-            true => without_signal("XFSZ"),
-            false => command(),
+            true => by_shell("trap '' XFSZ"),
+            false => match &self.ulimit {
+                Some(ulimit) => by_shell(ulimit),
+                None => command(),
+            },
         };
         command.arg("serve").args(["--listen", "127.0.0.1:0"]);
         if !self.has_other_key {
@@ -266,10 +283,10 @@ pub fn command() -> Command {
     untouched(Command::new(BINARY))
 }
 
-/// The same, but a signal that it would die of is ignored.
-fn without_signal(name: &str) -> Command {
+/// The same, by a shell that does something before it becomes the relay.
+fn by_shell(before: &str) -> Command {
     let mut shell = untouched(Command::new("sh"));
-    let script = format!("trap '' {name}; exec \"$@\"");
+    let script = format!("{before}; exec \"$@\"");
     shell.args(["-c", &script, "sh", BINARY]);
     shell
 }
