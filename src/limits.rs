@@ -11,6 +11,8 @@ pub struct Limits {
     pub document_bytes_max: usize,
     /// How many sockets the process holds.
     pub connections_max: usize,
+    /// How many more it holds that have not said whose they are. They take nobody else's place.
+    pub strangers_max: usize,
     /// How many sockets, feed windows, heartbeat sessions and streams of one user, together.
     pub per_user_max: usize,
     /// How much may wait for a store that cannot write, in bytes over all rooms.
@@ -25,17 +27,11 @@ impl Default for Limits {
             message_bytes_max: 64 << 20,
             document_bytes_max: 256 << 20,
             connections_max: 20_000,
+            strangers_max: 2_000,
             per_user_max: 100,
             unsaved_bytes_max: 256 << 20,
             rate: 1_000,
         }
-    }
-}
-
-impl Limits {
-    /// How many sockets may be open that have not said whose they are. They take nobody else's place.
-    pub fn strangers_max(&self) -> usize {
-        (self.connections_max / STRANGERS_SHARE).max(STRANGERS_MIN)
     }
 }
 
@@ -189,11 +185,16 @@ pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(75);
 pub const HTTP_SPARE_MAX: usize = 32;
 /// How long one of these may take.
 pub const HTTP_SPARE_WITHIN: Duration = Duration::from_secs(2);
-/// Open files that are no connections: stores and what they write, threads' own, spare connections.
-pub const OPEN_FILES_KEPT: usize = 256;
-/// Of the files that are left for connections, so many in a hundred are sockets if there are not enough
-/// for all: the API must be answered too.
-pub const OPEN_FILES_SOCKETS_PERCENT: usize = 75;
+/// Open files that are no connections: stores and what they write, spare connections...
+pub const OPEN_FILES_KEPT: usize = 128;
+/// ... and what each thread has of its own, for each core.
+pub const OPEN_FILES_KEPT_PER_CORE: usize = 8;
+/// Connections for the API that are never sockets, where files are scarce...
+pub const HTTP_CONNECTIONS_MIN: usize = 64;
+/// ... or this part of all: idle ones make room for others.
+pub const HTTP_CONNECTIONS_SHARE: usize = 100;
+/// The part of the sockets that are strangers' where files are scarce.
+pub const STRANGERS_SHARE_OF_FEW: usize = 20;
 /// Headers of one request.
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// A request's head in bytes; tokens are in it. Also what is read of a body at once.

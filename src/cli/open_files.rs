@@ -1,61 +1,72 @@
 //! How many files the process may open: raised as far as it goes, and shared out among connections.
 
+use std::thread;
+
 use crate::limits::{
-    CLOSES_HELD_MAX, Limits, OPEN_FILES_KEPT, OPEN_FILES_SOCKETS_PERCENT, STRANGERS_MIN,
-    STRANGERS_SHARE,
+    HTTP_CONNECTIONS_MIN, HTTP_CONNECTIONS_SHARE, Limits, OPEN_FILES_KEPT,
+    OPEN_FILES_KEPT_PER_CORE, STRANGERS_MIN, STRANGERS_SHARE_OF_FEW,
 };
 
 /// What the limit of open files leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Share {
     /// Connections of all kinds, sockets and HTTP together.
+    pub files_max: usize,
+    /// Sockets whose users are known: `--max-connections`, if there are enough files.
     pub connections_max: usize,
-    /// Sockets whose users are known, as `--max-connections` if there are enough.
-    pub sockets_max: usize,
+    /// Sockets that have not said whose they are.
+    pub strangers_max: usize,
 }
 
 /// Raises the limit of open files and says what it leaves; warns if that is less than is asked for.
 pub(super) fn share_out(limits: &Limits) -> Share {
     let files = raise();
-    let share = Share::of(files, limits);
-    if share.sockets_max < limits.connections_max {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let kept = OPEN_FILES_KEPT + OPEN_FILES_KEPT_PER_CORE * cores;
+    let share = Share::of(files, kept, limits);
+    if share.connections_max < limits.connections_max {
         tracing::warn!(
             files,
-            needed = needed(limits),
-            sockets = share.sockets_max,
+            needed = needed(kept, limits),
+            sockets = share.connections_max,
             "the process may open too few files for --max-connections {}: raise the hard limit \
-             (`ulimit -Hn`, LimitNOFILE= in systemd), or lower the option",
+             (`ulimit -Hn`, `LimitNOFILE=` of systemd), or lower the option",
             limits.connections_max,
         );
     }
     share
 }
 
-/// Files for every socket there may be, as many again in a third for HTTP, and what the process needs.
-fn needed(limits: &Limits) -> usize {
-    let sockets = limits.connections_max + limits.strangers_max() + CLOSES_HELD_MAX;
+/// Files for every socket there may be, some for HTTP, and what the process needs.
+fn needed(kept: usize, limits: &Limits) -> usize {
+    let sockets = limits.connections_max.saturating_add(limits.strangers_max);
     sockets
-        .saturating_mul(100)
-        .div_ceil(OPEN_FILES_SOCKETS_PERCENT)
-        .saturating_add(OPEN_FILES_KEPT)
+        .saturating_add(http_min(sockets))
+        .saturating_add(kept)
+}
+
+fn http_min(files: usize) -> usize {
+    HTTP_CONNECTIONS_MIN.max(files / HTTP_CONNECTIONS_SHARE)
 }
 
 impl Share {
-    fn of(files: usize, limits: &Limits) -> Self {
+    fn of(files: usize, kept: usize, limits: &Limits) -> Self {
         // Of very few files half are kept.
-        let connections_max = files - OPEN_FILES_KEPT.min(files / 2);
-        if needed(limits) <= files {
+        let files_max = files - kept.min(files / 2);
+        if needed(kept, limits) <= files {
             return Self {
-                connections_max,
-                sockets_max: limits.connections_max,
+                files_max,
+                connections_max: limits.connections_max,
+                strangers_max: limits.strangers_max,
             };
         }
-        let sockets = connections_max * OPEN_FILES_SOCKETS_PERCENT / 100;
-        let strangers = STRANGERS_MIN.max(sockets / STRANGERS_SHARE);
-        let sockets_max = sockets.saturating_sub(strangers).max(1);
+        let sockets = files_max - http_min(files_max).min(files_max / 2);
+        let strangers = STRANGERS_MIN.max(sockets / STRANGERS_SHARE_OF_FEW);
+        let strangers_max = strangers.min(limits.strangers_max).min(sockets / 2);
         Self {
-            connections_max,
-            sockets_max: sockets_max.min(limits.connections_max),
+            files_max,
+            connections_max: limits.connections_max.min(sockets - strangers_max),
+            strangers_max,
         }
     }
 }
@@ -99,29 +110,31 @@ fn raise() -> usize {
 mod tests {
     use super::*;
 
-    fn share(files: usize, connections_max: usize) -> (usize, usize) {
+    fn share(files: usize, connections_max: usize) -> (usize, usize, usize) {
         let limits = Limits {
             connections_max,
+            strangers_max: (connections_max / 10).max(64),
             ..Limits::default()
         };
-        let share = Share::of(files, &limits);
-        (share.connections_max, share.sockets_max)
+        let share = Share::of(files, 144, &limits);
+        (share.files_max, share.connections_max, share.strangers_max)
     }
 
     #[test]
-    fn enough_files_leave_the_option_as_it_is() {
-        assert_eq!(share(1 << 20, 20_000), ((1 << 20) - 256, 20_000));
-        assert_eq!(share(1 << 20, 2), ((1 << 20) - 256, 2));
+    fn enough_files_leave_the_options_as_they_are() {
+        let all = (1 << 20) - 144;
+        assert_eq!(share(1 << 20, 20_000), (all, 20_000, 2_000));
+        assert_eq!(share(1 << 20, 2), (all, 2, 64));
+        assert_eq!(share(22_364, 20_000), (22_220, 20_000, 2_000));
     }
 
     #[test]
-    fn too_few_files_leave_some_for_strangers_some_for_http_and_some_for_the_process() {
-        // 768 for connections, of these 576 for sockets, of these 64 for strangers.
-        assert_eq!(share(1_024, 20_000), (768, 512));
-        assert_eq!(share(1_024, 100), (768, 100));
-        assert_eq!(share(65_536, 100_000), (65_280, 48_960 - 4_896));
-        assert_eq!(share(200, 20_000), (100, 11));
-        assert_eq!(share(8, 20_000), (4, 1));
+    fn of_too_few_files_some_are_strangers_some_for_http_and_some_the_process_keeps() {
+        assert_eq!(share(22_363, 20_000), (22_219, 20_000, 1_099));
+        assert_eq!(share(1_024, 20_000), (880, 752, 64));
+        assert_eq!(share(1_024, 800), (880, 752, 64));
+        assert_eq!(share(200, 20_000), (100, 25, 25));
+        assert_eq!(share(8, 20_000), (4, 1, 1));
     }
 
     #[test]

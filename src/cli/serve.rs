@@ -49,7 +49,8 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
     let share = open_files::share_out(&config.limits);
     let http_max = config.limits.connections_max;
     let limits = Limits {
-        connections_max: share.sockets_max,
+        connections_max: share.connections_max,
+        strangers_max: share.strangers_max,
         ..config.limits.clone()
     };
     let relay = Relay::start(
@@ -86,7 +87,7 @@ async fn serve(config: Config, store: Arc<dyn Store>) -> anyhow::Result<()> {
         TowerToHyperService::new(warp::service(routes)),
         HttpPlaces {
             http_max,
-            files_max: share.connections_max,
+            files_max: share.files_max,
             sockets: Box::new({
                 let relay = relay.clone();
                 move || relay.sockets()

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{AuthOptions, KeySource, Secret};
-use crate::limits::Limits;
+use crate::limits::{Limits, STRANGERS_MIN, STRANGERS_SHARE};
 use crate::model::{Kind, Policies, Policy};
 
 pub use options::{KindTable, KindTables, Options};
@@ -187,10 +187,12 @@ fn normal_origin(text: &str) -> Result<String, ConfigError> {
 fn limits(options: &Options) -> Result<Limits, ConfigError> {
     let default = Limits::default();
     let bytes = |size: Option<Size>, default| size.map_or(default, |size| size.0);
+    let connections_max = options.max_connections.unwrap_or(default.connections_max);
     let limits = Limits {
         message_bytes_max: bytes(options.max_message, default.message_bytes_max),
         document_bytes_max: bytes(options.max_document, default.document_bytes_max),
-        connections_max: options.max_connections.unwrap_or(default.connections_max),
+        connections_max,
+        strangers_max: (connections_max / STRANGERS_SHARE).max(STRANGERS_MIN),
         per_user_max: options.max_per_user.unwrap_or(default.per_user_max),
         unsaved_bytes_max: bytes(options.max_unsaved, default.unsaved_bytes_max),
         rate: options.rate.unwrap_or(default.rate),

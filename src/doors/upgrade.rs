@@ -313,7 +313,7 @@ async fn hold(
 }
 
 /// How often a socket that is held is told of the end of all.
-const DRAINING_CHECKED_EVERY: Duration = Duration::from_millis(200);
+const DRAINING_CHECKED_EVERY: Duration = Duration::from_millis(100);
 
 /// Waits until the client ends the socket, by a close frame or without a word. What else it says is
 /// nothing to us; of somebody who says much no more is read.

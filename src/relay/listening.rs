@@ -229,6 +229,8 @@ impl Worker {
                 .set_message_bytes_max(connection.message_bytes_max);
             if connection.is_checking {
                 connection.unread.extend_from_slice(input);
+                // It has been copied, and may be large.
+                ears.decoder.forget_delivered();
                 break;
             }
             let is_too_fast = !connection.bucket.has_one(now);

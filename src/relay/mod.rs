@@ -511,7 +511,10 @@ impl Relay {
             }
         }
         let all = futures::future::join_all(workers);
+        let refused = self.0.shared.places.refused_are_gone();
         let drained = tokio::time::timeout(at_most, all).await;
+        // Those who are being turned away are told that it is for now; nothing is lost if they are not.
+        let _ = tokio::time::timeout(self.0.clock.until(deadline), refused).await;
         let people = self.0.people.clone();
         let left = self.0.clock.until(deadline);
         let remembered = tokio::task::spawn_blocking(move || people.flush(left)).await;

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::clock::Timestamp;
 use crate::limits::{
     Limits, STRANGER_BYTES_MAX, STRANGER_GIVES_WAY_AFTER, UNFINISHED_FURTHER_BYTES_MAX,
@@ -24,6 +26,8 @@ struct Inner {
     strangers_max: usize,
     per_user_max: usize,
     holdings: Mutex<Holdings>,
+    /// Told when a socket without a place has gone.
+    refused_gone: Notify,
 }
 
 #[derive(Default)]
@@ -72,9 +76,10 @@ impl Places {
     pub fn new(limits: &Limits) -> Self {
         Self(Arc::new(Inner {
             connections_max: limits.connections_max,
-            strangers_max: limits.strangers_max(),
+            strangers_max: limits.strangers_max,
             per_user_max: limits.per_user_max,
             holdings: Mutex::default(),
+            refused_gone: Notify::new(),
         }))
     }
 
@@ -138,6 +143,13 @@ impl Places {
         RefusedSocket(self.clone())
     }
 
+    /// Waits until nobody is being told that they have no place. One task may wait.
+    pub async fn refused_are_gone(&self) {
+        while 0 < self.lock().refused {
+            self.0.refused_gone.notified().await;
+        }
+    }
+
     /// How many sockets are open, with a place or without.
     pub fn sockets(&self) -> usize {
         let holdings = self.lock();
@@ -159,6 +171,7 @@ pub struct RefusedSocket(Places);
 impl Drop for RefusedSocket {
     fn drop(&mut self) {
         self.0.lock().refused -= 1;
+        self.0.0.refused_gone.notify_one();
     }
 }
 
@@ -353,6 +366,7 @@ mod tests {
     fn places(connections_max: usize, per_user_max: usize) -> Places {
         Places::new(&Limits {
             connections_max,
+            strangers_max: 64,
             per_user_max,
             ..Limits::default()
         })
