@@ -26,14 +26,25 @@ pub struct Knocking {
 }
 
 impl Knocking {
-    /// A token is refused: for how long that is not told, if it is not told at once.
-    pub fn hold_back(&self, now: Timestamp, token: &str, refusal: Refusal) -> Option<Duration> {
+    /// A token is refused at a path: for how long that is not told, if it is not told at once.
+    pub fn hold_back(
+        &self,
+        now: Timestamp,
+        token: &str,
+        path: &str,
+        refusal: Refusal,
+    ) -> Option<Duration> {
         // To come back is right after the others.
         if refusal.should_retry() || token.is_empty() {
             return None;
         }
+        // Either the token is no good, or it is none for this room: then other rooms are other matters.
+        let path = match refusal {
+            Refusal::BadRoom | Refusal::Forbidden => path,
+            _ => "",
+        };
         let mut knocks = lock(&self.knocks);
-        let hash = knocks.hasher.hash_one((token, refusal.reason()));
+        let hash = knocks.hasher.hash_one((token, path, refusal.reason()));
         knocks.count(now, hash)
     }
 
@@ -165,14 +176,15 @@ mod tests {
         let mut now = 0;
         let held: Vec<u64> = (0..8)
             .map(|_| {
-                let held = knocking.hold_back(at(now), "a", Refusal::TokenExpired);
+                let held = knocking.hold_back(at(now), "a", "/sync/1", Refusal::TokenExpired);
                 now += seconds(held);
                 seconds(held)
             })
             .collect();
         assert_eq!(held, [0, 1, 2, 4, 8, 16, 20, 20]);
         // A minute without is a beginning.
-        let later = |after| knocking.hold_back(at(now + after), "a", Refusal::TokenExpired);
+        let later =
+            |after| knocking.hold_back(at(now + after), "a", "/sync/2", Refusal::TokenExpired);
         assert_eq!(seconds(later(39)), 20);
         assert_eq!(seconds(later(39 + 60)), 0);
         assert_eq!(seconds(later(39 + 61)), 1);
@@ -181,11 +193,13 @@ mod tests {
     #[test]
     fn other_tokens_other_reasons_and_what_is_not_for_good_are_not_held() {
         let knocking = Knocking::default();
-        let held = |token, refusal| seconds(knocking.hold_back(at(0), token, refusal));
+        let held = |token, refusal| seconds(knocking.hold_back(at(0), token, "/sync/1", refusal));
         assert_eq!(held("a", Refusal::Forbidden), 0);
         assert_eq!(held("b", Refusal::Forbidden), 0);
         assert_eq!(held("a", Refusal::TokenExpired), 0);
         assert_eq!(held("a", Refusal::Forbidden), 1);
+        let elsewhere = knocking.hold_back(at(0), "a", "/sync/2", Refusal::Forbidden);
+        assert_eq!(seconds(elsewhere), 0);
         for _ in 0..9 {
             assert_eq!(held("c", Refusal::LimitConnections), 0);
             assert_eq!(held("", Refusal::Unauthorized), 0);
@@ -196,7 +210,7 @@ mod tests {
     fn refused_tokens_are_forgotten_and_there_is_an_end_to_how_many_are_known() {
         let knocking = Knocking::default();
         let knock = |second, number: usize| {
-            knocking.hold_back(at(second), &number.to_string(), Refusal::Forbidden)
+            knocking.hold_back(at(second), &number.to_string(), "", Refusal::Revoked)
         };
         for number in 0..2 * KNOCKS_MAX {
             assert_eq!(knock(0, number), None);

@@ -127,7 +127,8 @@ impl Knock {
         let held_for = decision.as_ref().err().and_then(|&refusal| {
             let token = self.token()?;
             let now = relay.clock().now();
-            doorstep.knocking.hold_back(now, &token, refusal)
+            let path = self.path.as_str();
+            doorstep.knocking.hold_back(now, &token, path, refusal)
         });
         // Not awaited here: it resolves after the response has left.
         tokio::spawn(async move {

@@ -762,7 +762,9 @@ mod tests {
             &bytes[108..221],
             &bytes[221..300],
         ] {
-            feed(&mut decoder, [piece]);
+            let mut piece = piece.to_vec();
+            let mut input = &mut piece[..];
+            while let Ok(Some(_)) = decoder.decode(&mut input) {}
             counts.push(decoder.unfinished_bytes());
         }
         assert_eq!(counts, [Some(0), Some(100), Some(200), Some(200 + 67)]);
