@@ -26,7 +26,8 @@ pub struct Knocking {
 }
 
 impl Knocking {
-    /// A token is refused at a path: for how long that is not told, if it is not told at once.
+    /// A token is refused at a path: for how long that is not told, if it is not told at once. Who knocks
+    /// for ever does so at one door; a page of many documents knocks once at each.
     pub fn hold_back(
         &self,
         now: Timestamp,
@@ -38,11 +39,6 @@ impl Knocking {
         if refusal.should_retry() || token.is_empty() {
             return None;
         }
-        // Either the token is no good, or it is none for this room: then other rooms are other matters.
-        let path = match refusal {
-            Refusal::BadRoom | Refusal::Forbidden => path,
-            _ => "",
-        };
         let mut knocks = lock(&self.knocks);
         let hash = knocks.hasher.hash_one((token, path, refusal.reason()));
         knocks.count(now, hash)
@@ -184,7 +180,7 @@ mod tests {
         assert_eq!(held, [0, 1, 2, 4, 8, 16, 20, 20]);
         // A minute without is a beginning.
         let later =
-            |after| knocking.hold_back(at(now + after), "a", "/sync/2", Refusal::TokenExpired);
+            |after| knocking.hold_back(at(now + after), "a", "/sync/1", Refusal::TokenExpired);
         assert_eq!(seconds(later(39)), 20);
         assert_eq!(seconds(later(39 + 60)), 0);
         assert_eq!(seconds(later(39 + 61)), 1);

@@ -291,13 +291,14 @@ async fn a_message_that_trickles_is_given_up() {
     let trickles = async {
         loop {
             // A byte now and then is no pace.
-            if !socket.lasts(Duration::from_millis(500)).await {
-                break;
+            let pause = Duration::from_millis(500);
+            if let Some(ended) = socket.ended_within(pause).await {
+                break ended;
             }
             socket.send(b"x").await;
         }
     };
-    within(Duration::from_secs(60), "the end", trickles).await;
+    let ended = within(Duration::from_secs(60), "the end", trickles).await;
     assert_eq!(ended, closed(1013, "SLOW"));
     assert!(Duration::from_secs(29) < now() - opened);
 }
