@@ -767,7 +767,7 @@ mod tests {
             while let Ok(Some(_)) = decoder.decode(&mut input) {}
             counts.push(decoder.unfinished_bytes());
         }
-        assert_eq!(counts, [Some(0), Some(100), Some(200), Some(200 + 67)]);
+        assert_eq!(counts, [Some(0), Some(100), Some(200), Some(200 + 74)]);
         // Whole, and not yet let go.
         let mut rest = bytes[300..].to_vec();
         let mut input = &mut rest[..];
