@@ -159,7 +159,7 @@ fn whole_answer(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// A whole answer that is a problem, from somebody who knows nothing of the request: its page may read
 /// it, wherever it is from, for there is nothing in it. The connection ends with it.
-pub fn bare_problem(status: u16, title: &str, code: &str, detail: &str) -> Vec<u8> {
+fn bare_problem(status: u16, title: &str, code: &str, detail: &str) -> Vec<u8> {
     let body = problem::write(status, title, code, detail);
     let retry = match status {
         503 => "retry-after: 1\r\n",

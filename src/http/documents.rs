@@ -52,11 +52,11 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Send,
     B: Buf,
 {
-    let (_, room) = caller::enter(api, head, raw_room, Access::Write).await?;
+    let (token, room) = caller::enter(api, head, raw_room, Access::Write).await?;
     let only_if_empty = only_if_empty(&head.query)?;
     let bytes_max = api.options.document_bytes_max;
     // Held until the answer: what is being applied is still in memory.
-    let body = body::read(head, body, bytes_max, &api.bodies).await?;
+    let body = body::read_document(head, body, bytes_max, &api.bodies, &token).await?;
     let update = validate(body.bytes.clone()).await?;
     api.relay.apply_update(&room, update, only_if_empty).await?;
     Ok(no_content())
