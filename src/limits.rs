@@ -11,6 +11,10 @@ pub struct Limits {
     pub document_bytes_max: usize,
     /// How many sockets the process holds.
     pub connections_max: usize,
+    /// How many more it holds that have not said whose they are. They take nobody else's place.
+    pub strangers_max: usize,
+    /// How many sockets, feed windows, heartbeat sessions and streams of one user, together.
+    pub per_user_max: usize,
     /// How much may wait for a store that cannot write, in bytes over all rooms.
     pub unsaved_bytes_max: usize,
     /// Messages per second and connection, sustained.
@@ -23,6 +27,8 @@ impl Default for Limits {
             message_bytes_max: 64 << 20,
             document_bytes_max: 256 << 20,
             connections_max: 20_000,
+            strangers_max: 2_000,
+            per_user_max: 100,
             unsaved_bytes_max: 256 << 20,
             rate: 1_000,
         }
@@ -31,11 +37,14 @@ impl Default for Limits {
 
 impl Limits {
     /// Each with the name of its option, as metrics show them.
-    pub fn named(&self) -> [(&'static str, u64); 5] {
+    pub fn named(&self) -> [(&'static str, u64); 6] {
         let Self {
             message_bytes_max,
             document_bytes_max,
             connections_max,
+            // It follows from the one before.
+            strangers_max: _,
+            per_user_max,
             unsaved_bytes_max,
             rate,
         } = self;
@@ -43,11 +52,35 @@ impl Limits {
             ("max-message", *message_bytes_max as u64),
             ("max-document", *document_bytes_max as u64),
             ("max-connections", *connections_max as u64),
+            ("max-per-user", *per_user_max as u64),
             ("max-unsaved", *unsaved_bytes_max as u64),
             ("rate", u64::from(*rate)),
         ]
     }
 }
+
+/// Sockets that have not authenticated are this part of `connections_max`: who comes is one for a
+/// moment, and ten thousand that come back at once do so over some seconds.
+pub const STRANGERS_SHARE: usize = 10;
+/// As many of them are let in however few connections there may be.
+pub const STRANGERS_MIN: usize = 64;
+/// When all their places are taken, one that has been here for so long gives way to the next: it had
+/// the time to fetch a token and say who it is, and must not keep out those who are about to.
+pub const STRANGER_GIVES_WAY_AFTER: Duration = Duration::from_secs(5);
+/// What all of them together may have sent: each may send 5 MiB, which waits for its token.
+pub const STRANGER_BYTES_MAX: usize = 64 << 20;
+/// What may have come of all further messages of a user, when one that has not ended is of any allowed
+/// size: somebody who comes back with two tabs sends two documents at once, a thousand nobody does.
+pub const UNFINISHED_FURTHER_BYTES_MAX: usize = 16 << 20;
+/// Less than this of an unfinished message is not counted: a read ends within one every few
+/// milliseconds on a busy socket.
+pub const UNFINISHED_COUNTED_FROM: usize = 4 << 10;
+/// A message or a body that has begun must go on: in each such time...
+pub const PACE_WITHIN: Duration = Duration::from_secs(30);
+/// ... by so much. That is 2 KiB a second, the worst of networks that anybody edits over.
+pub const PACE_BYTES: usize = 60 << 10;
+/// A stateless message: a notice between clients, sent on to everybody in the document.
+pub const STATELESS_BYTES_MAX: usize = 256 << 10;
 
 /// A burst is this many seconds' worth of messages at once.
 pub const RATE_BURST_SECONDS: u32 = 2;
@@ -178,6 +211,25 @@ pub const RATE_LIMITED_FOR_MAX: Duration = Duration::from_secs(10);
 /// ... and forgiven when nothing had to be dropped for so long. More than a second, in which
 /// somebody who sends a little too much is one message over.
 pub const RATE_LIMITED_FORGOTTEN_AFTER: Duration = Duration::from_secs(2);
+/// Where a message replaces all before it, the newest that was dropped for coming too fast is taken so
+/// long after the first: ten a second beside the rate.
+pub const NEWEST_WITHIN: Duration = Duration::from_millis(100);
+/// A message that came too fast is looked into for that up to this length, which all that are good have:
+/// the rest is as dear as it is useless.
+pub const NEWEST_BYTES_MAX: usize = 16 << 10;
+/// A token that was refused for good is remembered for so long. Clients that do not know that it is for
+/// good come back ten times a second, so from the second time on its close is held back...
+pub const KNOCKS_REMEMBERED_FOR: Duration = Duration::from_secs(60);
+/// ... for so long, then twice as long...
+pub const CLOSE_HELD_FIRST: Duration = Duration::from_secs(1);
+/// ... and so on up to this. Clients take a link that says nothing for 30 s for a dead one.
+pub const CLOSE_HELD_MAX: Duration = Duration::from_secs(20);
+/// Sockets that are held so: beside the places of all others, and when another comes the oldest goes.
+pub const CLOSES_HELD_MAX: usize = 256;
+/// What a socket that is held may send before it is read no further.
+pub const CLOSE_HELD_BYTES_MAX: usize = 64 << 10;
+/// Refused tokens remembered at a time.
+pub const KNOCKS_MAX: usize = 16_384;
 /// How long a closed socket may take to answer before it is cut.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
@@ -225,10 +277,29 @@ pub const READ_EVERY: Duration = Duration::from_millis(5);
 pub const READS_AT_ONCE: u32 = 400;
 /// Users whose reads are counted at a time: more than could be answered while they count.
 pub const READ_USERS_MAX: usize = 200_000;
-/// Bodies of `POST` requests that are not documents.
+/// Bodies of `POST` requests that are not documents. What is no larger needs nothing of the budget for
+/// bodies: nobody's uploads keep others from a heartbeat, or from revoking.
 pub const BODY_BYTES_MAX: u64 = 64 << 10;
-/// How long a request's head may take, and how long a connection may be idle between requests.
+/// How long a connection may take to ask for something first of all.
 pub const HTTP_HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection may be idle between requests, the head of the next included. Longer than
+/// balancers keep theirs (60 s): of two ends that close when they like, one loses a request.
+pub const HTTP_IDLE_MAX: Duration = Duration::from_secs(75);
+/// Connections beside all others, that answer for the relay's health when those are taken, and tell the
+/// rest to come back; when another comes the oldest goes.
+pub const HTTP_SPARE_MAX: usize = 32;
+/// How long one of these may take.
+pub const HTTP_SPARE_WITHIN: Duration = Duration::from_secs(2);
+/// Open files that are no connections: stores and what they write, spare connections...
+pub const OPEN_FILES_KEPT: usize = 128;
+/// ... and what each thread has of its own, for each core.
+pub const OPEN_FILES_KEPT_PER_CORE: usize = 8;
+/// Connections for the API that are never sockets, where files are scarce...
+pub const HTTP_CONNECTIONS_MIN: usize = 64;
+/// ... or this part of all: idle ones make room for others.
+pub const HTTP_CONNECTIONS_SHARE: usize = 100;
+/// The part of the sockets that are strangers' where files are scarce.
+pub const STRANGERS_SHARE_OF_FEW: usize = 20;
 /// Headers of one request.
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// A request's head in bytes; tokens are in it. Also what is read of a body at once.
@@ -237,11 +308,10 @@ pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;
 pub const HTTP_ADDRESS_BYTES_MAX: usize = (u16::MAX - 1) as usize;
 /// The longest wait after failing to accept a connection.
 pub const LISTENER_BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// How long a request's body may pause before it is given up.
+/// How long a request's body may pause before it is given up; over a longer time see `PACE_BYTES`.
 pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(10);
-/// How long a whole body may take: the memory it holds is shared with others.
-pub const BODY_WITHIN: Duration = Duration::from_secs(120);
-/// Documents of the largest size that may be on their way in at once, over all requests.
+/// Documents of the largest size that may be on their way in at once, over all requests; of each user,
+/// but for back ends, one.
 pub const DOCUMENT_BODIES_MAX: usize = 2;
 /// Work on more bytes than this (about a tenth of a millisecond) is handed to another thread.
 pub const INLINE_BYTES_MAX: usize = 64 << 10;

@@ -267,6 +267,10 @@ pub struct Metrics {
     pub clock_steps: Counter,
     /// Requests from pages whose origin is not let in, at every door and on the API.
     pub origins_refused: Counter,
+    /// Closes held back from clients that came again with a token refused before.
+    pub closes_held: Counter,
+    /// Idle HTTP connections closed to make room for others.
+    pub http_idle_closed: Counter,
     /// HTTP connections open now, before an upgrade.
     pub http_connections: Gauge,
     auth_failures: Labelled<Counter>,
@@ -429,6 +433,16 @@ impl Metrics {
                 all,
                 "limit",
                 "The limits in force, by option; sizes in bytes",
+            ),
+            closes_held: one(
+                all,
+                "closes_held",
+                "Closes held back from clients that came again with a token refused before",
+            ),
+            http_idle_closed: one(
+                all,
+                "http_idle_closed",
+                "Idle HTTP connections closed to make room for others",
             ),
             http_connections: one(all, "http_connections", "HTTP connections open now"),
             closes: one(

@@ -124,6 +124,7 @@ pub enum TokenError {
 impl From<TokenError> for Refusal {
     fn from(error: TokenError) -> Self {
         match error {
+            TokenError::Unauthorized(Flaw::TooLong) => Self::LimitToken,
             TokenError::Unauthorized(_) | TokenError::UnknownKey => Self::Unauthorized,
             TokenError::Expired => Self::TokenExpired,
             TokenError::Revoked => Self::Revoked,

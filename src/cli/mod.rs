@@ -7,9 +7,11 @@
 mod arguments;
 mod check;
 mod copy;
+mod idle;
 mod listener;
 mod logging;
 mod migrate;
+mod open_files;
 mod people;
 mod reading;
 pub mod serve;

@@ -14,12 +14,12 @@ use tokio::sync::watch;
 use warp::Filter;
 
 use crate::auth::Verifier;
-use crate::cli::listener::{self, Listening};
-use crate::cli::stores;
+use crate::cli::listener::{self, HttpPlaces, Listening};
+use crate::cli::{open_files, stores};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, Listen, Places};
 use crate::http::{self, HttpOptions};
-use crate::limits::{TAKEN_CLOSE_WITHIN, WRITER_LOCK_SAID_EVERY};
+use crate::limits::{Limits, TAKEN_CLOSE_WITHIN, WRITER_LOCK_SAID_EVERY};
 use crate::metrics::Metrics;
 use crate::relay::{self, Relay, RelayOptions};
 use crate::store::Store;
@@ -118,10 +118,17 @@ async fn serve(
     );
     relay::keep_little_memory();
     tokio::spawn(say_whom_it_awaits(Arc::clone(&store)));
+    let share = open_files::share_out(&config.limits);
+    let http_max = config.limits.connections_max;
+    let limits = Limits {
+        connections_max: share.connections_max,
+        strangers_max: share.strangers_max,
+        ..config.limits.clone()
+    };
     let relay = Relay::start(
         RelayOptions {
             workers: config.workers,
-            limits: config.limits.clone(),
+            limits,
             policies: config.policies,
             trust_awareness: config.trust_awareness,
         },
@@ -147,7 +154,14 @@ async fn serve(
     let listener = tokio::spawn(listener::run(
         socket,
         TowerToHyperService::new(warp::service(routes)),
-        config.limits.connections_max,
+        HttpPlaces {
+            http_max,
+            files_max: share.files_max,
+            sockets: Box::new({
+                let relay = relay.clone();
+                move || relay.sockets()
+            }),
+        },
         metrics,
         stopped,
     ));

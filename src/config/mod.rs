@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{AuthOptions, KeySource, Secret};
-use crate::limits::{CLIENT_QUIET_MAX, Limits, WORKERS_MAX};
+use crate::limits::{CLIENT_QUIET_MAX, Limits, STRANGERS_MIN, STRANGERS_SHARE, WORKERS_MAX};
 use crate::model::{Kind, Policies, Policy};
 
 pub use listen::{Listen, Places};
@@ -206,10 +206,13 @@ fn normal_origin(text: &str) -> Result<String, ConfigError> {
 fn limits(options: &Options) -> Result<Limits, ConfigError> {
     let default = Limits::default();
     let bytes = |size: Option<Size>, default| size.map_or(default, |size| size.0);
+    let connections_max = options.max_connections.unwrap_or(default.connections_max);
     let limits = Limits {
         message_bytes_max: bytes(options.max_message, default.message_bytes_max),
         document_bytes_max: bytes(options.max_document, default.document_bytes_max),
-        connections_max: options.max_connections.unwrap_or(default.connections_max),
+        connections_max,
+        strangers_max: (connections_max / STRANGERS_SHARE).max(STRANGERS_MIN),
+        per_user_max: options.max_per_user.unwrap_or(default.per_user_max),
         unsaved_bytes_max: bytes(options.max_unsaved, default.unsaved_bytes_max),
         rate: options.rate.unwrap_or(default.rate),
     };
@@ -226,6 +229,11 @@ fn limits(options: &Options) -> Result<Limits, ConfigError> {
     if limits.connections_max == 0 {
         return Err(ConfigError::new(
             "--max-connections is 0: nobody could connect",
+        ));
+    }
+    if limits.per_user_max == 0 {
+        return Err(ConfigError::new(
+            "--max-per-user is 0: nobody could connect",
         ));
     }
     if limits.unsaved_bytes_max == 0 {
@@ -427,7 +435,7 @@ mod tests {
              --workers 3 --log-format json --log debug \
              --jwt-issuer us --jwt-audience relay --allow-origin https://a.test --dev \
              --allow-origin https://b.test --trust-awareness --max-message 1MiB \
-             --max-document 2MB --max-connections 5 --max-unsaved 3000 --rate 7 --web dist",
+             --max-document 2MB --max-connections 5 --max-per-user 6 --max-unsaved 3000 --rate 7 --web dist",
             "",
         );
         let file = check(
@@ -449,6 +457,7 @@ mod tests {
             max_message = "1MiB"
             max_document = "2MB"
             max_connections = 5
+            max_per_user = 6
             max_unsaved = 3000
             rate = 7
             web = "dist"
@@ -600,6 +609,7 @@ mod tests {
         assert_error("--dev --max-message 1", "", &["--max-message", "1KiB"]);
         assert_error("--dev --max-document 3GiB", "", &["--max-document"]);
         assert_error("--dev --max-connections 0", "", &["--max-connections"]);
+        assert_error("--dev --max-per-user 0", "", &["--max-per-user"]);
         assert_error("--dev --max-unsaved 0", "", &["--max-unsaved"]);
         assert_error("--dev --rate 0", "", &["--rate"]);
         assert_error("--dev --drain-timeout 2h", "", &["--drain-timeout"]);

@@ -179,6 +179,16 @@ pub struct Options {
     )]
     pub max_connections: Option<usize>,
 
+    /// How many sockets, feed windows, heartbeat sessions and streams one user may have at once,
+    /// together; tokens with `scope: service` as many as they need [default: 100]
+    #[arg(
+        long,
+        env = "COPRESENCE_MAX_PER_USER",
+        value_name = "NUMBER",
+        help_heading = "Limits"
+    )]
+    pub max_per_user: Option<usize>,
+
     /// How much may wait for a store that cannot write, over all rooms [default: 256MiB]
     #[arg(
         long,
@@ -358,6 +368,7 @@ impl Options {
             max_message: self.max_message.or(other.max_message),
             max_document: self.max_document.or(other.max_document),
             max_connections: self.max_connections.or(other.max_connections),
+            max_per_user: self.max_per_user.or(other.max_per_user),
             max_unsaved: self.max_unsaved.or(other.max_unsaved),
             rate: self.rate.or(other.rate),
             kind: other.kind,

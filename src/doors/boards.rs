@@ -10,15 +10,16 @@ use warp::{Filter, Reply};
 use crate::auth::TokenError;
 use crate::clock::Timestamp;
 use crate::doors::conversation::{Answer, Conversation};
+use crate::doors::newest::{self, Newest};
 use crate::doors::upgrade::{Knock, Welcome, knock, room_of_segment};
-use crate::doors::{DoorOptions, renewal, sync};
+use crate::doors::{Doorstep, renewal, sync};
 use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::DoorLabel;
 use crate::model::{Grant, Kind, Pattern, RoomName, SessionId, Token, UserId};
 use crate::presence::Status;
 use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
 use crate::room::FromSession;
-use crate::wire::boards::{self, ClientMessage, Reported, ServerMessage};
+use crate::wire::boards::{self, ClientMessage, Cursor, Reported, ServerMessage};
 use crate::wire::close::Refusal;
 use crate::wire::dialect::Complaint;
 use crate::wire::y_websocket::KEEPALIVE;
@@ -26,7 +27,7 @@ use crate::wire::y_websocket::KEEPALIVE;
 const PREFIX: &str = "ws/boards/";
 
 /// The door as a filter.
-pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+pub fn route(relay: Relay, options: Arc<Doorstep>) -> BoxedFilter<(Response,)> {
     knock()
         .and_then(
             async |knock: Knock| match knock.path.as_str().starts_with(PREFIX) {
@@ -53,6 +54,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
         seat: None,
         silence_max: relay.policies().of(Kind::Board).heartbeat_timeout,
         last_message: now,
+        newest: Newest::default(),
     };
     Ok(Welcome {
         door: Box::new(door),
@@ -70,6 +72,40 @@ struct BoardDoor {
     /// program that has hung.
     silence_max: Duration,
     last_message: Timestamp,
+    /// What it said of itself too fast.
+    newest: Newest<Report>,
+}
+
+/// What a client says of its user, as far as it says it.
+struct Report {
+    status: Option<Status>,
+    data: Option<Arc<str>>,
+}
+
+impl Report {
+    fn of(status: Option<Reported>, cursor: Option<Cursor>) -> Self {
+        Self {
+            status: status.map(status_of),
+            data: cursor.map(|cursor| cursor.to_data().into()),
+        }
+    }
+
+    /// Behind an older one.
+    fn over(self, older: Option<Self>) -> Self {
+        match older {
+            Some(older) => Self {
+                status: self.status.or(older.status),
+                data: self.data.or(older.data),
+            },
+            None => self,
+        }
+    }
+}
+
+impl From<Report> for FromSession {
+    fn from(Report { status, data }: Report) -> Self {
+        Self::Report { status, data }
+    }
 }
 
 impl Door for BoardDoor {
@@ -135,6 +171,9 @@ impl Door for BoardDoor {
                 Err(refusal) => turn.close(refusal),
             }
         }
+        if let Some(report) = self.newest.take_due(turn.now()) {
+            self.say(turn, report.into());
+        }
         self.conversation.tick(turn);
         if self.silence_ends().is_some_and(|at| at <= turn.now()) {
             turn.close(Refusal::HeartbeatTimeout);
@@ -143,7 +182,11 @@ impl Door for BoardDoor {
 
     fn next_deadline(&self) -> Option<Timestamp> {
         let token = self.conversation.next_deadline();
-        token.into_iter().chain(self.silence_ends()).min()
+        let newest = self.newest.next_deadline();
+        [token, self.silence_ends(), newest]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn keep_alive(&self) -> &'static [u8] {
@@ -154,8 +197,14 @@ impl Door for BoardDoor {
         is_text
     }
 
-    fn too_fast(&mut self, turn: &mut Turn<'_>) {
+    fn too_fast(&mut self, turn: &mut Turn<'_>, payload: &[u8]) {
         self.last_message = turn.now();
+        if let Some(ClientMessage::Update { status, cursor }) =
+            newest::read(payload, boards::decode)
+        {
+            let report = Report::of(status, cursor);
+            self.newest.keep(turn.now(), |kept| report.over(kept));
+        }
         self.conversation.too_fast(turn);
     }
 }
@@ -165,11 +214,8 @@ impl BoardDoor {
         match boards::decode(text) {
             Ok(ClientMessage::Heartbeat) => self.say(turn, FromSession::Alive),
             Ok(ClientMessage::Update { status, cursor }) => {
-                let report = FromSession::Report {
-                    status: status.map(status_of),
-                    data: cursor.map(|cursor| cursor.to_data().into()),
-                };
-                self.say(turn, report);
+                let report = Report::of(status, cursor).over(self.newest.take());
+                self.say(turn, report.into());
             }
             Ok(ClientMessage::Auth { token }) => {
                 let grant = self.conversation.renew(turn, &token);

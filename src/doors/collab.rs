@@ -15,10 +15,10 @@ use crate::auth::{Flaw, TokenError};
 use crate::clock::Timestamp;
 use crate::doors::closed_documents::ClosedDocuments;
 use crate::doors::upgrade::{Knock, Welcome, knock};
-use crate::doors::{DoorOptions, checked, renewal};
+use crate::doors::{Doorstep, checked, renewal};
 use crate::limits::{
-    ADDRESS_BYTES_MAX, DOCUMENTS_PER_SOCKET_MAX, INLINE_BYTES_MAX, TOKEN_WITHIN,
-    UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
+    ADDRESS_BYTES_MAX, DOCUMENTS_PER_SOCKET_MAX, INLINE_BYTES_MAX, STATELESS_BYTES_MAX,
+    TOKEN_WITHIN, UNAUTHENTICATED_BYTES_MAX, UNAUTHENTICATED_FOR_MAX, UNAUTHENTICATED_FRAMES_MAX,
 };
 use crate::metrics::DoorLabel;
 use crate::model::{Pattern, RoomName, SessionId, Token, UserId};
@@ -33,7 +33,7 @@ use crate::wire::yjs::SyncMessage;
 const PATH: &str = "collab";
 
 /// The door as a filter.
-pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+pub fn route(relay: Relay, options: Arc<Doorstep>) -> BoxedFilter<(Response,)> {
     knock()
         .and_then(async |knock: Knock| {
             // Providers before version 3 keep a slash at the end of their address.
@@ -581,6 +581,7 @@ impl CollabDoor {
             turn.renew(&open.seat, grant);
             return Ok(());
         }
+        turn.identify(&token).map_err(Unwelcome::Refused)?;
         if !self.has_authenticated {
             self.has_authenticated = true;
             turn.limit_messages(None);
@@ -800,6 +801,9 @@ fn read(message: ClientMessage<'_>) -> Result<FromSession, Refusal> {
         ClientMessage::Sync(message) => checked::sync(message),
         ClientMessage::Awareness(payload) => checked::awareness(payload),
         ClientMessage::QueryAwareness => Ok(FromSession::QueryAwareness),
+        ClientMessage::Stateless(text) if STATELESS_BYTES_MAX < text.len() => {
+            Err(Refusal::LimitMessage)
+        }
         ClientMessage::Stateless(text) => Ok(FromSession::Stateless(Bytes::copy_from_slice(
             text.as_bytes(),
         ))),

@@ -8,10 +8,11 @@ use warp::{Filter, Reply};
 
 use crate::auth::{Flaw, TokenError};
 use crate::clock::Timestamp;
+use crate::doors::Doorstep;
 use crate::doors::manners::{Manners, Reproof};
-use crate::doors::renewal::{Due, Renewal};
+use crate::doors::newest::{self, Newest};
+use crate::doors::renewal::{self, Due, Renewal};
 use crate::doors::upgrade::{Knock, Welcome, knock};
-use crate::doors::{DoorOptions, renewal};
 use crate::feed::{ResumeToken, Said, Update};
 use crate::limits::{FEED_LOGIN_WITHIN, UNAUTHENTICATED_BYTES_MAX};
 use crate::metrics::DoorLabel;
@@ -27,7 +28,7 @@ const PATH: &str = "ws/feed";
 const LOGIN: &str = "login";
 
 /// The door as a filter.
-pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+pub fn route(relay: Relay, options: Arc<Doorstep>) -> BoxedFilter<(Response,)> {
     knock()
         .and_then(async |knock: Knock| match knock.path.as_str() == PATH {
             true => Ok(knock),
@@ -53,6 +54,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
             received_bytes: 0,
         }),
         manners: Manners::default(),
+        newest: Newest::default(),
     };
     Ok(Welcome {
         door: Box::new(door),
@@ -64,6 +66,8 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
 struct FeedDoor {
     phase: Phase,
     manners: Manners,
+    /// What it said too fast.
+    newest: Newest<Update>,
 }
 
 /// How far a client has come.
@@ -120,7 +124,7 @@ impl Door for FeedDoor {
                 self.login(turn, token, resume, update_of(first));
             }
             (Some(ClientMessage::StatusUpdate(update)), Phase::Window(_)) => {
-                turn.feed_update(update_of(update));
+                turn.feed_update(over(update_of(update), self.newest.take()));
             }
             (Some(ClientMessage::Logout), Phase::Window(_)) => turn.feed_logout(),
             (Some(ClientMessage::Auth { token }), Phase::Window(renewal)) => {
@@ -189,11 +193,18 @@ impl Door for FeedDoor {
                     turn.close(Refusal::TryAgain);
                 }
             }
-            Phase::Window(renewal) => match renewal.due(turn.now()) {
-                Due::Nothing => {}
-                Due::Refresh => say(turn, &ServerMessage::Error(Complaint::TokenRefreshRequired)),
-                Due::End => turn.close(Refusal::TokenExpired),
-            },
+            Phase::Window(renewal) => {
+                if let Some(update) = self.newest.take_due(turn.now()) {
+                    turn.feed_update(update);
+                }
+                match renewal.due(turn.now()) {
+                    Due::Nothing => {}
+                    Due::Refresh => {
+                        say(turn, &ServerMessage::Error(Complaint::TokenRefreshRequired));
+                    }
+                    Due::End => turn.close(Refusal::TokenExpired),
+                }
+            }
         }
     }
 
@@ -202,7 +213,10 @@ impl Door for FeedDoor {
             Phase::Stranger(stranger) => Some(stranger.until),
             Phase::Verifying { .. } => None,
             Phase::Leaving { at } => Some(*at),
-            Phase::Window(renewal) => renewal.next_deadline(),
+            Phase::Window(renewal) => {
+                let token = renewal.next_deadline();
+                token.into_iter().chain(self.newest.next_deadline()).min()
+            }
         }
     }
 
@@ -215,7 +229,13 @@ impl Door for FeedDoor {
         true
     }
 
-    fn too_fast(&mut self, turn: &mut Turn<'_>) {
+    fn too_fast(&mut self, turn: &mut Turn<'_>, payload: &[u8]) {
+        if let (Phase::Window(_), Some(ClientMessage::StatusUpdate(update))) =
+            (&self.phase, newest::read(payload, feed::decode))
+        {
+            let update = update_of(update);
+            self.newest.keep(turn.now(), |kept| over(update, kept));
+        }
         let reproof = self.manners.too_fast(turn.now());
         reprove(turn, reproof, Complaint::RateLimited);
     }
@@ -273,6 +293,9 @@ impl FeedDoor {
                 return turn.close(Refusal::from(error));
             }
         };
+        if let Err(refusal) = turn.identify(&token) {
+            return turn.close(refusal);
+        }
         let user = token.identity.user.clone();
         let claimed = token.follows.iter().cloned().collect();
         self.phase = Phase::Window(Renewal::new(turn.now(), token));
@@ -325,6 +348,17 @@ fn update_of(update: StatusUpdate<'_>) -> Update {
         activity: activity.map(|text| Arc::from(&*text)),
         project: project.map(|text| Arc::from(&*text)),
         language: language.map(|text| Arc::from(&*text)),
+    }
+}
+
+/// The fields that an update names, and those of an older one.
+fn over(update: Update, older: Option<Update>) -> Update {
+    let older = older.unwrap_or_default();
+    Update {
+        said: update.said.or(older.said),
+        activity: update.activity.or(older.activity),
+        project: update.project.or(older.project),
+        language: update.language.or(older.language),
     }
 }
 

@@ -8,7 +8,7 @@ use warp::{Filter, Reply};
 
 use crate::clock::Timestamp;
 use crate::doors::upgrade::{Knock, Welcome, knock, room_of_path};
-use crate::doors::{DoorOptions, checked, renewal};
+use crate::doors::{Doorstep, checked, renewal};
 use crate::limits::INLINE_BYTES_MAX;
 use crate::metrics::DoorLabel;
 use crate::model::{Pattern, RoomName, SessionId, Token, UserId};
@@ -21,7 +21,7 @@ use crate::wire::yjs::SyncMessage;
 const PREFIX: &str = "sync/";
 
 /// The door as a filter.
-pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+pub fn route(relay: Relay, options: Arc<Doorstep>) -> BoxedFilter<(Response,)> {
     knock()
         .and_then(
             async |knock: Knock| match knock.path.as_str().starts_with(PREFIX) {

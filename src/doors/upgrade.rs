@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use headers::authorization::{Authorization, Bearer};
 use headers::{HeaderMapExt, SecWebsocketAccept, SecWebsocketKey};
@@ -20,13 +21,16 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::auth::{FOREIGN_HOST, Flaw, TokenError, host_allowed, origin_allowed};
-use crate::doors::{DoorOptions, HttpStream};
-use crate::limits::CLOSE_LINGER;
+use crate::doors::knocking::HeldPlace;
+use crate::doors::renewal::second_ends;
+use crate::doors::{DoorOptions, Doorstep, HttpStream};
+use crate::limits::{CLOSE_HELD_BYTES_MAX, CLOSE_LINGER};
 use crate::metrics::UpgradeLabel;
-use crate::model::{Kind, RoomName, Token, UserId};
-use crate::relay::{Door, Home, Newcomer, RawSocket, RawStream, Relay};
+use crate::model::{Kind, RoomName, Token};
+use crate::relay::{Door, Holder, Home, Newcomer, RawSocket, RawStream, Relay};
 use crate::wire::close::Refusal;
-use crate::wire::{problem, url, websocket};
+use crate::wire::websocket::{self, Decoder, Event};
+use crate::wire::{problem, url};
 
 /// A request to a door, before anything about it has been checked.
 pub struct Knock {
@@ -38,7 +42,7 @@ pub struct Knock {
     headers: HeaderMap,
     upgrade: Option<OnUpgrade>,
     /// Who it is, once that is known.
-    user: OnceLock<UserId>,
+    holder: OnceLock<Holder>,
     /// What is wrong with their token, once that is known.
     flaw: OnceLock<TokenError>,
 }
@@ -64,7 +68,7 @@ pub fn knock() -> impl Filter<Extract = (Knock,), Error = Infallible> + Clone {
             method,
             headers,
             upgrade,
-            user: OnceLock::new(),
+            holder: OnceLock::new(),
             flaw: OnceLock::new(),
         })
 }
@@ -93,13 +97,13 @@ impl Knock {
             let _ = self.flaw.set(error);
             Refusal::from(error)
         })?;
-        // Who knocks twice at once is still the same.
-        let _ = self.user.set(token.identity.user.clone());
+        // Their place is taken, not a stranger's. Who knocks twice at once is still the same.
+        let _ = self.holder.set(Holder::from(&token));
         Ok(token)
     }
 
     /// Upgrades the request; `welcome` decides whether the socket is let in or closed.
-    pub async fn answer<W>(self, relay: Relay, options: Arc<DoorOptions>, welcome: W) -> Response
+    pub async fn answer<W>(self, relay: Relay, doorstep: Arc<Doorstep>, welcome: W) -> Response
     where
         W: AsyncFnOnce(&Self, &Relay) -> Result<Welcome, Refusal>,
     {
@@ -108,7 +112,7 @@ impl Knock {
             response.headers_mut().insert(ALLOW, METHODS);
             return response;
         }
-        let (key, upgrade) = match self.upgrade_asked(&relay, &options) {
+        let (key, upgrade) = match self.upgrade_asked(&relay, &doorstep.options) {
             Ok(asked) => asked,
             Err(unfit) => {
                 tracing::debug!(
@@ -118,14 +122,28 @@ impl Knock {
                 );
                 relay.metrics().upgrade_refused(unfit.why());
                 let mut response = unfit.into_response();
-                self.add_origin(response.headers_mut(), &relay, &options);
+                self.add_origin(response.headers_mut(), &relay, &doorstep.options);
                 return response;
             }
         };
-        let decision = match relay.take_place() {
-            Ok(place) => welcome(&self, &relay).await.map(|welcome| (place, welcome)),
+        let id = relay.next_connection();
+        let decision = match relay.may_let_in() {
+            Ok(()) => welcome(&self, &relay).await.and_then(|welcome| {
+                let place = relay.take_place(id, self.holder.get().cloned())?;
+                Ok((place, welcome))
+            }),
             Err(refusal) => Err(refusal),
         };
+        let held_for = decision.as_ref().err().and_then(|&refusal| {
+            if refusal == Refusal::TryAgain {
+                let clock = relay.clock();
+                return Some(clock.until(second_ends(clock.moment())));
+            }
+            let token = self.token()?;
+            let now = relay.clock().now();
+            let path = self.path.as_str();
+            doorstep.knocking.hold_back(now, &token, path, refusal)
+        });
         // Not awaited here: it resolves after the response has left.
         tokio::spawn(async move {
             let Ok(upgraded) = upgrade.await else { return };
@@ -137,12 +155,11 @@ impl Knock {
                         Home::Feed => &relay.policies().feed,
                         Home::Anywhere => relay.policies().of(Kind::Session),
                     };
-                    let id = relay.next_connection();
                     tracing::debug!(
                         connection = %id,
                         door = door.label().name(),
                         path = self.path.as_str(),
-                        user = self.user.get().map(UserId::as_str),
+                        user = self.holder.get().map(|holder| holder.user.as_str()),
                         "a socket opened"
                     );
                     let newcomer = Newcomer {
@@ -160,15 +177,34 @@ impl Knock {
                     relay.metrics().closed(refusal.reason());
                     let path = self.path.as_str();
                     // What was revoked for this room alone is only known now.
-                    let is_revoked = refusal == Refusal::Revoked;
-                    let revoked = is_revoked.then_some(TokenError::Revoked);
+                    let revoked = match refusal {
+                        Refusal::Revoked => Some(TokenError::Revoked),
+                        Refusal::TryAgain => Some(TokenError::TooEarly),
+                        _ => None,
+                    };
                     let flaw = self.flaw.into_inner().or(revoked);
                     if let Some(error) = flaw {
                         relay.refuse_token(path, error);
                     }
                     let why = flaw.map(TokenError::reason);
-                    relay.note_turned_away(path, self.user.into_inner(), refusal, why);
-                    turn_away(socket, refusal).await;
+                    let user = self.holder.into_inner().map(|holder| holder.user);
+                    relay.note_turned_away(path, user, refusal, why);
+                    let _counted = relay.turn_away();
+                    let Ok(mut stream) = stream_of(socket) else {
+                        return;
+                    };
+                    let refusal = match held_for {
+                        None => refusal,
+                        Some(time) => {
+                            relay.metrics().closes_held.inc();
+                            let place = doorstep.knocking.take_place();
+                            match hold(&relay, &mut stream, place, time, refusal).await {
+                                Some(refusal) => refusal,
+                                None => return,
+                            }
+                        }
+                    };
+                    turn_away(stream, refusal).await;
                 }
             }
         });
@@ -430,19 +466,98 @@ fn tcp_of(upgraded: Upgraded) -> Result<(TcpStream, bytes::Bytes), Upgraded> {
     }
 }
 
+/// A stream for this runtime, with what was read of it already.
+fn stream_of(socket: RawSocket) -> std::io::Result<Refused> {
+    let stream: Box<dyn crate::relay::Stream> = match socket.stream {
+        RawStream::Tcp(stream) => {
+            stream.set_nonblocking(true)?;
+            Box::new(TcpStream::from_std(stream)?)
+        }
+        RawStream::Other(stream) => stream,
+    };
+    Ok(Refused {
+        stream,
+        read_ahead: socket.read_ahead,
+    })
+}
+
+/// A socket that nobody takes in.
+struct Refused {
+    stream: Box<dyn crate::relay::Stream>,
+    read_ahead: bytes::Bytes,
+}
+
+/// Says nothing to a refused client for a while: as long as its socket is open, it does not come again.
+/// What it is to be told then; nothing if it goes by itself.
+async fn hold(
+    relay: &Relay,
+    socket: &mut Refused,
+    mut place: HeldPlace<'_>,
+    time: Duration,
+    refusal: Refusal,
+) -> Option<Refusal> {
+    let drains = async {
+        while !relay.is_draining() {
+            tokio::time::sleep(DRAINING_CHECKED_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep(time) => Some(refusal),
+        () = place.lost() => Some(refusal),
+        () = drains => Some(Refusal::Draining),
+        () = goes(socket) => None,
+    }
+}
+
+/// How often a socket that is held is told of the end of all.
+const DRAINING_CHECKED_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits until the client ends the socket, by a close frame or without a word. What else it says is
+/// nothing to us; of somebody who says much no more is read.
+async fn goes(socket: &mut Refused) {
+    let mut decoder = Decoder::new(CLOSE_HELD_BYTES_MAX);
+    let mut buffer = socket.read_ahead.to_vec();
+    let mut left = CLOSE_HELD_BYTES_MAX;
+    loop {
+        let mut input = &mut buffer[..];
+        left = left.saturating_sub(input.len());
+        loop {
+            match decoder.decode(&mut input) {
+                Ok(Some(Event::Close { code })) => {
+                    let mut reply = Vec::new();
+                    websocket::write_close_reply(&mut reply, code);
+                    // Who is gone before it is read does not miss it.
+                    let _ = socket.stream.write_all(&reply).await;
+                    return;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    left = 0;
+                    break;
+                }
+            }
+        }
+        if left == 0 {
+            std::future::pending::<()>().await;
+        }
+        buffer.clear();
+        buffer.reserve_exact(HELD_READ_BYTES);
+        if !matches!(socket.stream.read_buf(&mut buffer).await, Ok(count) if 0 < count) {
+            return;
+        }
+    }
+}
+
+/// One read of a socket that is held.
+const HELD_READ_BYTES: usize = 1 << 10;
+
 /// Closes an upgraded socket that nobody takes in, and waits a little for its answer: a socket
 /// dropped with something unread takes the close frame with it.
-async fn turn_away(socket: RawSocket, refusal: Refusal) {
+async fn turn_away(Refused { mut stream, .. }: Refused, refusal: Refusal) {
     let mut frame = Vec::new();
     websocket::write_close(&mut frame, refusal.code(), refusal.reason());
     let farewell = async {
-        let mut stream: Box<dyn crate::relay::Stream> = match socket.stream {
-            RawStream::Tcp(stream) => {
-                stream.set_nonblocking(true)?;
-                Box::new(TcpStream::from_std(stream)?)
-            }
-            RawStream::Other(stream) => stream,
-        };
         stream.write_all(&frame).await?;
         stream.shutdown().await?;
         let mut ignored = [0; 1024];

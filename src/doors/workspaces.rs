@@ -9,8 +9,9 @@ use warp::{Filter, Reply};
 use crate::auth::TokenError;
 use crate::clock::Timestamp;
 use crate::doors::conversation::{Answer, Conversation};
+use crate::doors::newest::{self, Newest};
 use crate::doors::upgrade::{Knock, Welcome, knock, room_of_segment};
-use crate::doors::{DoorOptions, renewal};
+use crate::doors::{Doorstep, renewal};
 use crate::metrics::DoorLabel;
 use crate::model::{Grant, Kind, Pattern, SessionId, Token, UserId};
 use crate::relay::{Dialect, Door, Handling, Home, Relay, Seat, Turn};
@@ -23,7 +24,7 @@ const PARTY: &str = "parties/presence/";
 const PREFIX: &str = "presence-";
 
 /// The door as a filter.
-pub fn route(relay: Relay, options: Arc<DoorOptions>) -> BoxedFilter<(Response,)> {
+pub fn route(relay: Relay, options: Arc<Doorstep>) -> BoxedFilter<(Response,)> {
     knock()
         .and_then(
             async |knock: Knock| match knock.path.as_str().starts_with(PARTY) {
@@ -48,6 +49,7 @@ async fn welcome(knock: &Knock, relay: &Relay) -> Result<Welcome, Refusal> {
         conversation: Conversation::new(relay.clock().now(), room.clone(), token, write),
         is_arriving: true,
         seat: None,
+        newest: Newest::default(),
     };
     Ok(Welcome {
         door: Box::new(door),
@@ -61,6 +63,8 @@ struct WorkspaceDoor {
     /// Until it has taken its seat, or been refused one.
     is_arriving: bool,
     seat: Option<Seat>,
+    /// Where it is, if it said so too fast.
+    newest: Newest<Arc<str>>,
 }
 
 impl Door for WorkspaceDoor {
@@ -74,10 +78,8 @@ impl Door for WorkspaceDoor {
         let message = text.and_then(|text| workspaces::decode(text).ok());
         match message {
             Some(ClientMessage::Update(location)) => {
-                if let Some(seat) = &self.seat {
-                    let data = Some(location.to_data().into());
-                    turn.say(seat, FromSession::Report { status: None, data });
-                }
+                self.newest.take();
+                self.go_to(turn, location.to_data().into());
             }
             Some(ClientMessage::Auth { token }) => {
                 let grant = self.conversation.renew(turn, &token);
@@ -116,11 +118,15 @@ impl Door for WorkspaceDoor {
                 Err(refusal) => turn.close(refusal),
             }
         }
+        if let Some(data) = self.newest.take_due(turn.now()) {
+            self.go_to(turn, data);
+        }
         self.conversation.tick(turn);
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
-        self.conversation.next_deadline()
+        let token = self.conversation.next_deadline();
+        token.into_iter().chain(self.newest.next_deadline()).min()
     }
 
     fn keep_alive(&self) -> &'static [u8] {
@@ -132,12 +138,22 @@ impl Door for WorkspaceDoor {
         true
     }
 
-    fn too_fast(&mut self, turn: &mut Turn<'_>) {
+    fn too_fast(&mut self, turn: &mut Turn<'_>, payload: &[u8]) {
+        if let Some(ClientMessage::Update(location)) = newest::read(payload, workspaces::decode) {
+            self.newest.keep(turn.now(), |_| location.to_data().into());
+        }
         self.conversation.too_fast(turn);
     }
 }
 
 impl WorkspaceDoor {
+    fn go_to(&self, turn: &mut Turn<'_>, data: Arc<str>) {
+        if let Some(seat) = &self.seat {
+            let data = Some(data);
+            turn.say(seat, FromSession::Report { status: None, data });
+        }
+    }
+
     fn go_by(&self, turn: &mut Turn<'_>, grant: Option<Grant>) {
         if let (Some(seat), Some(grant)) = (&self.seat, grant) {
             turn.renew(seat, grant);

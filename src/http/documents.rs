@@ -56,7 +56,7 @@ where
     let only_if_empty = only_if_empty(&head.query)?;
     let bytes_max = api.options.document_bytes_max;
     // Held until the answer: what is being applied is still in memory.
-    let body = body::read(head, body, bytes_max, &api.bodies).await?;
+    let body = body::read_document(head, body, bytes_max, &api.bodies, &token).await?;
     let update = validate(body.bytes.clone()).await?;
     // All that may have taken minutes.
     caller::check_again(api, head, &token)?;

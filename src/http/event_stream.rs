@@ -18,6 +18,7 @@ use crate::clock::{SystemClock, Timestamp};
 use crate::http::Api;
 use crate::limits::{AUTHORITY_CHECK_EVERY, STREAM_COMMENT_EVERY};
 use crate::metrics::Metrics;
+use crate::relay::UserPlace;
 
 /// What a stream is about. It is asked for more only when the client's socket has room, so what a
 /// slow client does not take stays with the source, which bounds it.
@@ -40,9 +41,11 @@ pub(super) fn write_event(out: &mut String, name: &str, data: &str) {
     }
 }
 
-/// A stream that begins with `first`, if that is not empty, and ends with the caller's token.
+/// A stream that begins with `first`, if that is not empty, and ends with the caller's token. It holds
+/// one of the caller's places.
 pub(super) fn respond<S: Source>(
     api: &Api,
+    place: UserPlace,
     ends_at: Option<Timestamp>,
     first: String,
     source: S,
@@ -54,6 +57,7 @@ pub(super) fn respond<S: Source>(
         schedule: Schedule::new(clock.now(), ends_at),
         clock,
         _counted: Counted::new(api.relay.metrics()),
+        _place: place,
     };
     let texts = futures::stream::unfold(stream, |mut stream| async {
         let text = stream.next().await?;
@@ -88,6 +92,7 @@ struct EventStream<S> {
     schedule: Schedule,
     clock: SystemClock,
     _counted: Counted,
+    _place: UserPlace,
 }
 
 /// A stream that is counted as open until it is dropped, however it ends.

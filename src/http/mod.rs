@@ -261,6 +261,7 @@ mod tests {
     use warp::http::HeaderName;
 
     use super::*;
+    use crate::model::{Identity, Token, UserId};
 
     /// A request's head.
     pub(super) fn head(method: &str, target: &str, headers: &[(&'static str, &str)]) -> Head {
@@ -273,6 +274,26 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
                 .collect(),
+        }
+    }
+
+    /// A token of somebody who may do nothing.
+    pub(super) fn token(user: &str) -> Token {
+        Token {
+            identity: Identity {
+                user: UserId::parse(user).unwrap(),
+                name: user.into(),
+                avatar: None,
+                color: None,
+            },
+            rooms: Vec::new(),
+            allowed: Vec::new(),
+            readonly: Vec::new(),
+            follows: Vec::new(),
+            is_service: false,
+            is_guest: false,
+            issued_at: None,
+            expires_at: None,
         }
     }
 

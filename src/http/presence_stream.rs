@@ -12,11 +12,12 @@ use crate::http::{Api, Head, caller, shapes};
 use crate::limits::{ROOMS_AT_ONCE, STREAM_GATHER};
 use crate::model::{Access, RoomName};
 use crate::presence::{Change, Participant};
-use crate::relay::{Newest, PresenceEvent, Relay};
+use crate::relay::{Holder, Newest, PresenceEvent, Relay};
 
 /// `GET /v1/rooms/{room…}/presence/stream`
 pub(super) async fn of_room(api: &Api, head: &Head, raw_room: &str) -> Result<Response, Problem> {
     let (token, room) = caller::enter(api, head, raw_room, Access::Read).await?;
+    let place = api.relay.take_user_place(&Holder::from(&token))?;
     let events = api.relay.watch_room(&room).await?;
     let ends_at = token.expires_at;
     let source = RoomSource {
@@ -25,13 +26,14 @@ pub(super) async fn of_room(api: &Api, head: &Head, raw_room: &str) -> Result<Re
         events,
         event: None,
     };
-    Ok(respond(api, ends_at, String::new(), source))
+    Ok(respond(api, place, ends_at, String::new(), source))
 }
 
 /// `GET /v1/users/{user_id}/presence/stream`
 pub(super) async fn of_user(api: &Api, head: &Head, raw_user: &str) -> Result<Response, Problem> {
     let view = View::of_caller(api, head).await?;
     let user = user_in_path(raw_user)?;
+    let place = api.relay.take_user_place(&Holder::from(&view.token))?;
     let ends_at = view.token.expires_at;
     let mut shown = Shown::new(view);
     let (mut rooms, news) = api.relay.watch_user(&user).await?;
@@ -47,13 +49,14 @@ pub(super) async fn of_user(api: &Api, head: &Head, raw_user: &str) -> Result<Re
         news,
         waiting: VecDeque::new(),
     };
-    Ok(respond(api, ends_at, first, source))
+    Ok(respond(api, place, ends_at, first, source))
 }
 
 /// `GET /v1/presence/stream?under={prefix}`
 pub(super) async fn under(api: &Api, head: &Head) -> Result<Response, Problem> {
     let view = View::of_caller(api, head).await?;
     let prefix = prefix_in_query(head)?;
+    let place = api.relay.take_user_place(&Holder::from(&view.token))?;
     let ends_at = view.token.expires_at;
     let mut shown = Shown::new(view);
     let (names, news) = api.relay.watch_under(&prefix).await?;
@@ -73,7 +76,7 @@ pub(super) async fn under(api: &Api, head: &Head) -> Result<Response, Problem> {
         news,
         waiting: VecDeque::new(),
     };
-    Ok(respond(api, ends_at, first, source))
+    Ok(respond(api, place, ends_at, first, source))
 }
 
 /// Everything that happens in a room.

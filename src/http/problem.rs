@@ -80,6 +80,13 @@ impl Problem {
             .with_header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
+    /// The same, for a user who holds as much as they may.
+    fn too_many_of_user() -> Self {
+        Self::rate_limited(
+            "as many sockets, sessions and streams of this user are open as --max-per-user allows",
+        )
+    }
+
     fn board_full() -> Self {
         Self::new(StatusCode::CONFLICT, "BOARD_FULL", "no free place")
     }
@@ -89,7 +96,6 @@ impl Problem {
             Refusal::Draining => "the relay is shutting down; come back to its successor",
             Refusal::StoreDown => "the store does not answer; come back",
             Refusal::StoreDamaged => "the store cannot give this document; the log says why",
-            Refusal::LimitConnections => "all places are taken (--max-connections); come back",
             _ => "not now; come back",
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, refusal.reason(), detail)
@@ -160,9 +166,7 @@ impl From<TokenError> for Problem {
         // A limit is no secret; everything else that is wrong with a token is for the operator.
         Self::unauthorized(match error {
             TokenError::Unauthorized(Flaw::Missing) => Cow::from("a token is needed"),
-            TokenError::Unauthorized(Flaw::TooLong) => {
-                Cow::from(format!("a token has at most {TOKEN_BYTES_MAX} bytes"))
-            }
+            TokenError::Unauthorized(Flaw::TooLong) => Cow::from(token_too_long()),
             TokenError::Unauthorized(_)
             | TokenError::UnknownKey
             | TokenError::NoKeys
@@ -171,6 +175,10 @@ impl From<TokenError> for Problem {
             TokenError::Revoked => Cow::from("the token was revoked"),
         })
     }
+}
+
+fn token_too_long() -> String {
+    format!("a token has at most {} KiB", TOKEN_BYTES_MAX >> 10)
 }
 
 impl From<BadRoomName> for Problem {
@@ -183,6 +191,7 @@ impl From<Unavailable> for Problem {
     fn from(Unavailable(refusal): Unavailable) -> Self {
         match refusal {
             Refusal::BoardFull => Self::board_full(),
+            Refusal::LimitConnections => Self::too_many_of_user(),
             other => Self::unavailable(other),
         }
     }
@@ -226,6 +235,7 @@ impl From<Refusal> for Problem {
             Refusal::Unauthorized | Refusal::TokenExpired | Refusal::Revoked => {
                 Self::unauthorized("no token, or one that is no longer good")
             }
+            Refusal::LimitToken => Self::unauthorized(token_too_long()),
             Refusal::Forbidden => Self::forbidden("the token does not allow this"),
             Refusal::LimitMessage | Refusal::LimitDocument => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -234,13 +244,13 @@ impl From<Refusal> for Problem {
             ),
             Refusal::RateLimited => Self::rate_limited("too many requests"),
             Refusal::BoardFull => Self::board_full(),
+            Refusal::LimitConnections => Self::too_many_of_user(),
             Refusal::Draining
             | Refusal::StoreDown
             | Refusal::StoreDamaged
             | Refusal::Slow
             | Refusal::KeysDown
             | Refusal::TryAgain
-            | Refusal::LimitConnections
             | Refusal::LimitDocuments
             | Refusal::HeartbeatTimeout
             | Refusal::Replaced => Self::unavailable(refusal),

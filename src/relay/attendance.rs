@@ -10,6 +10,7 @@ use crate::model::{
 };
 use crate::presence::{Participant, SessionRecord, Status};
 use crate::relay::inbox::ToWorker;
+use crate::relay::places::Holder;
 use crate::relay::rooms::{Beating, RoomKey};
 use crate::relay::timeline::{Departure, Happening, Passage, Spot, Way};
 use crate::relay::worker::Worker;
@@ -68,8 +69,25 @@ impl Worker {
             status,
             data,
         } = heartbeat;
-        let key = self.open_room(room);
         let user = grant.identity.user.clone();
+        let place = match self.beat_rooms.contains_key(&token) {
+            true => None,
+            false => {
+                let holder = Holder {
+                    user: user.clone(),
+                    is_service: !grant.is_participant,
+                };
+                match self.around.shared.places.take_for(&holder) {
+                    Ok(place) => Some(place),
+                    Err(refusal) => {
+                        // Whoever asked may have given up.
+                        let _ = asker.send(Reply::Refused(refusal));
+                        return Attendance::Counts;
+                    }
+                }
+            }
+        };
+        let key = self.open_room(room);
         let Some(open) = self.rooms.get_mut(key) else {
             return Attendance::Counts;
         };
@@ -81,6 +99,7 @@ impl Worker {
                 session,
                 user: user.clone(),
                 name: grant.identity.name.clone(),
+                _place: place,
             };
             open.beats.insert(token.clone(), beating);
             session

@@ -1,8 +1,6 @@
 //! One socket of a worker: what arrives, what still has to leave, signs of life, and its end.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -10,9 +8,10 @@ use bytes::{Buf, Bytes};
 
 use crate::auth::TokenError;
 use crate::clock::Timestamp;
-use crate::limits::{CLOSE_LINGER, RATE_BURST_SECONDS, WRITE_PIECE_BYTES};
+use crate::limits::{CLOSE_LINGER, PACE_BYTES, PACE_WITHIN, RATE_BURST_SECONDS, WRITE_PIECE_BYTES};
 use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, Pattern, RoomName, SessionId, Token, UserId};
+use crate::relay::places::Place;
 use crate::relay::pulse::Pulse;
 use crate::relay::rooms::RoomKey;
 use crate::relay::socket::{RawSocket, Socket};
@@ -66,9 +65,9 @@ pub trait Door: Send {
         false
     }
 
-    /// A message was dropped for coming too fast.
-    fn too_fast(&mut self, turn: &mut Turn<'_>) {
-        let _ = turn;
+    /// A text message was dropped for coming too fast. What replaces all before it may be kept.
+    fn too_fast(&mut self, turn: &mut Turn<'_>, payload: &[u8]) {
+        let _ = (turn, payload);
     }
 }
 
@@ -97,23 +96,6 @@ pub struct Newcomer {
     pub dead_after: Duration,
     /// A message another worker has decoded but not dealt with.
     pub message: Option<Vec<u8>>,
-}
-
-/// One of the connections that the process may hold; given back when dropped.
-pub struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    /// A place, unless all are taken.
-    pub fn take(taken: &Arc<AtomicUsize>, connections_max: usize) -> Option<Self> {
-        let place = Self(taken.clone());
-        (taken.fetch_add(1, Ordering::Relaxed) < connections_max).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A session of the connection, and where its room lives.
@@ -169,7 +151,9 @@ pub struct Connection {
     pub(super) scheduled: Option<Timestamp>,
     /// Whether it has been told and counted how it ended.
     pub(super) has_ended: bool,
-    pub(super) _place: Place,
+    /// Below which pace a message that has begun is given up, while there is one.
+    pub(super) pace: Option<Pace>,
+    pub(super) place: Place,
 }
 
 /// The part of a connection that listens.
@@ -341,7 +325,8 @@ impl Connection {
                     .ears
                     .as_ref()
                     .and_then(|ears| ears.door.next_deadline());
-                [Some(self.pulse.next_deadline()), self.resume_at, door]
+                let pace = self.pace.map(|pace| pace.until);
+                [Some(self.pulse.next_deadline()), self.resume_at, door, pace]
                     .into_iter()
                     .flatten()
                     .min()
@@ -374,6 +359,37 @@ impl Tail {
     fn push(&mut self, chunk: Bytes) {
         self.bytes += chunk.len();
         self.chunks.push_back(chunk);
+    }
+}
+
+/// How a message that has begun goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pace {
+    /// By when it must have grown, or ended.
+    pub until: Timestamp,
+    /// How much of it had come when that was set.
+    from_bytes: usize,
+}
+
+impl Pace {
+    /// So much has come of a message.
+    pub fn new(now: Timestamp, bytes: usize) -> Self {
+        Self {
+            until: now + PACE_WITHIN,
+            from_bytes: bytes,
+        }
+    }
+
+    /// The time in which nothing was read does not count.
+    pub fn later(self, now: Timestamp) -> Self {
+        Self::new(now, self.from_bytes)
+    }
+
+    /// So much has come by now.
+    pub fn goes_on(&mut self, now: Timestamp, bytes: usize) {
+        if self.from_bytes + PACE_BYTES <= bytes {
+            *self = Self::new(now, bytes);
+        }
     }
 }
 

@@ -460,17 +460,20 @@ impl Direct {
         }
     }
 
-    /// Adds a stateless text; other dialects have none.
-    pub fn push_stateless(&mut self, dialect: &Dialect, text: &[u8]) {
-        if let Dialect::Hocuspocus { address } = dialect {
-            self.write(|out| {
-                let length = address.len() + 1 + varuint_len(text.len() as u64) + text.len();
-                websocket::write_header(out, Opcode::Binary, length);
-                out.extend_from_slice(address);
-                out.push(STATELESS);
-                write_varbytes(out, text);
-            });
-        }
+    /// Adds a stateless text, shared with all who are sent it when it is large; other dialects have
+    /// none.
+    pub fn push_stateless(&mut self, dialect: &Dialect, text: &Bytes) {
+        let Dialect::Hocuspocus { address } = dialect else {
+            return;
+        };
+        self.write(|out| {
+            let length = address.len() + 1 + varuint_len(text.len() as u64) + text.len();
+            websocket::write_header(out, Opcode::Binary, length);
+            out.extend_from_slice(address);
+            out.push(STATELESS);
+            write_varuint(out, text.len() as u64);
+        });
+        self.push_body(text);
     }
 
     /// Adds frames composed elsewhere.
@@ -482,11 +485,16 @@ impl Direct {
 
     /// Adds a frame whose body is shared, not copied, when it is large.
     fn push_sync(&mut self, dialect: &Dialect, kind: u8, body: &Bytes) {
+        self.write(|out| out.extend_from_slice(&dialect.sync_head(kind, body.len())));
+        self.push_body(body);
+    }
+
+    /// Adds what a frame's head announced.
+    fn push_body(&mut self, body: &Bytes) {
         if body.len() < COPY_BYTES_MAX {
-            self.write(|out| dialect.write_sync(out, kind, body));
+            self.write(|out| out.extend_from_slice(body));
             return;
         }
-        self.write(|out| out.extend_from_slice(&dialect.sync_head(kind, body.len())));
         self.close_chunk();
         self.chunks.push(body.clone());
         self.bytes += body.len();

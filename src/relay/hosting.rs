@@ -1,5 +1,7 @@
 //! A worker's rooms: letting things happen to them, and doing what they ask for.
 
+use bytes::Bytes;
+
 use crate::limits::{DIRECT_BYTES_MAX, INLINE_TASK_MICROS, SCRATCH_BYTES_KEPT, WRITES_KEPT};
 use crate::metrics::Metrics;
 use crate::model::{LastSeen, RoomName, SessionId};
@@ -356,7 +358,7 @@ impl Worker {
         self.touch(key, session);
     }
 
-    pub(super) fn tell_stateless(&mut self, key: RoomKey, from: SessionId, text: &[u8]) {
+    pub(super) fn tell_stateless(&mut self, key: RoomKey, from: SessionId, text: &Bytes) {
         let Some(open) = self.rooms.get_mut(key) else {
             return;
         };

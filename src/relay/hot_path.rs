@@ -19,10 +19,11 @@ use crate::clock::Timestamp;
 use crate::limits::{READ_BUFFER_BYTES, WRITE_PIECE_BYTES};
 use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, Grant, Pattern, RoomName, SessionId, UserId};
-use crate::relay::connection::{Door, Handling, Newcomer, Place, Seat};
+use crate::relay::connection::{Door, Handling, Newcomer, Seat};
 use crate::relay::fanout::Dialect;
 use crate::relay::fixtures::idle_worker;
 use crate::relay::inbox::ToWorker;
+use crate::relay::places::Holder;
 use crate::relay::socket::{RawSocket, RawStream};
 use crate::relay::turn::Turn;
 use crate::relay::worker::Worker;
@@ -205,6 +206,11 @@ impl Stage {
         let mut grant = around.verifier.guest().unwrap().grant(&room).unwrap();
         // Somebody whose name is put into what they say of themselves.
         grant.is_stamped = true;
+        let holder = Holder {
+            user: grant.identity.user.clone(),
+            is_service: false,
+        };
+        let place = around.shared.places.take(id, holder).ok().unwrap();
         let door = Box::new(EndlessDoor {
             arriving: Some((room, grant)),
             seat: None,
@@ -216,7 +222,7 @@ impl Stage {
                 read_ahead: Bytes::new(),
             },
             door,
-            place: Place::take(&Arc::default(), 1).unwrap(),
+            place,
             ping_every: Duration::from_secs(3_600),
             dead_after: Duration::from_secs(3_600),
             message: None,

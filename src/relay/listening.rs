@@ -5,11 +5,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::limits::{FAR_QUEUE_MAX, PONG_BEHIND_BYTES_MAX, READ_PAUSE_BYTES, THROTTLE_PAUSE};
+use crate::limits::{
+    FAR_QUEUE_MAX, PONG_BEHIND_BYTES_MAX, READ_PAUSE_BYTES, THROTTLE_PAUSE, UNFINISHED_COUNTED_FROM,
+};
 use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, SessionId};
 use crate::relay::connection::{
-    Connection, Door, Ears, Flushed, Handling, Newcomer, Seat, SeatPlace, State,
+    Connection, Door, Ears, Flushed, Handling, Newcomer, Pace, Seat, SeatPlace, State,
 };
 use crate::relay::feed::FeedHost;
 use crate::relay::inbox::{FarEvent, ToWorker};
@@ -206,9 +208,15 @@ impl Worker {
         };
         // Part of a large message is one, too: it may take longer than a peer may be silent.
         connection.pulse.heard(now);
+        if connection.place.is_strange()
+            && let Err(refusal) = connection.place.hear_stranger(input.len())
+        {
+            return self.close(id, refusal);
+        }
         let Some(mut ears) = connection.ears.take() else {
             return;
         };
+        let mut has_ended_one = false;
         loop {
             let is_congested = self.posts.iter().any(|posts| FAR_QUEUE_MAX < posts.len());
             let Some(connection) = self.connections.get_mut(&id) else {
@@ -221,6 +229,8 @@ impl Worker {
                 .set_message_bytes_max(connection.message_bytes_max);
             if connection.is_checking {
                 connection.unread.extend_from_slice(input);
+                // It has been copied, and may be large.
+                ears.decoder.forget_delivered();
                 break;
             }
             let is_too_fast = !connection.bucket.has_one(now);
@@ -265,6 +275,7 @@ impl Worker {
                     break;
                 }
             };
+            has_ended_one = true;
             self.around.metrics.messages_in.of(connection.label).inc();
             let rests = is_too_fast && !door.drops_excess(is_text);
             let mut turn = Turn {
@@ -272,7 +283,7 @@ impl Worker {
                 connection: id,
             };
             if is_too_fast && !rests {
-                door.too_fast(&mut turn);
+                door.too_fast(&mut turn, payload);
                 continue;
             }
             if let Handling::MoveTo(worker) = door.message(&mut turn, is_text, payload) {
@@ -286,9 +297,55 @@ impl Worker {
                 break;
             }
         }
+        let unfinished = ears.decoder.unfinished_bytes();
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.ears = Some(ears);
+            if unfinished.is_some() || connection.pace.is_some() {
+                self.weigh(id, unfinished, has_ended_one);
+            }
         }
+    }
+
+    /// Counts what has come of a message that has not ended, and sees that it goes on.
+    fn weigh(&mut self, id: ConnectionId, unfinished: Option<usize>, has_ended_one: bool) {
+        let now = self.now();
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if (has_ended_one || unfinished.is_none()) && connection.place.holds() {
+            connection.place.hold_nothing();
+        }
+        let Some(bytes) = unfinished else {
+            connection.pace = None;
+            return;
+        };
+        match &mut connection.pace {
+            Some(pace) if !has_ended_one => pace.goes_on(now, bytes),
+            pace => *pace = Some(Pace::new(now, bytes)),
+        }
+        if UNFINISHED_COUNTED_FROM <= bytes
+            && let Err(refusal) = connection.place.hold(bytes)
+        {
+            self.close(id, refusal);
+        }
+    }
+
+    /// A message that has begun has not gone on as it must, unless it is we who do not read.
+    fn tire(&mut self, id: ConnectionId, now: Timestamp) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let Some(pace) = connection.pace.filter(|pace| pace.until <= now) else {
+            return;
+        };
+        let is_read = !connection.is_checking
+            && connection.unread.is_empty()
+            && !(READ_PAUSE_BYTES < connection.owed_bytes && connection.is_full());
+        if is_read {
+            tracing::debug!(connection = %id, "a message stopped arriving");
+            return self.close(id, Refusal::Slow);
+        }
+        connection.pace = Some(pace.later(now));
     }
 
     /// Sends a connection that has no sessions yet to another worker, with what it said.
@@ -318,7 +375,7 @@ impl Worker {
                 read_ahead: Bytes::copy_from_slice(rest),
             },
             door,
-            place: connection._place,
+            place: connection.place,
             ping_every,
             dead_after,
             message: Some(message),
@@ -473,6 +530,14 @@ impl Worker {
         self.schedule(id);
     }
 
+    /// Ends a connection that has given its place to another, unless it has said meanwhile whose it is.
+    pub(super) fn close_stranger(&mut self, id: ConnectionId) {
+        let connection = self.connections.get(&id);
+        if connection.is_some_and(|connection| connection.place.is_strange()) {
+            self.close(id, Refusal::LimitConnections);
+        }
+    }
+
     /// Ends a connection that its client is done with.
     pub(super) fn finish(&mut self, id: ConnectionId) {
         let mut frame = Vec::new();
@@ -561,6 +626,7 @@ impl Worker {
             State::Broken => connection.waker.wake_by_ref(),
             State::Open => {
                 self.beat(id, now);
+                self.tire(id, now);
                 let is_due = |connection: &Connection| {
                     let ears = connection.ears.as_ref();
                     ears.and_then(|ears| ears.door.next_deadline())

@@ -31,6 +31,7 @@ mod observing;
 mod outlet;
 mod people;
 mod placement;
+mod places;
 mod pulse;
 mod refused;
 mod revoking;
@@ -81,7 +82,7 @@ use crate::wire::yjs::Update;
 
 pub use attendance::{Attendance, Heartbeat};
 pub use closing::Reopening;
-pub use connection::{Door, Handling, Newcomer, Place, Seat};
+pub use connection::{Door, Handling, Newcomer, Seat};
 pub use fanout::Dialect;
 pub use feed::ChangeFollowsError;
 pub use heavy::keep_little_memory;
@@ -90,6 +91,7 @@ pub use observation::{
     Question,
 };
 pub use placement::Home;
+pub use places::{Holder, Place, Places, RefusedSocket, UserPlace};
 pub use refused::{RefusedLists, RefusedOrigin, RefusedTokens};
 pub use revoking::RevokeError;
 pub use socket::{RawSocket, RawStream, Stream};
@@ -136,7 +138,7 @@ pub struct Shared {
     next_worker: AtomicUsize,
     /// Drawn when the relay started: tells its sessions from those of others, and of before.
     life: u64,
-    connections: Arc<AtomicUsize>,
+    places: Places,
     is_draining: AtomicBool,
     trust_awareness: bool,
     /// Whether the store refused its last write; the text is below.
@@ -324,8 +326,8 @@ impl Relay {
         ConnectionId(self.0.shared.next_id())
     }
 
-    /// A place among the connections that the process may hold.
-    pub fn take_place(&self) -> Result<Place, Refusal> {
+    /// Whether anybody can be let in at all now.
+    pub fn may_let_in(&self) -> Result<(), Refusal> {
         if self.is_draining() {
             return Err(Refusal::Draining);
         }
@@ -334,9 +336,51 @@ impl Relay {
             // Clients that are told that their token is bad do not come back.
             return Err(Refusal::KeysDown);
         }
-        self.admits().map_err(|Unavailable(refusal)| refusal)?;
-        Place::take(&self.0.shared.connections, self.0.limits.connections_max)
-            .ok_or(Refusal::LimitConnections)
+        self.admits().map_err(|Unavailable(refusal)| refusal)
+    }
+
+    /// A place for a socket: its holder's, or one of those for sockets that have not said whose they
+    /// are.
+    pub fn take_place(
+        &self,
+        connection: ConnectionId,
+        holder: Option<Holder>,
+    ) -> Result<Place, Refusal> {
+        let places = &self.0.shared.places;
+        let Some(holder) = holder else {
+            let now = self.0.clock.now();
+            let (place, gives_way) = places.take_as_stranger(now, connection)?;
+            if let Some(oldest) = gives_way {
+                self.close_stranger_soon(oldest);
+            }
+            return Ok(place);
+        };
+        places.take(connection, holder)
+    }
+
+    /// Counts a socket that has no place while it is told so.
+    pub fn turn_away(&self) -> RefusedSocket {
+        self.0.shared.places.refuse()
+    }
+
+    /// How many sockets are open, those that are being turned away among them.
+    pub fn sockets(&self) -> usize {
+        self.0.shared.places.sockets()
+    }
+
+    /// One of the places of a user, for something that is no socket.
+    pub fn take_user_place(&self, holder: &Holder) -> Result<UserPlace, Unavailable> {
+        let places = &self.0.shared.places;
+        places.take_for(holder).map_err(Unavailable)
+    }
+
+    /// Closes the socket of a stranger, wherever it lives.
+    fn close_stranger_soon(&self, connection: ConnectionId) {
+        for inbox in self.0.inboxes.iter() {
+            let close = move |worker: &mut Worker| worker.close_stranger(connection);
+            // With a worker that has no time now it stays until its minute is over.
+            let _ = inbox.try_send(ToWorker::Call(Box::new(close)));
+        }
     }
 
     /// Gives a socket to the worker where it lives, or to the next in turn.
@@ -560,7 +604,9 @@ impl Relay {
         if !revoked.is_ok_and(|all| all) {
             tracing::error!("a revocation is not stored, and ends with this process");
         }
-        let all_closed = futures::future::join_all(workers_closed);
+        // Those who are being turned away are told that it is for now.
+        let refused = self.0.shared.places.refused_are_gone();
+        let all_closed = futures::future::join(futures::future::join_all(workers_closed), refused);
         if tokio::time::timeout(left(), all_closed).await.is_err() {
             tracing::info!("some clients did not answer the close in time");
         }
@@ -627,7 +673,7 @@ impl Shared {
             next_id: AtomicU64::new(1),
             next_worker: AtomicUsize::new(0),
             life: draw_number()?,
-            connections: Arc::default(),
+            places: Places::new(&options.limits),
             is_draining: AtomicBool::new(false),
             trust_awareness: options.trust_awareness,
             is_store_down: AtomicBool::new(false),

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::model::{ConnectionId, RoomName, SessionId, SessionToken, UserId};
 use crate::relay::fanout::{Backlog, Dialect, Direct, Progress};
 use crate::relay::news::News;
+use crate::relay::places::UserPlace;
 use crate::room::{Room, Sequence, Waiting};
 use crate::small::{SmallIdMap, SmallMap};
 
@@ -76,6 +77,8 @@ pub struct Beating {
     pub(super) session: SessionId,
     pub(super) user: UserId,
     pub(super) name: Arc<str>,
+    /// One of its user's, unless it is older than this entry.
+    pub(super) _place: Option<UserPlace>,
 }
 
 /// A session, seen from its room.

@@ -9,13 +9,14 @@ use crate::auth::{TokenError, Verifier};
 use crate::clock::{Moment, Timestamp};
 use crate::feed::{ResumeToken, Update};
 use crate::limits::DIRECT_BYTES_MAX;
-use crate::model::{ConnectionId, Grant, RoomName, UserId};
+use crate::model::{ConnectionId, Grant, RoomName, Token, UserId};
 use crate::relay::closing::Reopening;
 use crate::relay::connection::{Seat, SeatPlace, State};
 use crate::relay::fanout::Dialect;
 use crate::relay::heavy::{Check, Order};
 use crate::relay::inbox::{FarEvent, ToWorker};
 use crate::relay::placement::worker_of;
+use crate::relay::places::Holder;
 use crate::relay::rooms::Link;
 use crate::relay::timeline::{Departure, Happening, Passage, Spot, Way};
 use crate::relay::worker::Worker;
@@ -290,6 +291,14 @@ impl Turn<'_> {
     /// Ends the connection.
     pub fn close(&mut self, refusal: Refusal) {
         self.worker.close(self.connection, refusal);
+    }
+
+    /// Says whose the connection is, or whose besides; refused when they have as many as they may.
+    pub fn identify(&mut self, token: &Token) -> Result<(), Refusal> {
+        let connection = self.worker.connections.get_mut(&self.connection);
+        connection.map_or(Ok(()), |connection| {
+            connection.place.identify(Holder::from(token))
+        })
     }
 
     /// The largest message the client may send from now on.

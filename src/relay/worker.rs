@@ -470,7 +470,8 @@ impl Worker {
             message_bytes_max,
             scheduled: None,
             has_ended: false,
-            _place: place,
+            pace: None,
+            place,
         };
         self.connections.insert(id, connection);
         if self.draining.is_some() {

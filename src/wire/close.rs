@@ -16,6 +16,7 @@ pub enum Refusal {
     Unauthorized,
     TokenExpired,
     Revoked,
+    LimitToken,
     Forbidden,
     HeartbeatTimeout,
     Replaced,
@@ -44,7 +45,7 @@ impl Refusal {
         match self {
             Self::BadRoom | Self::BadMessage | Self::BadUpdate => 4400,
             Self::BadFrame => 1002,
-            Self::Unauthorized | Self::TokenExpired | Self::Revoked => 4401,
+            Self::Unauthorized | Self::TokenExpired | Self::Revoked | Self::LimitToken => 4401,
             Self::Forbidden => 4403,
             Self::HeartbeatTimeout => 4408,
             Self::Replaced => 4409,
@@ -72,6 +73,7 @@ impl Refusal {
             Self::Unauthorized => "UNAUTHORIZED",
             Self::TokenExpired => "TOKEN_EXPIRED",
             Self::Revoked => "REVOKED",
+            Self::LimitToken => "LIMIT_TOKEN",
             Self::Forbidden => "FORBIDDEN",
             Self::HeartbeatTimeout => "HEARTBEAT_TIMEOUT",
             Self::Replaced => "REPLACED",
@@ -96,7 +98,7 @@ impl Refusal {
     /// | draining, full, store or keys down, too slow, too fast | yes, after a while |
     /// | a token of the second of a revocation | yes, with the next token |
     /// | silent for too long | yes, at once |
-    /// | a token that is missing, bad, expired or revoked | only with another one |
+    /// | a token that is missing, bad, too long, expired or revoked | only with another one |
     /// | no access, a bad name, a forged or oversized message | no: it would end the same |
     /// | replaced | no: the newer connection has taken its place |
     ///
@@ -121,6 +123,7 @@ impl Refusal {
             | Self::Unauthorized
             | Self::TokenExpired
             | Self::Revoked
+            | Self::LimitToken
             | Self::Forbidden
             | Self::Replaced
             | Self::InvalidUtf8
@@ -140,7 +143,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 23] = [
+    const ALL: [Refusal; 24] = [
         Refusal::BadRoom,
         Refusal::BadMessage,
         Refusal::BadUpdate,
@@ -148,6 +151,7 @@ mod tests {
         Refusal::Unauthorized,
         Refusal::TokenExpired,
         Refusal::Revoked,
+        Refusal::LimitToken,
         Refusal::Forbidden,
         Refusal::HeartbeatTimeout,
         Refusal::Replaced,

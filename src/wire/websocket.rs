@@ -112,6 +112,16 @@ impl Decoder {
         })
     }
 
+    /// How many bytes have come of a message that has begun and not ended; 0 of one whose header, or a
+    /// control frame, is under way. `None` when nothing is, after the last event was let go.
+    pub fn unfinished_bytes(&self) -> Option<usize> {
+        let pending = self.pending.as_ref().filter(|pending| !pending.is_idle())?;
+        Some(match pending.delivered {
+            Delivered::Message => 0,
+            Delivered::Control | Delivered::Nothing => pending.message.len(),
+        })
+    }
+
     /// Takes the next event from the front of `input`; `None` when all of it is used up. Call it
     /// until then: only the last call frees what an event was made of. The input is changed.
     ///
@@ -166,7 +176,8 @@ impl Decoder {
         event(kind, payload).map(Some)
     }
 
-    fn forget_delivered(&mut self) {
+    /// Frees what the last event was made of, which the next call of `decode` would do.
+    pub fn forget_delivered(&mut self) {
         let Some(pending) = &mut self.pending else {
             return;
         };
@@ -732,6 +743,43 @@ mod tests {
         let (bytes, _) = conversation();
         feed(&mut decoder, bytes.chunks(100));
         assert_eq!(decoder.held_bytes(), 0);
+    }
+
+    #[test]
+    fn what_has_begun_and_not_ended_is_counted() {
+        let mut decoder = Decoder::new(LIMIT);
+        assert_eq!(decoder.unfinished_bytes(), None);
+        let bytes = [
+            frame(Opcode::Binary, false, &[1; 200]),
+            frame(Opcode::Ping, true, b"there?"),
+            frame(Opcode::Continuation, true, &[2; 100]),
+        ]
+        .concat();
+        let mut counts = Vec::new();
+        for piece in [
+            &bytes[..1],
+            &bytes[1..108],
+            &bytes[108..221],
+            &bytes[221..300],
+        ] {
+            let mut piece = piece.to_vec();
+            let mut input = &mut piece[..];
+            while let Ok(Some(_)) = decoder.decode(&mut input) {}
+            counts.push(decoder.unfinished_bytes());
+        }
+        assert_eq!(counts, [Some(0), Some(100), Some(200), Some(200 + 74)]);
+        // Whole, and not yet let go.
+        let mut rest = bytes[300..].to_vec();
+        let mut input = &mut rest[..];
+        assert!(matches!(
+            decoder.decode(&mut input),
+            Ok(Some(Event::Binary(_)))
+        ));
+        decoder.forget_delivered();
+        assert_eq!(
+            (decoder.unfinished_bytes(), decoder.held_bytes()),
+            (None, 0)
+        );
     }
 
     #[test]

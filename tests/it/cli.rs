@@ -291,6 +291,7 @@ fn help_names_every_option_with_its_default() {
         "--max-message",
         "--max-document",
         "--max-connections",
+        "--max-per-user",
         "--max-unsaved",
         "--rate",
         "--config",

@@ -760,6 +760,6 @@ async fn a_relay_behind_whose_back_others_have_written_acknowledges_nothing_and_
         why.contains(room) && why.contains("another process"),
         "{why}"
     );
-    assert_eq!(relay.relay.take_place().err(), Some(Refusal::Draining));
+    assert_eq!(relay.relay.may_let_in().err(), Some(Refusal::Draining));
     assert!(store.on_disk(room).text().contains("Somebody else."));
 }

@@ -23,6 +23,7 @@ mod documents;
 mod drain;
 mod durability;
 mod embedded_store;
+mod fairness;
 mod feed;
 mod ghosts;
 mod heartbeats;

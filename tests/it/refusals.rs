@@ -138,6 +138,7 @@ async fn why_a_token_is_refused_is_told_to_the_operator_and_to_nobody_else() {
         let mut socket = RawSocket::open(relay.address, &path).await;
         let said = match *reason {
             "expired" => "TOKEN_EXPIRED",
+            "too_long" => "LIMIT_TOKEN",
             _ => "UNAUTHORIZED",
         };
         let ended = Ended::Closed(4401, said.to_owned());
@@ -162,7 +163,7 @@ async fn why_a_token_is_refused_is_told_to_the_operator_and_to_nobody_else() {
         // A limit is named to both; what else is wrong is a hint to somebody who guesses.
         let told = match *reason {
             "missing" => "a token is needed",
-            "too_long" => "a token has at most 16384 bytes",
+            "too_long" => "a token has at most 16 KiB",
             "expired" => "the token has expired",
             _ => "the token does not verify",
         };

@@ -80,7 +80,11 @@ impl Bench {
             .find_map(|line| line.strip_prefix("Max open files"));
         let soft = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
         let files: usize = soft.unwrap_or(1_024);
-        files.saturating_sub(OTHER_FILES).min(SOCKETS_MAX) / 200 * 200
+        files
+            .saturating_sub(files / 10 + OTHER_FILES)
+            .min(SOCKETS_MAX)
+            / 200
+            * 200
     }
 
     fn show(&self, name: &str, markdown: &str) -> Result<()> {

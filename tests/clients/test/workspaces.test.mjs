@@ -97,6 +97,23 @@ test('after a broken link it comes back by itself, with what was said meanwhile'
   assert.equal(bob.count('user_joined'), 4);
 });
 
+test('of a long queue that partysocket sends at once the newest is where somebody is', async t => {
+  const proxy = await Proxy.start(() => relay.port);
+  t.after(() => proxy.dispose());
+  const open = opener(t);
+  const bob = open('bob');
+  const ann = open('ann', { port: proxy.port });
+  await until([ann, bob], 'each other', () => ann.people.has('bob') && bob.people.has('ann'));
+  proxy.reset();
+  await ann.until('the end of the link', () => ann.closes.length === 1);
+  // More than the rate and its burst: some are dropped, and it is told so.
+  for (let page = 1; page <= 3_000; page += 1) ann.goTo(`/page/${page}`);
+  await bob.until('ann where she is', () => bob.pathOf('ann') === '/page/3000');
+  await ann.until('an error', () => ann.count('error') > 0);
+  assert.equal(ann.messages.find(({ type }) => type === 'error').code, 'RATE_LIMITED');
+  assert.equal(ann.closes.length, 1);
+});
+
 test('after the relay was restarted everybody is there again', async t => {
   const own = await Relay.start();
   t.after(() => own.dispose());

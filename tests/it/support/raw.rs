@@ -269,14 +269,20 @@ impl RawSocket {
 
     /// Whether the relay leaves the socket open for that long.
     pub async fn lasts(&mut self, time: Duration) -> bool {
+        self.ended_within(time).await.is_none()
+    }
+
+    /// How the relay ends the socket, if it does within that time.
+    pub async fn ended_within(&mut self, time: Duration) -> Option<Ended> {
         let ended = async {
             while let Some(frame) = self.next().await {
                 if frame.opcode == CLOSE {
-                    return;
+                    return ended_by(&frame);
                 }
             }
+            Ended::Cut
         };
-        tokio::time::timeout(time, ended).await.is_err()
+        tokio::time::timeout(time, ended).await.ok()
     }
 
     /// The connection is reset.

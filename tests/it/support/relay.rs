@@ -163,6 +163,8 @@ pub struct Options {
     listen: Option<String>,
     variables: Vec<(String, String)>,
     ignored_signal: Option<&'static str>,
+    /// What the shell is told before it becomes the relay.
+    ulimit: Option<String>,
     log: Option<&'static str>,
     share: Wanted,
 }
@@ -240,6 +242,18 @@ impl Options {
         self
     }
 
+    /// It may open so many files and no more.
+    pub fn open_files(mut self, files: usize) -> Self {
+        self.ulimit = Some(format!("ulimit -n {files}"));
+        self
+    }
+
+    /// It may open so many files until it says otherwise.
+    pub fn soft_open_files(mut self, files: usize) -> Self {
+        self.ulimit = Some(format!("ulimit -S -n {files}"));
+        self
+    }
+
     /// For tests that load the machine or measure milliseconds.
     pub fn alone(mut self) -> Self {
         self.share = Wanted::Alone;
@@ -262,9 +276,12 @@ impl Options {
         };
         let folder = tempfile::tempdir().unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = match self.ignored_signal {
-            Some(signal) => without_signal(signal),
-            None => command(),
+        let ignored = self.ignored_signal;
+        let ignored = ignored.map(|signal| format!("trap '' {signal}"));
+        let before: Vec<String> = ignored.into_iter().chain(self.ulimit).collect();
+        let mut command = match before.is_empty() {
+            true => command(),
+            false => by_shell(&before.join("; ")),
         };
         let listen = self.listen.as_deref().unwrap_or("127.0.0.1:0");
         command.arg("serve").args(["--listen", listen]);
@@ -315,10 +332,10 @@ pub fn command() -> Command {
     untouched(Command::new(BINARY))
 }
 
-/// The same, but a signal that it would die of is ignored.
-fn without_signal(name: &str) -> Command {
+/// The same, by a shell that does something before it becomes the relay.
+fn by_shell(before: &str) -> Command {
     let mut shell = untouched(Command::new("sh"));
-    let script = format!("trap '' {name}; exec \"$@\"");
+    let script = format!("{before}; exec \"$@\"");
     shell.args(["-c", &script, "sh", BINARY]);
     shell
 }
