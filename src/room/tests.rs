@@ -338,11 +338,10 @@ fn text_of<'a>(updates: impl IntoIterator<Item = &'a Bytes>) -> String {
 
 /// What an update holds of each client, in the order of the clients.
 fn clocks(update: &Bytes) -> Vec<(u64, u64)> {
-    let ends = checked(update)
+    checked(update)
         .clock_ends()
         .map(|(client, _, end)| (client.0, end))
-        .collect::<Vec<_>>();
-    ends
+        .collect()
 }
 
 /// What a session was sent after it joined with nothing: the answer, then updates.

@@ -252,12 +252,13 @@ fn take_text(text: &mut &str, is_half: &mut bool, units: u64, out: &mut Vec<u8>)
     *text = &text[place..];
 }
 
+/// A client, and a clock of theirs, where an item names one.
+type Neighbour = Option<(u64, u64)>;
+
 /// The neighbours an item names, or none: then its parent is read.
-pub(super) fn neighbours(
-    reader: &mut Reader<'_>,
-) -> Result<(Option<(u64, u64)>, Option<(u64, u64)>), Malformed> {
+pub(super) fn neighbours(reader: &mut Reader<'_>) -> Result<(Neighbour, Neighbour), Malformed> {
     let info = reader.u8()?;
-    let mut id = |is_there: u8| -> Result<Option<(u64, u64)>, Malformed> {
+    let mut id = |is_there: u8| -> Result<Neighbour, Malformed> {
         if info & is_there == 0 {
             return Ok(None);
         }
