@@ -97,7 +97,8 @@ fn whoever_is_revoked_is_gone_at_once_with_all_windows_and_cannot_resume() {
           3s  ann2 closes             ->
           4s  ann is revoked          ->
           4s  cid is revoked          ->
-          5s  ann3 login resume ann1  -> seen ann 5s, bob1 o ann Online Idle, ann3 hello, ann3 sync
+          5s  ann3 login resume ann1  -> ann3 hello, ann3 sync
+        5.1s  tick                    -> seen ann 5.1s, bob1 o ann Online Idle
         ",
     );
 }
