@@ -8,7 +8,7 @@
 //! What waits is found by the clocks it waits for: an update costs by what it holds itself, however
 //! much else is waiting. Large updates are gone through elsewhere: see [`Sift`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits::{HELD_BYTES_MAX, HELD_UPDATES_MAX, SIFT_INLINE_BYTES_MAX};
 use crate::model::{ClientId, SessionId};
@@ -41,7 +41,8 @@ struct Waiting {
     held: BTreeMap<u64, Held>,
     arrivals: u64,
     bytes: usize,
-    wanted: HashMap<ClientId, BTreeSet<(u64, u64)>>,
+    /// By client, clock and arrival. One set for all: an update may wait for a million clients.
+    wanted: BTreeSet<(ClientId, u64, u64)>,
     /// Those that wait for something that has come since.
     to_try: BTreeSet<u64>,
 }
@@ -148,12 +149,9 @@ impl Waiting {
         let arrival = self.arrivals;
         self.arrivals += 1;
         self.bytes += held.rest.update.bytes().len();
-        for &(client, clock) in &held.rest.waits {
-            self.wanted
-                .entry(client)
-                .or_default()
-                .insert((clock, arrival));
-        }
+        let waits = held.rest.waits.iter();
+        self.wanted
+            .extend(waits.map(|&(client, clock)| (client, clock, arrival)));
         self.held.insert(arrival, held);
     }
 
@@ -161,12 +159,7 @@ impl Waiting {
         let held = self.held.remove(&arrival)?;
         self.bytes -= held.rest.update.bytes().len();
         for &(client, clock) in &held.rest.waits {
-            if let Some(wanted) = self.wanted.get_mut(&client) {
-                wanted.remove(&(clock, arrival));
-                if wanted.is_empty() {
-                    self.wanted.remove(&client);
-                }
-            }
+            self.wanted.remove(&(client, clock, arrival));
         }
         Some(held)
     }
@@ -174,10 +167,9 @@ impl Waiting {
     /// These clients' clocks may have come on.
     fn wake(&mut self, frontier: &Frontier, clients: Vec<ClientId>) {
         for client in clients {
-            if let Some(wanted) = self.wanted.get(&client) {
-                let come = (wanted.iter()).take_while(|&&(clock, _)| frontier.has(client, clock));
-                self.to_try.extend(come.map(|&(_, arrival)| arrival));
-            }
+            let next = frontier.next(client);
+            let come = self.wanted.range((client, 0, 0)..(client, next, 0));
+            self.to_try.extend(come.map(|&(_, _, arrival)| arrival));
         }
     }
 }

@@ -342,7 +342,7 @@ fn migrations_can_be_run_again_and_undone() {
     drop(again);
 
     let undo = || when_free(|| PostgresStore::undo_migrations(&database.url, 0)).unwrap();
-    assert_eq!(undo(), [3, 2, 1]);
+    assert_eq!(undo(), [4, 3, 2, 1]);
     assert!(undo().is_empty());
     let tables = "SELECT table_name::text FROM information_schema.tables
                   WHERE table_schema = 'collab'";
