@@ -165,12 +165,20 @@ pub(super) struct Writer {
     parts: Vec<Part>,
 }
 
+/// A document that grows is copied each time. Were each copy a little larger than the last, none would
+/// fit where one before it was, and the allocator would keep all those places: so copies of about the
+/// same size take the same, at most an eighth more than they need.
+fn size_class(bytes: usize) -> usize {
+    let step = (bytes.next_power_of_two() >> 4).max(64);
+    bytes.next_multiple_of(step)
+}
+
 /// Room for the count of clients, which is known last.
 const COUNT_BYTES: usize = 5;
 
 impl Writer {
     pub fn with_capacity(parts: usize, bytes: usize) -> Self {
-        let mut all = Vec::with_capacity(bytes + COUNT_BYTES);
+        let mut all = Vec::with_capacity(size_class(bytes + COUNT_BYTES));
         all.resize(COUNT_BYTES, 0);
         Self {
             bytes: all,
@@ -262,7 +270,7 @@ impl Writer {
             (part.head, part.last) = (shift(part.head), shift(part.last));
         }
         self.bytes.drain(..unused);
-        self.bytes.shrink_to_fit();
+        self.bytes.shrink_to(size_class(self.bytes.len()));
         Some(Document {
             bytes: self.bytes.into(),
             parts: self.parts.into(),
