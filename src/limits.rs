@@ -425,6 +425,8 @@ pub const SCRATCH_BYTES_KEPT: usize = 64 << 10;
 pub const WRITES_KEPT: usize = 1 << 10;
 /// A task cheaper than this many microseconds runs where it is asked for.
 pub const INLINE_TASK_MICROS: usize = 300;
+/// A document of fewer bytes is not worth to drop the content of what is deleted in it.
+pub const COMPACT_FROM_BYTES: usize = 16 << 10;
 /// Whether deletions are derived is not looked for in a document with more values of map keys: they are
 /// some hundred bytes each while it is.
 pub const DERIVED_ENTRIES_MAX: usize = 1 << 18;

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use crate::limits::COMPACT_FROM_BYTES;
 use crate::model::{RequestId, SessionId};
 use crate::room::holdback::{Held, HoldBack};
 use crate::room::tally::Worth;
@@ -23,6 +24,8 @@ pub struct Document {
     applied: Sequence,
     /// The last encoding made, for the next who asks the same before anything changes.
     answered: Option<Answered>,
+    /// The size at which the content of what is deleted is dropped: twice what was left the last time.
+    compacts_at: usize,
 }
 
 /// An encoding of what somebody lacks.
@@ -153,7 +156,12 @@ impl Task {
             true => 0,
             // It is copied.
             false => {
-                document_bytes / 4_000 + self.apply.iter().map(|(_, it)| cost_of(it)).sum::<usize>()
+                let added: usize = self.apply.iter().map(|(_, it)| it.bytes().len()).sum();
+                let compacts = (self.document.as_ref())
+                    .is_some_and(|document| document.compacts_at < document_bytes + added);
+                let compacting = if compacts { document_bytes / 50 } else { 0 };
+                let updates = self.apply.iter().map(|(_, it)| cost_of(it));
+                document_bytes / 4_000 + compacting + updates.sum::<usize>()
             }
         };
         let asking: usize = self
@@ -248,6 +256,7 @@ impl Document {
             structs: Structs::empty(),
             applied: 0,
             answered: None,
+            compacts_at: COMPACT_FROM_BYTES,
         }
     }
 
@@ -272,6 +281,15 @@ impl Document {
             self.structs = grown;
         }
         self.applied = last;
+        if self.compacts_at < self.bytes() {
+            self.compact();
+        }
+    }
+
+    fn compact(&mut self) {
+        self.structs = self.structs.compacted();
+        self.compacts_at = COMPACT_FROM_BYTES + 2 * self.bytes();
+        self.answered = None;
     }
 
     fn answer(&mut self, question: Question) -> Answer {
@@ -320,8 +338,7 @@ impl Document {
                 is_empty: self.structs.is_empty(),
             },
             Question::Snapshot => {
-                self.structs = self.structs.compacted();
-                self.answered = None;
+                self.compact();
                 Answer::Snapshot {
                     update: self.whole(),
                 }

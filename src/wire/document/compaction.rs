@@ -45,12 +45,11 @@ pub(super) fn compact(document: &Document) -> Result<Option<Document>, Invalid> 
 
 /// Takes a struct with the content of what is not deleted of it.
 fn cut_up(row: &mut Row, mut piece: Piece<'_>, end: u64, deleted: &[Range<u64>]) {
-    let can_go_on = piece.can_go_on();
     for range in deleted.iter().take_while(|range| range.start < end) {
         for (until, keeps) in [(range.start, true), (range.end.min(end), false)] {
             if let Some(clocks) = until.checked_sub(row.end).filter(|&clocks| 0 < clocks) {
                 let split = piece.split_off(row.client(), row.end, clocks, keeps);
-                row.take_split(&split, can_go_on);
+                row.take_split(&split);
             }
         }
     }

@@ -179,7 +179,7 @@ impl Search<'_> {
         if self.entries.is_none() {
             self.entries = Some(entries(self.document)?);
         }
-        let id = (found.client, found.start);
+        let id = (found.client, found.end - 1);
         Ok((self.entries.as_ref())
             .is_some_and(|entries| entries.all.contains(&id) && !entries.winners.contains(&id)))
     }
@@ -211,7 +211,8 @@ fn entries(document: &Document) -> Result<Entries, Invalid> {
                 if DERIVED_ENTRIES_MAX <= entries.all.len() {
                     return Ok(Entries::default());
                 }
-                let id = (client, start);
+                // What comes behind it names its last clock.
+                let id = (client, read.end - 1);
                 entries.all.insert(id);
                 let last = last.entry(before(&mut parts)?).or_insert(id);
                 if last.0 == client && *last != id {

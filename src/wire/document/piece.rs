@@ -100,14 +100,9 @@ impl<'a> Piece<'a> {
     }
 
     /// Whether more may be appended by `Row`: what takes a clock for each of its parts. Values of map
-    /// keys stand for themselves.
+    /// keys stand for themselves: others may stand behind each, and which of them is shown depends on it.
     pub fn can_go_on(&self) -> bool {
-        let info = self.info();
-        match info & KIND {
-            GC => true,
-            CONTENT_DELETED | CONTENT_STRING | CONTENT_ANY => info & HAS_PARENT_KEY == 0,
-            _ => false,
-        }
+        can_go_on(self.info())
     }
 
     /// Cuts off the first clocks of a struct that began at `start`; it stands behind them now. They
@@ -204,6 +199,15 @@ impl<'a> Piece<'a> {
             Content::None => {}
             Content::One(bytes) => out.extend_from_slice(std::mem::take(bytes)),
         }
+    }
+}
+
+/// Of a struct that begins with this byte.
+pub(super) fn can_go_on(info: u8) -> bool {
+    match info & KIND {
+        GC => true,
+        CONTENT_DELETED | CONTENT_STRING | CONTENT_ANY => info & HAS_PARENT_KEY == 0,
+        _ => false,
     }
 }
 

@@ -1,12 +1,14 @@
 //! What one client wrote, being written: structs that go on from each other become one.
 
 use crate::model::ClientId;
-use crate::wire::document::piece::{CONTENT_DELETED, GC, Piece, Split};
+use crate::wire::document::piece::{CONTENT_DELETED, GC, Piece, Split, can_go_on};
 use crate::wire::lib0::{Reader, write_varuint};
 use crate::wire::merging::CONTENT_STRING;
 use crate::wire::typed::Typed;
 use crate::wire::validator::Invalid;
 
+/// What must be the same for structs to be joined: the kind, and whether they are values of a map key.
+const SAME: u8 = 0x1f | 0x20;
 const KIND: u8 = 0x1f;
 
 /// Structs of one client, in the order of its clocks and without a gap.
@@ -79,16 +81,17 @@ impl Row {
             self.end += piece.length;
             return;
         }
-        let goes_on = self.goes_on(piece.info() & KIND, piece.origin, piece.right_origin);
+        let goes_on = self.goes_on(piece.info() & SAME, piece.origin, piece.right_origin);
         self.begin(goes_on, piece.head(), piece.right_origin);
         piece.write_content(&mut self.content);
         self.grow(piece.length);
     }
 
-    /// Takes what was cut off a struct. `can_go_on` as its struct could.
-    pub fn take_split(&mut self, split: &Split, can_go_on: bool) {
-        let kind = split.head.first().copied().unwrap_or_default() & KIND;
-        let goes_on = can_go_on && self.goes_on(kind, split.origin, split.right_origin);
+    /// Takes what was cut off a struct.
+    pub fn take_split(&mut self, split: &Split) {
+        let info = split.head.first().copied().unwrap_or_default();
+        let can_go_on = can_go_on(info);
+        let goes_on = can_go_on && self.goes_on(info & SAME, split.origin, split.right_origin);
         self.begin(goes_on, &split.head, split.right_origin);
         self.content.extend_from_slice(&split.content);
         self.grow(split.length);
@@ -118,7 +121,7 @@ impl Row {
         self.start();
         self.bytes.extend_from_slice(head);
         self.open = Some(Open {
-            kind: head.first().copied().unwrap_or_default() & KIND,
+            kind: head.first().copied().unwrap_or_default() & SAME,
             right_origin,
             length: 0,
         });
@@ -142,7 +145,7 @@ impl Row {
         let Some(open) = self.open.take() else {
             return;
         };
-        match open.kind {
+        match open.kind & KIND {
             CONTENT_STRING => write_varuint(&mut self.bytes, self.content.len() as u64),
             GC | CONTENT_DELETED => write_varuint(&mut self.bytes, open.length),
             // Values; what else is cut is dropped, and then it is `CONTENT_DELETED`.

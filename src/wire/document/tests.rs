@@ -121,6 +121,42 @@ fn values_in_a_row_are_one_struct() {
 }
 
 #[test]
+fn of_a_value_that_is_written_over_and_over_the_content_goes() {
+    let doc = author(7);
+    let map = doc.get_or_insert_map("m");
+    let mut document = Document::empty();
+    for number in 0..500 {
+        let mut transaction = doc.transact_mut();
+        map.insert(&mut transaction, "key", format!("value {number}"));
+        document = document
+            .with([&checked(&transaction.encode_update_v1())])
+            .unwrap();
+    }
+    let compacted = document.compacted();
+    let sizes = (document.bytes().len(), compacted.bytes().len());
+    assert!(sizes.1 < sizes.0 * 2 / 3, "{sizes:?}");
+    assert_sound(&compacted);
+    let replica = replica_of(&compacted);
+    let map = replica.get_or_insert_map("m");
+    let value = map.get(&replica.transact(), "key");
+    assert_eq!(value, Some(yrs::Out::Any(Any::from("value 499"))));
+    // Others write behind it, and what loses is known to.
+    let other = author(9);
+    apply(&other, compacted.bytes());
+    let map = other.get_or_insert_map("m");
+    let mut transaction = other.transact_mut();
+    map.insert(&mut transaction, "key", "mine");
+    let late = checked(&transaction.encode_update_v1());
+    drop(transaction);
+    let document = compacted.with([&late]).unwrap();
+    let whole = other
+        .transact()
+        .encode_diff_v1(&yrs::StateVector::default());
+    assert!(!document.has_news(&checked(&whole)) || document.derives(&checked(&whole)));
+    assert_eq!(content(&replica_of(&document)), content(&other));
+}
+
+#[test]
 fn of_a_long_text_only_the_end_is_sent_cut_where_the_asker_is() {
     let doc = author(7);
     let text = doc.get_or_insert_text("t");
