@@ -427,12 +427,14 @@ pub const WRITES_KEPT: usize = 1 << 10;
 pub const INLINE_TASK_MICROS: usize = 300;
 /// A document of fewer bytes is not worth to drop the content of what is deleted in it.
 pub const COMPACT_FROM_BYTES: usize = 16 << 10;
-/// Whether deletions are derived is not looked for in a document with more values of map keys: they are
-/// some hundred bytes each while it is.
+/// Whether deletions are derived is not looked for in a document with more values of map keys, or further
+/// than through so many structs: each is some hundred bytes while it is.
 pub const DERIVED_ENTRIES_MAX: usize = 1 << 18;
 /// Of the updates that came before a document could take them, so many are taken in one go: some two
 /// microseconds each.
 pub const EARLY_AT_ONCE: usize = 128;
+/// The same in bytes.
+pub const EARLY_BYTES_AT_ONCE: usize = 32 << 10;
 /// An update of more bytes than this, unless it is typed text, is compared elsewhere with what has come: that
 /// takes some thirty nanoseconds for a byte when each client in it has little.
 pub const SIFT_INLINE_BYTES_MAX: usize = 8 << 10;

@@ -225,17 +225,22 @@ impl Door for CollabDoor {
         }
     }
 
-    fn reopened(&mut self, _turn: &mut Turn<'_>, session: SessionId, closes: u32) {
-        let Some(address) = self.addresses.get(&session) else {
+    fn reopened(&mut self, turn: &mut Turn<'_>, session: SessionId, closes: u32) {
+        let Some(address) = self.addresses.get(&session).cloned() else {
             return;
         };
         // It may have been closed again since.
-        if let Some(Some(open)) = self.closed.get_mut(address)
+        if let Some(Some(open)) = self.closed.get_mut(&address)
             && open.closes == closes
-            && let Some(Some(open)) = self.closed.take(address)
+            && let Some(Some(open)) = self.closed.take(&address)
         {
+            // Who is revoked meanwhile is among those whose document is open only from now on.
+            let is_revoked = (turn.verifier()).is_revoked(turn.moment(), &open.token, &open.room);
             self.documents.insert(address.clone(), Document::Open(open));
-            self.reschedule();
+            match is_revoked {
+                true => self.deny(turn, &address, Refusal::Revoked),
+                false => self.reschedule(),
+            }
         }
     }
 
@@ -725,7 +730,20 @@ impl CollabDoor {
                 };
                 turn.reopen(&mut open.seat, &open.room, again);
             }
-            Err(refusal) => self.deny(turn, address, refusal),
+            Err(refusal) => {
+                let (refusal, flaw) = match refusal {
+                    // It was in use before: it is older than the revocation.
+                    Refusal::TryAgain | Refusal::Revoked => {
+                        (Refusal::Revoked, Some(TokenError::Revoked))
+                    }
+                    Refusal::TokenExpired => (refusal, Some(TokenError::Expired)),
+                    other => (other, None),
+                };
+                if let Some(error) = flaw {
+                    turn.refuse_token(error);
+                }
+                self.deny_user(turn, address, None, refusal, flaw.map(TokenError::reason));
+            }
         }
     }
 

@@ -84,7 +84,7 @@ pub struct HeavyPool {
 
 #[derive(Default)]
 struct Queue {
-    /// Bounded by who orders: a room has one order here, a connection one, and who was unloaded is
+    /// Bounded by who orders: a room has two orders here, a connection one, and who was unloaded is
     /// forgotten once.
     orders: Mutex<Orders>,
     filled: Condvar,

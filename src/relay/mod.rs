@@ -293,13 +293,9 @@ impl Relay {
 
     /// All metrics, as of now, in the Prometheus text format.
     pub fn metrics_page(&self) -> String {
-        let Shared {
-            is_store_down,
-            is_draining,
-            ..
-        } = &*self.0.shared;
+        let Shared { is_draining, .. } = &*self.0.shared;
         let metrics = self.metrics();
-        let is_store_up = !is_store_down.load(Ordering::Relaxed);
+        let is_store_up = !self.0.storage.is_down();
         metrics.store_up.set(i64::from(is_store_up));
         let is_draining = is_draining.load(Ordering::Relaxed);
         metrics.draining.set(i64::from(is_draining));

@@ -534,10 +534,11 @@ impl Worker {
     /// How far draining has come: answers who waits for it. What is stored and who has gone are
     /// two questions: a client that answers nothing must not make it look as if something was lost.
     pub(super) fn check_drained(&mut self) {
+        // What follows may bring more to write.
+        let is_sealed = self.dirty.is_empty() && self.is_settled();
         let Some(draining) = &mut self.draining else {
             return;
         };
-        let is_sealed = self.dirty.is_empty();
         let is_stored = is_sealed && self.writes.is_empty() && self.uncommitted == 0;
         let answers = [
             (is_stored, &mut draining.saved),
@@ -591,6 +592,7 @@ impl Worker {
             && self.broken.is_empty()
             && self.to_reckon.is_empty()
             && self.unloads.is_empty()
+            && self.reopened.is_empty()
     }
 
     pub(super) fn refuse(&mut self, link: Link, session: SessionId, refusal: Refusal) {

@@ -27,8 +27,6 @@ pub(super) struct Applying {
     conditional: SmallMap<RequestId, Update>,
     /// The one of these for which it was.
     proposed: Option<Box<Proposed>>,
-    /// Places that were set aside and are not known to be so on disk.
-    withdrawn: Vec<Sequence>,
 }
 
 struct Proposed {
@@ -57,16 +55,6 @@ impl Applying {
     /// The place of what is proposed.
     pub fn proposed(&self) -> Option<Sequence> {
         self.proposed.as_ref().map(|proposed| proposed.sequence)
-    }
-
-    /// Whether what has this place must not be taken for a part of the document.
-    pub fn excludes(&self, sequence: Sequence) -> bool {
-        self.proposed() == Some(sequence) || self.withdrawn.contains(&sequence)
-    }
-
-    /// Everything is on disk.
-    pub fn note_durable(&mut self) {
-        self.withdrawn = Vec::new();
     }
 }
 
@@ -206,7 +194,6 @@ impl Room {
         let is_its = |proposed: &mut Box<Proposed>| proposed.request == request;
         if let Some(proposed) = self.applying.proposed.take_if(is_its) {
             let sequence = proposed.sequence;
-            self.applying.withdrawn.push(sequence);
             self.outputs
                 .push_back(Output::Keep(Keep::Withdraw { sequence }));
             self.ask_about_conditional();

@@ -16,12 +16,10 @@ use crate::room::{Origin, Room, Slot};
 use crate::wire::close::Refusal;
 
 impl Room {
-    pub(super) fn loaded(&mut self, mut updates: Vec<(Sequence, Bytes)>, last: Sequence) {
+    pub(super) fn loaded(&mut self, updates: Vec<(Sequence, Bytes)>, last: Sequence) {
         if !matches!(self.document, Slot::Loading) {
             return;
         }
-        // The store may have it before we have heard so.
-        updates.retain(|&(sequence, _)| !self.applying.excludes(sequence));
         if !self.has_loaded {
             self.has_loaded = true;
             self.durability.continue_from(last);
@@ -234,8 +232,10 @@ impl Room {
             }
             Answer::Snapshot { update } => {
                 self.is_snapshot_asked = false;
-                if self.applying.proposed().is_some_and(|at| at <= applied) {
-                    // As above.
+                // What waits is away, and would not get its place behind the snapshot: it is asked for
+                // again when that is back. Or as above.
+                let is_away = self.holdback.is_none();
+                if is_away || self.applying.proposed().is_some_and(|at| at <= applied) {
                     return;
                 }
                 self.keep_held_beyond(now, applied);
@@ -265,9 +265,6 @@ impl Room {
 
     pub(super) fn stored(&mut self, now: Timestamp, through: Sequence) {
         self.durability.stored(through);
-        if self.durability.is_durable() {
-            self.applying.note_durable();
-        }
         self.settle_proposed(now);
         while let Some((waiter, times)) = self.durability.pop_answered() {
             match waiter {

@@ -168,15 +168,16 @@ impl Task {
             .ask
             .iter()
             .map(|question| match question {
-                Question::Diff { .. } => 1 + document_bytes / 1_000,
+                Question::Diff { state_vector, .. } => {
+                    1 + state_vector.bytes().len() / 20 + document_bytes / 1_000
+                }
                 Question::Novelty { update, .. } => {
                     1 + update.bytes().len() / 20 + document_bytes / 200
                 }
                 Question::Snapshot => 1 + document_bytes / 50,
-                Question::Ask { .. }
-                | Question::Resync { .. }
-                | Question::Whole { .. }
-                | Question::Emptiness { .. } => 1,
+                // Everybody who wrote in it is gone through.
+                Question::Ask { .. } => 1 + document_bytes / 1_000,
+                Question::Resync { .. } | Question::Whole { .. } | Question::Emptiness { .. } => 1,
             })
             .sum();
         loading + applying + asking
@@ -276,11 +277,12 @@ impl Document {
             return;
         };
         self.answered = None;
-        // Limits keep it far below the size at which it could not be.
+        // Limits keep it far below the size at which it could not be. Were it not, no snapshot must
+        // replace what is not in it.
         if let Some(grown) = self.structs.with(updates.iter().map(|(_, update)| update)) {
             self.structs = grown;
+            self.applied = last;
         }
-        self.applied = last;
         if self.compacts_at < self.bytes() {
             self.compact();
         }

@@ -1,11 +1,11 @@
 //! What sessions and back ends say, and the place in the log that their updates get.
 
 use crate::clock::Timestamp;
-use crate::limits::{APPLY_WITHIN, EARLY_AT_ONCE, SIFT_INLINE_BYTES_MAX};
+use crate::limits::{APPLY_WITHIN, EARLY_AT_ONCE, EARLY_BYTES_AT_ONCE, SIFT_INLINE_BYTES_MAX};
 use crate::model::{Access, SessionId};
 use crate::room::closing::Closed;
 use crate::room::document::{Question, Sequence};
-use crate::room::holdback::{Held, HoldBack, Left, Sift, Sifted};
+use crate::room::holdback::{Held, Left, Sift, Sifted};
 use crate::room::input::FromSession;
 use crate::room::output::{Keep, Message, Output, Reply};
 use crate::room::run::Run;
@@ -187,7 +187,9 @@ impl Room {
             self.refuse(origin, Refusal::LimitDocument);
             return;
         }
-        if SIFT_INLINE_BYTES_MAX < bytes && update.typed().is_none() {
+        // Typed text is not gone through, however long: but only what can be passed on at once.
+        let is_quick = || update.typed().is_some_and(|typed| holdback.takes(typed));
+        if SIFT_INLINE_BYTES_MAX < bytes && !is_quick() {
             self.send_to_be_sifted(Some(origin), Some(update));
             return;
         }
@@ -225,7 +227,7 @@ impl Room {
     /// Whether the document may become larger by so much.
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
         let running = self.run.as_ref().map_or(0, |run| run.bytes);
-        let held = self.holdback.as_ref().map_or(0, HoldBack::bytes);
+        let (_, held) = self.held();
         let coming = running + self.unapplied_bytes + held + self.applying.bytes() + bytes;
         self.document_bytes + coming <= self.document_bytes_max
     }
@@ -286,6 +288,7 @@ impl Room {
         let from = asked.and_then(Origin::session);
         self.sifting = Some(Sifting {
             asked,
+            held: (holdback.updates(), holdback.bytes()),
             report: None,
         });
         let sift = Sift::new(holdback, update, from);
@@ -294,7 +297,7 @@ impl Room {
 
     /// What was large has been gone through: as in `accept`, and then what came meanwhile.
     pub(super) fn sifted(&mut self, now: Timestamp, sifted: Sifted) {
-        let Some(Sifting { asked, report }) = self.sifting.take() else {
+        let Some(Sifting { asked, report, .. }) = self.sifting.take() else {
             return;
         };
         let Sifted {
@@ -335,6 +338,7 @@ impl Room {
     /// with the next ticks.
     pub(super) fn take_early(&mut self, now: Timestamp) {
         self.early_at = None;
+        let mut bytes = 0;
         for _ in 0..EARLY_AT_ONCE {
             if self.holdback.is_none() {
                 return;
@@ -343,7 +347,11 @@ impl Room {
                 return;
             };
             self.early_bytes -= update.bytes().len();
+            bytes += update.bytes().len();
             self.accept_now(now, origin, update);
+            if EARLY_BYTES_AT_ONCE < bytes {
+                break;
+            }
         }
         if self.holdback.is_some() && !self.early.is_empty() {
             self.early_at = Some(now);

@@ -14,6 +14,7 @@ use crate::limits::{HELD_BYTES_MAX, HELD_UPDATES_MAX, SIFT_INLINE_BYTES_MAX};
 use crate::model::{ClientId, SessionId};
 use crate::room::document::Sequence;
 use crate::wire::frontier::{Admitted, Frontier, Rest};
+use crate::wire::typed::Typed;
 use crate::wire::yjs::Update;
 
 /// How far everybody's clocks have been passed on, and what waits.
@@ -53,10 +54,18 @@ impl HoldBack {
         let Some(waiting) = &mut self.waiting else {
             return self.frontier.admit(update);
         };
-        let clients: Vec<ClientId> = update.clock_ends().map(|(client, _, _)| client).collect();
+        let clients: Vec<ClientId> = match update.typed() {
+            Some(typed) => vec![typed.client],
+            None => update.clock_ends().map(|(client, _, _)| client).collect(),
+        };
         let admitted = self.frontier.admit(update);
         waiting.wake(&self.frontier, clients);
         admitted
+    }
+
+    /// Whether typed text can be passed on now, all of it.
+    pub fn takes(&self, typed: &Typed) -> bool {
+        self.frontier.takes(typed)
     }
 
     /// Whether this would be more than may wait.
@@ -100,16 +109,17 @@ impl HoldBack {
         None
     }
 
-    /// Whether what `release` looks at next is too large to be gone through on a worker.
+    /// Whether what `release` is to look at is too much to be gone through on a worker.
     pub fn releases_much(&self) -> bool {
         let Some(waiting) = &self.waiting else {
             return false;
         };
-        let next = waiting
-            .to_try
-            .first()
-            .and_then(|next| waiting.held.get(next));
-        next.is_some_and(|held| SIFT_INLINE_BYTES_MAX < held.rest.update.bytes().len())
+        let mut bytes = 0;
+        let mut to_try = (waiting.to_try.iter()).filter_map(|next| waiting.held.get(next));
+        to_try.any(|held| {
+            bytes += held.rest.update.bytes().len();
+            SIFT_INLINE_BYTES_MAX < bytes
+        })
     }
 
     /// Everything that waits, in the order of arrival.

@@ -75,7 +75,7 @@ pub struct Room {
     /// The document's size as last reported: of its last encoding and of what came since.
     document_bytes: usize,
     has_loaded: bool,
-    /// A failed rebuild is tried again then.
+    /// A failed load is tried again then.
     reload_at: Option<Timestamp>,
     /// What came before the document was loaded, or while something large is sifted, and how much it is.
     early: VecDeque<(Origin, Update)>,
@@ -158,6 +158,8 @@ enum Slot {
 struct Sifting {
     /// Who sent what is sifted; `None` if it had waited.
     asked: Option<Origin>,
+    /// How many updates were held back when it was sent away, and how large they are.
+    held: (usize, usize),
     /// The document came back meanwhile: looked at when the queue is there again.
     report: Option<Box<Report>>,
 }
@@ -390,12 +392,20 @@ impl Room {
 
     /// Who and what waits.
     pub fn waiting(&self) -> Waiting {
-        let held = self.holdback.as_ref();
+        let (updates, bytes) = self.held();
         Waiting {
             people: self.roster.waiting(),
-            updates: held.map_or(0, HoldBack::updates),
-            bytes: held.map_or(0, HoldBack::bytes),
+            updates,
+            bytes,
         }
+    }
+
+    /// How many updates are held back, and how large they are; also while they are away being sifted.
+    fn held(&self) -> (usize, usize) {
+        let held = self.holdback.as_ref();
+        let held = held.map(|holdback| (holdback.updates(), holdback.bytes()));
+        let away = self.sifting.as_ref().map(|sifting| sifting.held);
+        held.or(away).unwrap_or_default()
     }
 
     /// Whether somebody has typed since the last `TurnEnds`.

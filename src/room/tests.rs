@@ -663,6 +663,44 @@ fn what_waits_for_its_foundation_survives_a_snapshot_and_a_restart() {
 }
 
 #[test]
+fn what_waits_is_not_lost_to_a_snapshot_that_comes_with_something_large() {
+    let words = typed(&["one ", "two ", "three "]);
+    let mut driver = Driver::new();
+    driver.join(ANN, Access::Write);
+    driver.edit(ANN, &words[0]);
+    driver.edit(ANN, &words[2]);
+    driver.runs_tasks = false;
+    driver.edit(ANN, &written_by(8, &"x".repeat(SNAPSHOT_LOG_BYTES_MIN + 1)));
+    let sift = driver.sifts.pop().expect("it is large");
+    driver.handle(Input::Sifted(Box::new(sift.run())));
+    driver.wait(APPLY_WITHIN);
+    // While the document is away somebody brings much: that is asked together with the snapshot.
+    driver.say(ANN, FromSession::Step2(checked(&much_by(9))));
+    for _ in 0..2 {
+        let task = driver.away.pop().expect("it is applied, and then asked");
+        driver.handle(Input::Reported(Box::new(task.run())));
+    }
+    assert_eq!(driver.room.waiting().updates, 1, "also while it is away");
+    let sift = driver.sifts.pop().expect("it is large, and new");
+    driver.runs_tasks = true;
+    driver.handle(Input::Sifted(Box::new(sift.run())));
+    while let Some(task) = driver.away.pop() {
+        driver.handle(Input::Reported(Box::new(task.run())));
+    }
+    driver.wait(APPLY_WITHIN);
+    let kept = driver.stored.iter().filter(|(_, it)| *it == words[2]);
+    assert_eq!(kept.count(), 1);
+    assert!(driver.stored[0].1.len() > SNAPSHOT_LOG_BYTES_MIN);
+
+    driver.restart();
+    driver.join(BOB, Access::Write);
+    driver.edit(BOB, &words[1]);
+    driver.wait(APPLY_WITHIN);
+    let text = text_of([&driver.answer_to(BOB)]);
+    assert!(text.contains("one two three "), "{text:?}");
+}
+
+#[test]
 fn who_never_asks_for_the_document_is_sent_updates_after_a_while() {
     let mut driver = Driver::new();
     driver.join(ANN, Access::Write);

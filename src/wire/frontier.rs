@@ -87,10 +87,7 @@ impl Frontier {
     /// Nearly every update: what its client writes next, among what has been taken.
     #[inline]
     fn admit_typed(&mut self, typed: &Typed) -> bool {
-        // What a client names of its own it has written before.
-        let is_founded = typed
-            .right_origin()
-            .is_none_or(|(other, clock)| other == typed.client || self.has(other, clock));
+        let is_founded = self.has_right_origin(typed);
         match self.0.get_mut(&typed.client) {
             Some(next) if is_founded && typed.start() <= *next => {
                 *next = typed.end().max(*next);
@@ -98,6 +95,21 @@ impl Frontier {
             }
             _ => false,
         }
+    }
+
+    /// Whether text stands on what was taken.
+    pub fn takes(&self, typed: &Typed) -> bool {
+        let next = self.0.get(&typed.client);
+        next.is_some_and(|&next| typed.start() <= next) && self.has_right_origin(typed)
+    }
+
+    /// Whether what it stands before was taken, if anything.
+    #[inline]
+    fn has_right_origin(&self, typed: &Typed) -> bool {
+        // What a client names of its own it has written before.
+        typed
+            .right_origin()
+            .is_none_or(|(other, clock)| other == typed.client || self.has(other, clock))
     }
 
     /// Most others: of one client at most, and all of it can be taken.

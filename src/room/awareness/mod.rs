@@ -198,11 +198,13 @@ impl Awareness {
             return;
         }
         // Among others': it was asked for all it knows.
-        if let Some(one) = said(update).find(|one| self.is_expected(session, one)) {
+        let expected = said(update).find(|one| self.is_expected(session, one));
+        let expected_id = expected.as_ref().map(|one| one.client);
+        if let Some(one) = expected {
             self.announce(now, session, one);
         }
         for one in said(update).take(AWARENESS_ENTRIES_MAX) {
-            if is_in_bounds(&one) {
+            if is_in_bounds(&one) && expected_id != Some(one.client) {
                 self.receive_entry(now, session, one);
             }
         }

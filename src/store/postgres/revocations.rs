@@ -57,7 +57,7 @@ impl Revocations for PostgresStore {
 
     fn revocations(&self, since: Timestamp, limit: usize) -> Result<Vec<Revocation>, StoreError> {
         let (since, limit) = (time(since), count(limit));
-        let rows = self.readers.run(READ_WITHIN, async |session| {
+        let rows = self.readers()?.run(READ_WITHIN, async |session| {
             session.client.query(LATEST, &[&since, &limit]).await
         })?;
         let readable: Option<Vec<_>> = rows.iter().map(revocation_of).collect();

@@ -13,7 +13,7 @@ use crate::wire::document::{Deletions, Document, deletions, head};
 use crate::wire::lib0::Reader;
 use crate::wire::validator::Invalid;
 
-/// `None`: it is too large for its places to be numbered.
+/// `None`: it would not be smaller.
 pub(super) fn compact(document: &Document) -> Result<Option<Document>, Invalid> {
     let deleted = deletions(&mut Reader::new(document.deletion_bytes()))?;
     let mut writer = Writer::with_capacity(document.parts.len(), document.bytes.len());
@@ -30,9 +30,13 @@ pub(super) fn compact(document: &Document) -> Result<Option<Document>, Invalid> 
                 deleted = &deleted[1..];
             }
             let touches = deleted.first().is_some_and(|range| range.start < end);
+            let room = document.bytes.len().saturating_sub(writer.len());
             match touches && piece.can_be_collected() {
-                true => cut_up(&mut row, piece, end, deleted),
+                true => cut_up(&mut row, piece, end, deleted, room),
                 false => row.take_piece(&piece),
+            }
+            if room < row.bytes.len() {
+                return Ok(None);
             }
         }
         row.close();
@@ -40,12 +44,16 @@ pub(super) fn compact(document: &Document) -> Result<Option<Document>, Invalid> 
             return Ok(None);
         }
     }
-    Ok(writer.finish(document, Deletions::new()))
+    let compacted = writer.finish(document, Deletions::new());
+    Ok(compacted.filter(|it| it.bytes.len() <= document.bytes.len()))
 }
 
-/// Takes a struct with the content of what is not deleted of it.
-fn cut_up(row: &mut Row, mut piece: Piece<'_>, end: u64, deleted: &[Range<u64>]) {
+/// Takes a struct with the content of what is not deleted of it, until the row is larger than `room`.
+fn cut_up(row: &mut Row, mut piece: Piece<'_>, end: u64, deleted: &[Range<u64>], room: usize) {
     for range in deleted.iter().take_while(|range| range.start < end) {
+        if room < row.bytes.len() {
+            return;
+        }
         for (until, keeps) in [(range.start, true), (range.end.min(end), false)] {
             if let Some(clocks) = until.checked_sub(row.end).filter(|&clocks| 0 < clocks) {
                 let split = piece.split_off(row.client(), row.end, clocks, keeps);

@@ -9,13 +9,14 @@ use std::collections::{HashMap, HashSet};
 
 use crate::limits::DERIVED_ENTRIES_MAX;
 use crate::model::ClientId;
-use crate::wire::document::piece::neighbours;
+use crate::wire::document::piece::{CONTENT_DELETED, GC, neighbours};
 use crate::wire::document::{Deletions, Document, deletions, head};
 use crate::wire::lib0::Reader;
 use crate::wire::merging::{HAS_ORIGIN, HAS_RIGHT_ORIGIN};
 use crate::wire::validator::{self, Invalid};
 
 const HAS_PARENT_KEY: u8 = 0x20;
+const KIND: u8 = 0x1f;
 /// Types lie in types; deeper than that nobody looks.
 const DEPTH_MAX: usize = 1_000;
 
@@ -29,6 +30,7 @@ pub(super) fn are_derived(document: &Document, unknown: &Deletions) -> Result<bo
         deleted: deletions(&mut Reader::new(document.deletion_bytes()))?,
         places: HashMap::new(),
         parents: HashMap::new(),
+        within: HashMap::new(),
         entries: None,
     };
     for (&client, ranges) in unknown {
@@ -38,7 +40,10 @@ pub(super) fn are_derived(document: &Document, unknown: &Deletions) -> Result<bo
                 let Some(found) = search.find((client, clock))? else {
                     return Ok(false);
                 };
-                let is_derived = search.lies_in_deleted(found)? || search.has_lost(found)?;
+                // What has no content any more is deleted, whoever integrates it.
+                let is_derived = found.info & KIND <= CONTENT_DELETED
+                    || search.lies_in_deleted(found)?
+                    || search.has_lost(found)?;
                 if !is_derived {
                     return Ok(false);
                 }
@@ -56,6 +61,8 @@ struct Search<'a> {
     places: HashMap<ClientId, Vec<(u32, u32)>>,
     /// What structs lie in, as far as that was asked.
     parents: HashMap<Id, Parent>,
+    /// Of types: whether they, or one around them, are deleted.
+    within: HashMap<Id, bool>,
     /// The values of all map keys, once that is asked.
     entries: Option<Entries>,
 }
@@ -78,6 +85,8 @@ enum Parent {
     None,
     /// A nested type.
     Type(Id),
+    /// It stands beside something of which only the clocks are left: then so it is itself.
+    Gone,
 }
 
 /// The values of all map keys.
@@ -104,34 +113,49 @@ impl Search<'_> {
         let Some(&(start, place)) = behind.checked_sub(1).and_then(|at| places.get(at)) else {
             return Ok(None);
         };
-        let start = u64::from(start);
-        let mut reader = self.document.reader(place);
-        let read = validator::read_struct(&mut reader, client, start)?;
+        // It is not read: it may be long, and this is asked for everything that stands beside it.
+        let next = places.get(behind).map(|&(next, _)| u64::from(next));
+        let info = self.document.bytes().get(place as usize);
         Ok(Some(Found {
             client,
-            start,
-            end: read.end,
-            info: read.info,
+            start: start.into(),
+            end: next.unwrap_or_else(|| self.document.end(client)),
+            info: info.copied().unwrap_or_default(),
             place,
         }))
     }
 
-    /// Whether a type around it is deleted.
+    /// Whether a type around it is deleted, or has lost its map key.
     fn lies_in_deleted(&mut self, found: Found) -> Result<bool, Invalid> {
+        let mut passed = Vec::new();
         let mut at = found;
-        for _ in 0..DEPTH_MAX {
-            let Parent::Type((client, clock)) = self.parent(at)? else {
-                return Ok(false);
+        let is_deleted = loop {
+            let id = match self.parent(at)? {
+                Parent::Gone => break true,
+                Parent::None => break false,
+                Parent::Type(id) => id,
             };
-            if self.is_deleted((client, clock)) {
-                return Ok(true);
+            if let Some(&known) = self.within.get(&id) {
+                break known;
             }
-            let Some(parent) = self.find((client, clock))? else {
-                return Ok(false);
+            if DEPTH_MAX <= passed.len() {
+                break false;
+            }
+            passed.push(id);
+            if self.is_deleted(id) {
+                break true;
+            }
+            let Some(parent) = self.find(id)? else {
+                break false;
             };
+            if parent.info == GC || self.has_lost(parent)? {
+                break true;
+            }
             at = parent;
-        }
-        Ok(false)
+        };
+        self.within
+            .extend(passed.into_iter().map(|id| (id, is_deleted)));
+        Ok(is_deleted)
     }
 
     fn is_deleted(&self, (client, clock): Id) -> bool {
@@ -148,15 +172,19 @@ impl Search<'_> {
             if let Some(&known) = self.parents.get(&(at.client, at.start)) {
                 break known;
             }
+            if DERIVED_ENTRIES_MAX <= self.parents.len() + path.len() {
+                // Nobody looks further.
+                break Parent::None;
+            }
             path.push((at.client, at.start));
             let mut reader = self.document.reader(at.place);
-            if at.info == super::piece::GC {
-                break Parent::None;
+            if at.info == GC {
+                break Parent::Gone;
             }
             let (origin, right_origin) = neighbours(&mut { reader })?;
             if let Some((client, clock)) = origin.or(right_origin) {
                 match self.find((ClientId(client), clock))? {
-                    Some(next) if path.len() <= self.document.bytes().len() => at = next,
+                    Some(next) => at = next,
                     _ => break Parent::None,
                 }
                 continue;
@@ -197,7 +225,8 @@ enum Before<'a> {
 }
 
 /// All values of map keys. Of those that come behind the same the one of the highest client is the last
-/// in Yjs' order, and so on behind that one; the very last is shown. Empty when there are too many.
+/// in Yjs' order, and so on behind that one; the very last is shown. Empty when there are too many, or
+/// such as no client makes.
 fn entries(document: &Document) -> Result<Entries, Invalid> {
     let mut entries = Entries::default();
     let mut last: HashMap<Before<'_>, Id> = HashMap::new();
@@ -215,9 +244,10 @@ fn entries(document: &Document) -> Result<Entries, Invalid> {
                 let id = (client, read.end - 1);
                 entries.all.insert(id);
                 let last = last.entry(before(&mut parts)?).or_insert(id);
-                if last.0 == client && *last != id {
-                    // A client does not do that: nothing is said of either.
-                    entries.winners.insert(id);
+                let is_doubled = last.0 == client && *last != id;
+                if is_doubled || read.info & HAS_RIGHT_ORIGIN != 0 {
+                    // A client does not do that: which of its values is shown is not ours to say.
+                    return Ok(Entries::default());
                 }
                 *last = id.max(*last);
             }

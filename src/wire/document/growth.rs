@@ -12,20 +12,28 @@ use crate::wire::validator::{self, Invalid};
 use crate::wire::yjs::Update;
 
 /// What is to be added.
-pub(super) struct Growth<'a> {
-    base: &'a Document,
+pub(super) struct Growth {
+    base: Document,
     /// For each client with something new: its last struct, if it has any, and all behind it.
     rows: HashMap<ClientId, Row>,
     /// In no order.
     deletions: Deletions,
+    /// Its places could not be numbered.
+    is_too_large: bool,
 }
 
-impl<'a> Growth<'a> {
-    pub fn of(base: &'a Document) -> Self {
+/// What a row takes in memory when there is little in it.
+const ROW_BYTES: usize = 256;
+/// What rows may take, however small the base is.
+const ROWS_BYTES_MIN: usize = 4 << 20;
+
+impl Growth {
+    pub fn of(base: &Document) -> Self {
         Self {
-            base,
+            base: base.clone(),
             rows: HashMap::new(),
             deletions: HashMap::new(),
+            is_too_large: false,
         }
     }
 
@@ -41,6 +49,7 @@ impl<'a> Growth<'a> {
         let mut reader = Reader::new(update.bytes());
         for _ in 0..reader.varuint32()? {
             self.take_part(&mut reader)?;
+            self.flush_if_large();
         }
         for _ in 0..reader.varuint32()? {
             let ranges = self
@@ -99,13 +108,29 @@ impl<'a> Growth<'a> {
         Ok(())
     }
 
+    /// A million clients with a letter each would be fifty times as large here as what they sent. So the
+    /// base takes them in when they are as large as it is; it grows by a part of itself each time, so
+    /// that takes time in proportion to the end.
+    fn flush_if_large(&mut self) {
+        let room = ROWS_BYTES_MIN.max(2 * self.base.bytes.len());
+        if self.rows.len() * ROW_BYTES <= room {
+            return;
+        }
+        let rows = std::mem::take(&mut self.rows);
+        if let Some(grown) = grown(&self.base, rows, Deletions::new()) {
+            self.base = grown;
+        } else {
+            self.is_too_large = true;
+        }
+    }
+
     fn end(&self, client: ClientId) -> u64 {
         (self.rows.get(&client)).map_or_else(|| self.base.end(client), |row| row.end)
     }
 
     /// What the client has written last, to be gone on from.
     fn row(&mut self, client: ClientId) -> Result<&mut Row, Invalid> {
-        let base = self.base;
+        let base = &self.base;
         Ok(match self.rows.entry(client) {
             std::collections::hash_map::Entry::Occupied(row) => row.into_mut(),
             std::collections::hash_map::Entry::Vacant(place) => {
@@ -124,39 +149,40 @@ impl<'a> Growth<'a> {
 
     /// The document with all of it; `None` if it is too large for its places to be numbered.
     pub fn finish(self) -> Option<Document> {
-        let Self {
-            base,
-            rows,
-            deletions,
-        } = self;
-        let mut rows: Vec<(ClientId, Row)> = (rows.into_iter())
-            .filter(|(_, row)| 0 < row.structs)
-            .collect();
-        // As clients do: the highest id first.
-        rows.sort_unstable_by_key(|&(client, _)| std::cmp::Reverse(client));
-        rows.iter_mut().for_each(|(_, row)| row.close());
-        let added: usize = rows.iter().map(|(_, row)| row.bytes.len() + 24).sum();
-        let mut out =
-            Writer::with_capacity(base.parts.len() + rows.len(), base.bytes.len() + added);
-        let (mut index, mut rows) = (0, rows.into_iter().peekable());
-        while let Some(next) = rows.peek().map(|&(client, _)| client) {
-            // Everybody before whom nothing is new, in one go.
-            let found = base.parts[index..].partition_point(|part| next < base.client(part));
-            out.copy(base, index..index + found)?;
-            index += found;
-            let Some((client, row)) = rows.next() else {
-                break;
-            };
-            let part = base
-                .parts
-                .get(index)
-                .filter(|part| base.client(part) == client);
-            out.join(base, part, client, &row)?;
-            index += usize::from(part.is_some());
+        match self.is_too_large {
+            true => None,
+            false => grown(&self.base, self.rows, self.deletions),
         }
-        out.copy(base, index..base.parts.len())?;
-        out.finish(base, deletions)
     }
+}
+
+fn grown(base: &Document, rows: HashMap<ClientId, Row>, deletions: Deletions) -> Option<Document> {
+    let mut rows: Vec<(ClientId, Row)> = (rows.into_iter())
+        .filter(|(_, row)| 0 < row.structs)
+        .collect();
+    // As clients do: the highest id first.
+    rows.sort_unstable_by_key(|&(client, _)| std::cmp::Reverse(client));
+    rows.iter_mut().for_each(|(_, row)| row.close());
+    let added: usize = rows.iter().map(|(_, row)| row.bytes.len() + 24).sum();
+    let mut out = Writer::with_capacity(base.parts.len() + rows.len(), base.bytes.len() + added);
+    let (mut index, mut rows) = (0, rows.into_iter().peekable());
+    while let Some(next) = rows.peek().map(|&(client, _)| client) {
+        // Everybody before whom nothing is new, in one go.
+        let found = base.parts[index..].partition_point(|part| next < base.client(part));
+        out.copy(base, index..index + found)?;
+        index += found;
+        let Some((client, row)) = rows.next() else {
+            break;
+        };
+        let part = base
+            .parts
+            .get(index)
+            .filter(|part| base.client(part) == client);
+        out.join(base, part, client, &row)?;
+        index += usize::from(part.is_some());
+    }
+    out.copy(base, index..base.parts.len())?;
+    out.finish(base, deletions)
 }
 
 /// Writes a document's parts in their order.
@@ -184,6 +210,11 @@ impl Writer {
             bytes: all,
             parts: Vec::with_capacity(parts),
         }
+    }
+
+    /// How many bytes are written.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Copies parts as they are.

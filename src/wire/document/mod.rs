@@ -76,7 +76,8 @@ impl Document {
         growth.finish()
     }
 
-    /// The same document without the content of what is deleted.
+    /// The same document without the content of what is deleted; as it is if that would be larger, as
+    /// when every second letter is deleted and what is left needs heads of its own.
     pub fn compacted(&self) -> Self {
         let compacted = compaction::compact(self);
         debug_assert!(compacted.is_ok(), "it was read before");

@@ -230,8 +230,10 @@ fn take_text(text: &mut &str, is_half: &mut bool, units: u64, out: &mut Vec<u8>)
         *is_half = false;
         left -= 1;
     }
-    if text.is_ascii() {
-        let (taken, rest) = text.split_at(text.len().min(left as usize));
+    // Only what is taken is looked at: a long text may be cut a million times.
+    let end = text.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+    if text.as_bytes()[..end].is_ascii() {
+        let (taken, rest) = text.split_at(end);
         out.extend_from_slice(taken.as_bytes());
         *text = rest;
         return;

@@ -276,6 +276,93 @@ fn what_is_typed_where_another_deletes_is_no_news() {
     assert!(document.has_news(&returning) && document.derives(&returning));
 }
 
+#[test]
+fn what_lies_in_a_value_that_lost_its_key_is_no_news() {
+    let (ann, bob) = (author(7), author(8));
+    for doc in [&ann, &bob] {
+        let map = doc.get_or_insert_map("m");
+        let inner = yrs::MapPrelim::from([("name", "of one of them")]);
+        map.insert(&mut doc.transact_mut(), "card", inner);
+    }
+    let all = |doc: &Doc| doc.transact().encode_diff_v1(&yrs::StateVector::default());
+    let document = of(&[all(&ann), all(&bob)]);
+    apply(&ann, &all(&bob));
+    let returning = checked(&all(&ann));
+    assert!(document.has_news(&returning) && document.derives(&returning));
+}
+
+#[test]
+fn of_a_map_key_as_no_client_writes_it_nothing_is_derived() {
+    let value = [1, 7, 0, 0x24, 1, 1, b'm', 1, b'k', 1, b'v'];
+    let deletes_it = checked(&[0, 1, 7, 1, 0, 1]);
+    // Behind it: it has lost. Before it: whoever integrates that shows it.
+    for (info, is_derived) in [(0xa4, true), (0x64, false)] {
+        let mut update = vec![2, 1, 9, 0, info, 7, 0, 1, b'x'];
+        update.extend(value);
+        update.push(0);
+        let document = of(&[update]);
+        assert_eq!(document.derives(&deletes_it), is_derived, "{info:#x}");
+    }
+    // Twice by the same.
+    let mut update = vec![1, 2];
+    update.extend(&value[1..]);
+    update.extend(&value[3..]);
+    update.push(0);
+    assert!(!of(&[update]).derives(&deletes_it));
+}
+
+#[test]
+fn what_is_cut_into_crumbs_is_left_whole() {
+    let text = "some text that goes on. ".repeat(10_000);
+    let mut update = vec![1, 1, 7, 0, 4, 1, 1, b't'];
+    write_varuint(&mut update, text.len() as u64);
+    update.extend_from_slice(text.as_bytes());
+    let deleted = |every: u64, of: u64| {
+        let mut update = update.clone();
+        update.extend([1, 7]);
+        let ranges = text.len() as u64 / of;
+        write_varuint(&mut update, ranges);
+        for number in 0..ranges {
+            write_varuint(&mut update, number * of);
+            write_varuint(&mut update, every);
+        }
+        self::of(&[update])
+    };
+    let crumbs = deleted(1, 2);
+    assert_eq!(crumbs.compacted().bytes(), crumbs.bytes());
+    let much = deleted(40, 48);
+    let compacted = much.compacted();
+    assert!(compacted.bytes().len() < much.bytes().len() * 3 / 4);
+    assert_eq!(ends(&compacted), ends(&much));
+    assert_sound(&compacted);
+}
+
+#[test]
+fn a_crowd_of_clients_comes_in_one_update() {
+    let clients = 3 * 4_194_304 / 256;
+    let mut update = Vec::new();
+    write_varuint(&mut update, clients + 1);
+    for client in (1..=clients).rev() {
+        if client == 7 {
+            update.extend(&item(0, "ab")[1..11]);
+            continue;
+        }
+        write_varuint(&mut update, 1);
+        write_varuint(&mut update, client);
+        update.extend([0, 0, 1]);
+    }
+    write_varuint(&mut update, 1);
+    write_varuint(&mut update, 0);
+    update.extend([0, 0, 1, 1, 7, 1, 0, 1]);
+    let before = of(&[item(0, "a")]);
+    let document = before.with([&checked(&update)]).unwrap();
+    assert_eq!(document.parts.len() as u64, clients + 1);
+    assert_eq!(document.end(ClientId(7)), 2);
+    assert_eq!(document.end(ClientId(clients)), 1);
+    assert!(document.deletion_bytes().len() > 1);
+    assert_sound(&document);
+}
+
 proptest! {
     #[test]
     fn it_answers_as_the_document_would(
