@@ -353,7 +353,8 @@ mod tests {
         fn a_strict_parser_and_this_check_agree_but_for_numbers_and_surrogates(text in json_like()) {
             let ours = check(&text, 100).is_ok();
             // It holds neither what is beyond its floats nor halves of surrogate pairs.
-            let is_beyond = ["e30", "\\ud800", "\\udc00"].iter().any(|beyond| text.contains(beyond));
+            let has_exponent = text.as_bytes().windows(2).any(|it| it[0] == b'e' && it[1].is_ascii_digit());
+            let is_beyond = has_exponent || text.contains("\\ud800") || text.contains("\\udc00");
             let theirs = serde_json::from_str::<serde_json::Value>(&text).is_ok();
             prop_assert!(ours == theirs || ours && is_beyond, "{}", text);
         }

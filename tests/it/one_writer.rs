@@ -164,6 +164,27 @@ async fn a_second_relay_is_alive_and_not_ready_until_the_first_has_ended() {
 }
 
 #[tokio::test]
+async fn who_was_revoked_while_a_second_relay_waited_is_not_let_in_by_it() {
+    let database = database().await;
+    let old = relay(&database).await;
+    let new = relay(&database).await;
+    assert!(reasons(&new).await.contains("STORE_DOWN"));
+    let token = tokens::member("ann");
+    let body = br#"{"userId":"ann"}"#;
+    let service = tokens::service();
+    let said = http::post_patiently(old.address, "/v1/revocations", &service, body).await;
+    assert_eq!(said.status, 204);
+    old.terminate();
+    ready(&new).await;
+    let mut ann = Client::new(&new, Provider::YWebsocket, "session/1", &token);
+    ann.open();
+    assert_eq!(
+        ann.ended().await,
+        Ending::Closed(4401, "REVOKED".to_owned())
+    );
+}
+
+#[tokio::test]
 async fn of_two_relays_and_an_import_nobody_loses_what_was_answered() {
     for is_first_ended in [false, true] {
         let database = database().await;
