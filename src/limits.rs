@@ -407,7 +407,7 @@ pub const DIRECT_BYTES_MAX: usize = 1 << 20;
 pub const STATUS_BYTES_AT_ONCE: usize = 64 << 10;
 /// A socket is not read while more than this waits to be written to it.
 pub const READ_PAUSE_BYTES: usize = 256 << 10;
-/// A ping is not answered while more than this waits to be written: answers must not pile up.
+/// While more than this waits to be written only the last ping is answered, behind it.
 pub const PONG_BEHIND_BYTES_MAX: usize = 16 << 10;
 /// One read of one socket, shared by all sockets of a worker: what one socket does per turn. Some
 /// hundred updates, which take less than a millisecond.

@@ -8,7 +8,10 @@ use bytes::{Buf, Bytes};
 
 use crate::auth::TokenError;
 use crate::clock::Timestamp;
-use crate::limits::{CLOSE_LINGER, PACE_BYTES, PACE_WITHIN, RATE_BURST_SECONDS, WRITE_PIECE_BYTES};
+use crate::limits::{
+    CLOSE_LINGER, PACE_BYTES, PACE_WITHIN, PONG_BEHIND_BYTES_MAX, RATE_BURST_SECONDS,
+    WRITE_PIECE_BYTES,
+};
 use crate::metrics::DoorLabel;
 use crate::model::{ConnectionId, Pattern, RoomName, SessionId, Token, UserId};
 use crate::relay::places::Place;
@@ -139,6 +142,8 @@ pub struct Connection {
     pub(super) bucket: Bucket,
     /// What was read but must wait for the bucket to fill.
     pub(super) unread: Vec<u8>,
+    /// The answer to its last ping, if too much waited to be written when that came.
+    pub(super) late_pong: Option<Box<[u8]>>,
     /// Whether something large it sent is being looked through: what follows waits.
     pub(super) is_checking: bool,
     /// When the bucket has something again.
@@ -256,6 +261,15 @@ impl Connection {
         let flushed = self.flush();
         if self.tail.bytes < before {
             self.pulse.progressed(now);
+        }
+        if self.state == State::Open
+            && self.waiting_bytes() < PONG_BEHIND_BYTES_MAX
+            && let Some(pong) = self.late_pong.take()
+        {
+            self.tail.push(Bytes::from(pong));
+            if flushed == Flushed::All {
+                return self.flush();
+            }
         }
         flushed
     }

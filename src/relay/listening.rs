@@ -257,12 +257,17 @@ impl Worker {
                 Event::Ping(payload) => {
                     let mut frame = Vec::with_capacity(2 + payload.len());
                     websocket::write_pong(&mut frame, payload);
-                    // A flood of pings whose answers nobody reads must not pile up. One that comes
-                    // while a little waits is answered: clients take silence for a dead link.
-                    if connection.waiting_bytes() < PONG_BEHIND_BYTES_MAX {
+                    // A flood of pings whose answers nobody reads must not pile up: while much
+                    // waits only the last is answered, later (RFC 6455, 5.5.3). Not to answer it
+                    // at all would not do: clients take silence for a dead link.
+                    let is_late = PONG_BEHIND_BYTES_MAX <= connection.waiting_bytes();
+                    if !(is_late && connection.late_pong.is_some()) {
                         let bytes_out = self.around.metrics.bytes_out.of(connection.label);
                         bytes_out.inc_by(frame.len() as u64);
-                        connection.write_control(Bytes::from(frame));
+                    }
+                    match is_late {
+                        true => connection.late_pong = Some(frame.into()),
+                        false => connection.write_control(Bytes::from(frame)),
                     }
                     continue;
                 }

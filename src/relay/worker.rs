@@ -463,6 +463,7 @@ impl Worker {
             pulse: Pulse::new(now, ping_every, dead_after),
             bucket: Bucket::new(now, self.around.limits.rate),
             unread: socket.read_ahead.to_vec(),
+            late_pong: None,
             is_checking: false,
             resume_at: None,
             owed_bytes: 0,
